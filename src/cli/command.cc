@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/command.h"
+
+#include <csignal>
+#include <cstdio>
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "base/progress.h"
+#include "cli/terminal.h"
+
+namespace nibble {
+namespace {
+
+constexpr const char* kVersion = "0.1.0";
+
+void OnInterrupt(int) {
+  // A second Ctrl-C kills: the first one asks for an orderly end.
+  if (StopRequested().exchange(true)) std::_Exit(130);
+}
+
+std::vector<const Command*> SortedCommands() {
+  std::vector<const Command*> commands = CommandTable();
+  std::sort(commands.begin(), commands.end(),
+            [](const Command* a, const Command* b) { return a->order != b->order ? a->order < b->order : a->name < b->name; });
+  return commands;
+}
+
+}  // namespace
+
+int RunCommandLine(int argc, const char* const* argv) {
+  InstallTerminalLog();
+  std::signal(SIGINT, OnInterrupt);
+  std::signal(SIGTERM, OnInterrupt);
+  std::signal(SIGPIPE, SIG_IGN);
+
+  CLI::App app("nibble: load, run, make and measure quantized language models", "nibble");
+  app.set_version_flag("--version", kVersion);
+  app.require_subcommand(1);
+  app.footer("example: nibble run models/tales-5m -p 'Once upon a time'\n'nibble COMMAND --help' shows the options of a command.");
+  std::vector<std::pair<CLI::App*, std::function<Status()>>> actions;
+  for (const Command* command : SortedCommands()) {
+    CLI::App* sub = app.add_subcommand(std::string(command->name), std::string(command->summary));
+    sub->footer("example: " + std::string(command->example));
+    actions.emplace_back(sub, command->setup(*sub));
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
+    std::fprintf(stderr, "nibble: usage: %s\n(run 'nibble %s--help')\n", e.what(), argc > 1 && argv[1][0] != '-' ? (std::string(argv[1]) + " ").c_str() : "");
+    return ExitCode(Code::kUsage);
+  }
+  for (auto& [sub, action] : actions) {
+    if (!sub->parsed()) continue;
+    const Status status = action();
+    std::fflush(stdout);
+    if (status) return 0;
+    EndProgressLine();
+    std::fprintf(stderr, "nibble: %s\n", status.error().ToString().c_str());
+    return ExitCode(status.error().code);
+  }
+  return ExitCode(Code::kUsage);
+}
+
+}  // namespace nibble

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/json.h"
+
+#include <cmath>
+#include <fstream>
+#include <sstream>
+
+namespace nibble {
+namespace {
+
+template <typename J>
+Result<J> Parse(std::string_view text, const std::string& where) {
+  bool too_deep = false;
+  const auto limit_depth = [&](int depth, typename J::parse_event_t, J&) {
+    too_deep |= depth > kMaxJsonDepth;
+    return !too_deep;
+  };
+  try {
+    J value = J::parse(text.begin(), text.end(), limit_depth);
+    if (too_deep) return Corrupt("{}: JSON nested deeper than {}", where, kMaxJsonDepth);
+    return value;
+  } catch (const std::exception& e) {
+    return Corrupt("{}: not valid JSON: {}", where, e.what());
+  }
+}
+
+template <typename T>
+Result<T> Missing(std::string_view key, const char* wanted, const std::optional<T>& fallback) {
+  if (fallback) return *fallback;
+  return Corrupt("key \"{}\" is missing (wanted {})", key, wanted);
+}
+
+tl::unexpected<Error> WrongType(std::string_view key, const Json& found, const char* wanted) {
+  std::string shown = found.dump(-1, ' ', false, Json::error_handler_t::replace);
+  if (shown.size() > 60) shown = shown.substr(0, 57) + "...";
+  return Corrupt("key \"{}\": found {}, wanted {}", key, shown, wanted);
+}
+
+}  // namespace
+
+Result<Json> ParseJson(std::string_view text, const std::string& where) { return Parse<Json>(text, where); }
+Result<OrderedJson> ParseOrderedJson(std::string_view text, const std::string& where) { return Parse<OrderedJson>(text, where); }
+
+Result<Json> ReadJsonFile(const std::string& path, int64_t max_bytes) {
+  std::ifstream in(path, std::ios::binary | std::ios::ate);
+  if (!in) return IoError(errno, path);
+  const auto size = static_cast<int64_t>(in.tellg());
+  if (size < 0) return Fail(Code::kIo, "{}: not a regular file", path);
+  if (size > max_bytes) return Corrupt("{}: {} bytes, more than the {} allowed for this file", path, size, max_bytes);
+  std::string text(static_cast<size_t>(size), '\0');
+  in.seekg(0);
+  if (!in.read(text.data(), size)) return IoError(errno, path);
+  return ParseJson(text, path);
+}
+
+const Json* JsonFind(const Json& object, std::string_view key) {
+  if (!object.is_object()) return nullptr;
+  const auto it = object.find(std::string(key));
+  return it == object.end() || it->is_null() ? nullptr : &*it;
+}
+
+Result<int64_t> JsonInt(const Json& object, std::string_view key, std::optional<int64_t> fallback) {
+  const Json* value = JsonFind(object, key);
+  if (!value) return Missing(key, "an integer", fallback);
+  if (value->is_number_unsigned() && value->get<uint64_t>() > static_cast<uint64_t>(INT64_MAX)) return WrongType(key, *value, "an integer below 2^63");
+  if (value->is_number_integer()) return value->get<int64_t>();
+  if (value->is_number_float()) {  // 4096.0 is written by some tools
+    const double number = value->get<double>();
+    if (std::nearbyint(number) == number && std::abs(number) < 9e15) return static_cast<int64_t>(number);
+  }
+  return WrongType(key, *value, "an integer");
+}
+
+Result<double> JsonNumber(const Json& object, std::string_view key, std::optional<double> fallback) {
+  const Json* value = JsonFind(object, key);
+  if (!value) return Missing(key, "a number", fallback);
+  if (value->is_number()) return value->get<double>();
+  return WrongType(key, *value, "a number");
+}
+
+Result<bool> JsonBool(const Json& object, std::string_view key, std::optional<bool> fallback) {
+  const Json* value = JsonFind(object, key);
+  if (!value) return Missing(key, "true or false", fallback);
+  if (value->is_boolean()) return value->get<bool>();
+  return WrongType(key, *value, "true or false");
+}
+
+Result<std::string> JsonString(const Json& object, std::string_view key, std::optional<std::string> fallback) {
+  const Json* value = JsonFind(object, key);
+  if (!value) return Missing(key, "a string", fallback);
+  if (value->is_string()) return value->get<std::string>();
+  return WrongType(key, *value, "a string");
+}
+
+}  // namespace nibble
