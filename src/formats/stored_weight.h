@@ -36,7 +36,8 @@ struct CodeSource {
 struct Plane {
   TensorView data;                     // 2-D strided view [blocks of n, groups], stored dtype kept; flat: 1-D
   int64_t block_n = 1;                 // 0: all rows share (per tensor)
-  int64_t block_k = 0;                 // 0: all columns share (per channel or per tensor); ignored when group_of_k is set
+  int64_t block_k = 0;                 // 0: all columns share (per channel or per tensor), also under a group_of_k, which replaces
+                                       // the division for every other value
   bool flat = false;                   // block = (n * K + k) / block_k, may straddle rows
   int64_t flat_k = 0, flat_n0 = 0, flat_k0 = 0;  // flat: the whole matrix' K, and where this slice starts
   TensorView table, outer;             // double quantization: value = table[u8] * outer[block / outer_block] + offset
