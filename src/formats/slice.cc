@@ -197,6 +197,7 @@ Result<StoredWeight> Slice(const StoredWeight& weight, Range n, Range k) {
   cut.n = n.size();
   cut.k = k.size();
   if (n == Range{0, weight.n} && k == Range{0, weight.k}) return cut;
+  cut.origin.slice += fmt::format("[{},{})x[{},{})", n.begin, n.end, k.begin, k.end);
   if (weight.row_map) cut.row_map = weight.row_map.Slice(0, n.begin, n.size());
   const Rect rect{weight.row_map ? Range{} : n, k, !weight.row_map};
   NIBBLE_RETURN_IF_ERROR(std::visit([&](auto& body) { return CutBody(weight, body, rect); }, cut.body));

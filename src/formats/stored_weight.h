@@ -113,6 +113,7 @@ struct Transform {
 
 struct Origin {
   std::string file, tensor;  // "model-00001-of-00002.safetensors", "model.layers.0.mlp.up_proj"
+  std::string slice;         // "rows [0,128) columns [64,128)" of it, empty: whole
 };
 
 // ONE logical matrix [n,k]: q_proj, or expert 17's up_proj; never a fused one.

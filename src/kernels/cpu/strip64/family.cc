@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// The rows of the strip64 family.
+#include "kernels/cpu/strip64/layout.h"
+
+namespace nibble {
+namespace strip64 {
+
+std::span<const KernelRow> Kernels() {
+#define NIBBLE_KERNEL(name, isa, m_lo, m_hi, cost, run) KernelRow{name, &Layout(), isa, m_lo, m_hi, kSumOrderBlocked, cost, run},
+  static const KernelRow rows[] = {
+#include "kernels/cpu/strip64/kernels.inc"
+  };
+#undef NIBBLE_KERNEL
+  return rows;
+}
+
+}  // namespace strip64
+
+const KernelFamily* strip64_family() {
+  static const LayoutRow* const layouts[] = {&strip64::Layout()};
+  static const KernelFamily family = {"strip64", layouts, strip64::Kernels()};
+  return &family;
+}
+
+}  // namespace nibble

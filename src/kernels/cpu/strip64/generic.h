@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+// The strip64 kernels, written once on F32x16. An ISA file includes its vec_*.h, then this, and calls RunStrips<NV>: NV vectors of 16
+// rows make a register tile (4 where there are 32 registers, 1 elsewhere).
+//
+// One row of x: codes are decoded in registers and multiplied at once. More rows: a panel of 128 columns x 64 rows (32 KiB, fits L1) is
+// decoded once and used for all rows, six at a time. Both sum in the same order (kernels/linear.h, kSumOrderBlocked).
+#pragma once
+
+#include "kernels/cpu/strip64/layout.h"
+
+namespace nibble::strip64 {
+namespace {
+
+constexpr int kVectors = 4;   // vectors of 16 rows in a strip
+constexpr int kTileRows = 6;  // rows of x per register tile: 6 * 4 accumulators + 4 panel vectors fit 32 registers
+
+// S and Z (or B) of one group for the 64 rows.
+struct Terms {
+  F32x16 scale[kVectors], zero[kVectors];
+};
+
+F32x16 LoadValues(DType dtype, const std::byte* base, int64_t index) {
+  switch (dtype) {
+    case DType::kF16: return F32x16::LoadF16(base + 2 * index);
+    case DType::kBF16: return F32x16::LoadBf16(base + 2 * index);
+    case DType::kU8: return Codes16::Load(base + index).ToF32();
+    default: return F32x16::Load(reinterpret_cast<const float*>(base) + index);
+  }
+}
+
+void LoadTwoLevelTerms(const State& s, const std::byte* strip, int64_t group, Terms* terms) {
+  const int64_t super = group / s.subs_per_super * kStripRows, sub = group * kStripRows;
+  for (int i = 0; i < kVectors; ++i) {
+    F32x16 scale = LoadValues(DType::kF16, strip + s.scale_offset, super + 16 * i);
+    if (s.has_sub) scale = scale * F32x16::LoadI8(strip + s.sub_offset + sub + 16 * i);
+    terms->scale[i] = scale;
+    if (s.rule != Rule::kPlusBias) continue;
+    F32x16 minimum = LoadValues(DType::kF16, strip + s.zero_offset, super + 16 * i);
+    if (s.has_sub_min) minimum = minimum * Codes16::Load(strip + s.sub_min_offset + sub + 16 * i).ToF32();
+    terms->zero[i] = F32x16::Zero() - minimum;
+  }
+}
+
+void LoadTerms(const State& s, const std::byte* strip, int64_t group, Terms* terms) {
+  if (s.subs_per_super) return LoadTwoLevelTerms(s, strip, group, terms);
+  for (int i = 0; i < kVectors; ++i) {
+    terms->scale[i] = LoadValues(s.scale_dtype, strip + s.scale_offset, group * kStripRows + 16 * i);
+    if (s.rule == Rule::kMinusZero || s.rule == Rule::kPlusBias)
+      terms->zero[i] = LoadValues(s.zero_dtype, strip + s.zero_offset, group * kStripRows + 16 * i);
+  }
+}
+
+// The codes of one column as four vectors.
+template <CodeKind kind>
+inline void LoadCodes(const std::byte* p, Codes16* out) {
+  if constexpr (kind == CodeKind::kBits2 || kind == CodeKind::kBits3) {
+    const Codes16 low = Codes16::Load(p);
+    for (int i = 0; i < kVectors; ++i) out[i] = low.Field(2 * i, 3);
+  } else if constexpr (kind == CodeKind::kBits4 || kind == CodeKind::kBits5 || kind == CodeKind::kBits6) {
+    const Codes16 a = Codes16::Load(p), b = Codes16::Load(p + 16);
+    out[0] = a.Field(0, 15);
+    out[1] = b.Field(0, 15);
+    out[2] = a.Field(4, 15);
+    out[3] = b.Field(4, 15);
+  } else {
+    for (int i = 0; i < kVectors; ++i) out[i] = Codes16::Load(p + 16 * i);
+  }
+  if constexpr (kind == CodeKind::kBits3 || kind == CodeKind::kBits5) {
+    const uint16_t* bits = reinterpret_cast<const uint16_t*>(p + (kind == CodeKind::kBits3 ? 16 : 32));
+    for (int i = 0; i < kVectors; ++i) out[i] = out[i].WithBits(bits[i], kind == CodeKind::kBits3 ? 4 : 16);
+  }
+  if constexpr (kind == CodeKind::kBits6) {
+    const Codes16 high = Codes16::Load(p + 32);
+    for (int i = 0; i < kVectors; ++i) out[i] = out[i].Or(high.Field(2 * i, 3), 4);
+  }
+}
+
+// e4m3 and e5m2 go through f16, whose exponent field contains theirs: the shifted bits are the value times 2^-8 (e4m3) or the value.
+// Subnormals stay exact because f16 has them too. (e4m3's NaN codes are refused when packing.)
+template <CodeKind kind>
+inline F32x16 FloatCodes(const std::byte* p) {
+  alignas(32) uint16_t half[16];
+  for (int i = 0; i < 16; ++i) {
+    const auto c = static_cast<uint16_t>(p[i]);
+    half[i] = kind == CodeKind::kE5M2 ? static_cast<uint16_t>(c << 8) : static_cast<uint16_t>(((c & 0x80) << 8) | ((c & 0x7f) << 7));
+  }
+  const F32x16 value = F32x16::LoadF16(half);
+  return kind == CodeKind::kE4M3 ? value * F32x16::Set(256.0f) : value;
+}
+
+// The four weight vectors of one column.
+template <CodeKind kind, Rule rule, bool table>
+inline void DecodeColumn(const State& s, const std::byte* p, const Terms& terms, F32x16* out) {
+  if constexpr (kind == CodeKind::kF32 || kind == CodeKind::kF16 || kind == CodeKind::kBF16) {
+    constexpr DType dtype = kind == CodeKind::kF32 ? DType::kF32 : kind == CodeKind::kF16 ? DType::kF16 : DType::kBF16;
+    for (int i = 0; i < kVectors; ++i) out[i] = LoadValues(dtype, p, 16 * i);
+    return;
+  } else if constexpr (kind == CodeKind::kE4M3 || kind == CodeKind::kE5M2) {
+    for (int i = 0; i < kVectors; ++i) out[i] = terms.scale[i] * FloatCodes<kind>(p + 16 * i);
+  } else {
+    Codes16 codes[kVectors];
+    LoadCodes<kind>(p, codes);
+    for (int i = 0; i < kVectors; ++i) {
+      if constexpr (rule == Rule::kScaled && table) {
+        constexpr bool small = kind == CodeKind::kBits2 || kind == CodeKind::kBits3 || kind == CodeKind::kBits4;
+        out[i] = terms.scale[i] * (small ? codes[i].Lookup16(s.table) : codes[i].Lookup256(s.table));
+      } else if constexpr (rule == Rule::kScaled) {
+        out[i] = terms.scale[i] * (codes[i].ToF32() - F32x16::Set(s.zero));
+      } else if constexpr (rule == Rule::kMinusZero) {
+        out[i] = terms.scale[i] * (codes[i].ToF32() - terms.zero[i]);
+      } else {
+        out[i] = F32x16::Fma(terms.scale[i], codes[i].ToF32(), terms.zero[i]);
+      }
+    }
+  }
+}
+
+// Group of column k and the end of the run of columns (not past `end`) that share it.
+inline int64_t GroupRun(const State& s, int64_t k, int64_t end, int64_t* run_end) {
+  if (s.groups == 1) {
+    *run_end = end;
+    return 0;
+  }
+  if (s.group_of_k.empty()) {
+    const int64_t group = (k + s.k_phase) / s.group_elems, next = (group + 1) * s.group_elems - s.k_phase;
+    *run_end = next < end ? next : end;
+    return group;
+  }
+  const int32_t* map = s.group_of_k.data();
+  int64_t j = k + 1;
+  while (j < end && map[j] == map[k]) ++j;
+  *run_end = j;
+  return map[k];
+}
+
+template <CodeKind kind, Rule rule, bool table, typename Body>
+inline void ForEachColumn(const State& s, const std::byte* strip, Range k, const Body& body) {
+  constexpr int code_bytes = CodeBytes(kind);
+  Terms terms;
+  for (int64_t column = k.begin; column < k.end;) {
+    int64_t run_end = k.end;
+    if constexpr (rule != Rule::kPlain) LoadTerms(s, strip, GroupRun(s, column, k.end, &run_end), &terms);
+    for (; column < run_end; ++column) {
+      F32x16 w[kVectors];
+      DecodeColumn<kind, rule, table>(s, strip + column * code_bytes, terms, w);
+      body(column, w);
+    }
+  }
+}
+
+struct BlockArgs {
+  const State* state;
+  const std::byte* strip;
+  Range k;
+  const float* x;  // row 0, column 0
+  float* out;      // Gemv: 64 sums of this block; DecodePanel: [k.size()][64]
+};
+
+template <CodeKind kind, Rule rule, bool table>
+void Gemv(const BlockArgs& args) {
+  F32x16 sum[kVectors];
+  for (F32x16& v : sum) v = F32x16::Zero();
+  ForEachColumn<kind, rule, table>(*args.state, args.strip, args.k, [&](int64_t column, const F32x16* w) {
+    const F32x16 x = F32x16::Set(args.x[column]);
+    for (int i = 0; i < kVectors; ++i) sum[i] = F32x16::Fma(w[i], x, sum[i]);
+  });
+  for (int i = 0; i < kVectors; ++i) sum[i].Store(args.out + 16 * i);
+}
+
+template <CodeKind kind, Rule rule, bool table>
+void DecodePanel(const BlockArgs& args) {
+  ForEachColumn<kind, rule, table>(*args.state, args.strip, args.k, [&](int64_t column, const F32x16* w) {
+    for (int i = 0; i < kVectors; ++i) w[i].Store(args.out + (column - args.k.begin) * kStripRows + 16 * i);
+  });
+}
+
+struct Decoder {
+  void (*gemv)(const BlockArgs&) = nullptr;
+  void (*panel)(const BlockArgs&) = nullptr;
+};
+
+template <CodeKind kind, Rule rule, bool table>
+Decoder MakeDecoder() {
+  return {Gemv<kind, rule, table>, DecodePanel<kind, rule, table>};
+}
+
+template <CodeKind kind>
+Decoder DecoderOfInt(const State& s) {
+  if (s.rule == Rule::kMinusZero) return MakeDecoder<kind, Rule::kMinusZero, false>();
+  if (s.rule == Rule::kPlusBias) return MakeDecoder<kind, Rule::kPlusBias, false>();
+  return s.uses_table ? MakeDecoder<kind, Rule::kScaled, true>() : MakeDecoder<kind, Rule::kScaled, false>();
+}
+
+Decoder DecoderOf(const State& s) {
+  switch (s.kind) {
+    case CodeKind::kBits2: return DecoderOfInt<CodeKind::kBits2>(s);
+    case CodeKind::kBits3: return DecoderOfInt<CodeKind::kBits3>(s);
+    case CodeKind::kBits4: return DecoderOfInt<CodeKind::kBits4>(s);
+    case CodeKind::kBits5: return DecoderOfInt<CodeKind::kBits5>(s);
+    case CodeKind::kBits6: return DecoderOfInt<CodeKind::kBits6>(s);
+    case CodeKind::kBits8: return DecoderOfInt<CodeKind::kBits8>(s);
+    case CodeKind::kE4M3: return MakeDecoder<CodeKind::kE4M3, Rule::kScaled, false>();
+    case CodeKind::kE5M2: return MakeDecoder<CodeKind::kE5M2, Rule::kScaled, false>();
+    case CodeKind::kF16: return MakeDecoder<CodeKind::kF16, Rule::kPlain, false>();
+    case CodeKind::kBF16: return MakeDecoder<CodeKind::kBF16, Rule::kPlain, false>();
+    case CodeKind::kF32: break;
+  }
+  return MakeDecoder<CodeKind::kF32, Rule::kPlain, false>();
+}
+
+// rows x (16 * NV) tile: out[r][0..16*NV) = sum over the panel's columns of x[r][column] * panel[column].
+template <int rows, int NV>
+inline void Tile(const float* panel, int64_t columns, const float* x, int64_t x_stride, float* out /*[rows][64]*/) {
+  F32x16 sum[rows][NV];
+  for (int r = 0; r < rows; ++r)
+    for (int i = 0; i < NV; ++i) sum[r][i] = F32x16::Zero();
+  for (int64_t c = 0; c < columns; ++c) {
+    F32x16 w[NV];
+    for (int i = 0; i < NV; ++i) w[i] = F32x16::Load(panel + c * kStripRows + 16 * i);
+    for (int r = 0; r < rows; ++r) {
+      const F32x16 value = F32x16::Set(x[r * x_stride + c]);
+      for (int i = 0; i < NV; ++i) sum[r][i] = F32x16::Fma(w[i], value, sum[r][i]);
+    }
+  }
+  for (int r = 0; r < rows; ++r)
+    for (int i = 0; i < NV; ++i) sum[r][i].Store(out + r * kStripRows + 16 * i);
+}
+
+template <int NV>
+void Tiles(int rows, const float* panel, int64_t columns, const float* x, int64_t x_stride, float* out) {
+  for (int i = 0; i < kVectors; i += NV) {
+    const float* p = panel + 16 * i;
+    float* o = out + 16 * i;
+    switch (rows) {
+      case 1: Tile<1, NV>(p, columns, x, x_stride, o); break;
+      case 2: Tile<2, NV>(p, columns, x, x_stride, o); break;
+      case 3: Tile<3, NV>(p, columns, x, x_stride, o); break;
+      case 4: Tile<4, NV>(p, columns, x, x_stride, o); break;
+      case 5: Tile<5, NV>(p, columns, x, x_stride, o); break;
+      default: Tile<kTileRows, NV>(p, columns, x, x_stride, o); break;
+    }
+  }
+}
+
+// Adds a finished block sum to y (or begins it), and the bias after the last block.
+void Accumulate(const Segment& segment, int64_t strip, bool first, bool last, const float* sums, float* y) {
+  const int64_t row0 = strip * kStripRows, rows = segment.n - row0 < kStripRows ? segment.n - row0 : kStripRows;
+  const float* bias = last && !segment.bias.empty() ? segment.bias.data() + row0 : nullptr;
+  float* out = y + segment.n_begin + row0;
+  for (int64_t r = 0; r < rows; ++r) {
+    const float sum = first ? sums[r] : out[r] + sums[r];
+    out[r] = bias ? sum + bias[r] : sum;
+  }
+}
+
+template <int NV>
+void RunStrips(const Segment& segment, Range strips, const LinearArgs& args, std::byte* scratch) {
+  const State& s = *static_cast<const State*>(segment.state.get());
+  const Decoder decoder = DecoderOf(s);
+  float* panel = reinterpret_cast<float*>(scratch);
+  float* sums = panel + kBlockK * kStripRows;
+  for (int64_t strip = strips.begin; strip < strips.end; ++strip) {
+    const std::byte* bytes = segment.data + strip * s.strip_bytes;
+    for (int64_t k = 0; k < s.k; k += kBlockK) {
+      const Range block{k, k + kBlockK < s.k ? k + kBlockK : s.k};
+      const bool first = k == 0, last = block.end == s.k;
+      if (args.m == 1) {
+        decoder.gemv({&s, bytes, block, args.x, sums});
+        Accumulate(segment, strip, first, last, sums, args.y);
+        continue;
+      }
+      decoder.panel({&s, bytes, block, nullptr, panel});
+      for (int64_t row = 0; row < args.m; row += kTileRows) {
+        const int rows = static_cast<int>(args.m - row < kTileRows ? args.m - row : kTileRows);
+        Tiles<NV>(rows, panel, block.size(), args.x + row * args.x_stride + k, args.x_stride, sums);
+        for (int r = 0; r < rows; ++r)
+          Accumulate(segment, strip, first, last, sums + r * kStripRows, args.y + (row + r) * args.y_stride);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace nibble::strip64

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cpu/vec_scalar.h"
+// vec_*.h first: it defines F32x16 for the kernels below.
+#include "kernels/cpu/strip64/generic.h"
+
+namespace nibble::strip64 {
+
+void RunScalar(const Segment& segment, Range strips, const LinearArgs& args, std::byte* scratch) {
+  RunStrips<1>(segment, strips, args, scratch);
+}
+
+void DecodePanelScalar(const State& state, const std::byte* strip, Range k, float* panel) {
+  DecoderOf(state).panel({&state, strip, k, nullptr, panel});
+}
+
+}  // namespace nibble::strip64

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+// Choosing a layout and kernels for each part of a linear layer, packing it, and running a worker's share.
+#include "kernels/linear.h"
+
+#include <algorithm>
+#include <mutex>
+
+#include "base/check.h"
+#include "kernels/pack_cache.h"
+#include "tensors/scalar.h"
+
+namespace nibble {
+namespace {
+
+// Smallest m of each bucket, the value kernels are chosen for.
+constexpr int64_t kBucketLow[kMBuckets] = {1, 2, 9, 65};
+
+std::string IsaRefusal(const KernelRow& kernel, const Machine& machine) {
+  return fmt::format("needs {}, this machine runs {}", IsaName(kernel.isa), IsaName(machine.isa));
+}
+
+// The best kernel of `layout` for m rows on this machine; null if none.
+const KernelRow* BestKernel(const KernelFamily& family, const LayoutRow& layout, const Machine& machine, int64_t m) {
+  const KernelRow* best = nullptr;
+  for (const KernelRow& kernel : family.kernels) {
+    if (kernel.layout != &layout || kernel.isa > machine.isa || m < kernel.m_lo || m > kernel.m_hi) continue;
+    if (!best || kernel.cost < best->cost) best = &kernel;
+  }
+  return best;
+}
+
+std::vector<const KernelFamily*> Families() {
+  std::vector<const KernelFamily*> all = KernelFamilyTable();
+  all.push_back(&ReferenceFamily());
+  return all;
+}
+
+// Fills layout and by_m of the segment; every better candidate that said no is recorded.
+void Choose(const StoredWeight& weight, const Machine& machine, Segment* segment, std::vector<Refusal>* refused) {
+  for (const KernelFamily* family : Families()) {
+    for (const LayoutRow* layout : family->layouts) {
+      const Support support = layout->supports(weight);
+      if (!support.ok) {
+        refused->push_back({segment->part, layout->name, support.why});
+        continue;
+      }
+      for (const KernelRow& kernel : family->kernels)
+        if (kernel.layout == layout && kernel.isa > machine.isa) refused->push_back({segment->part, kernel.name, IsaRefusal(kernel, machine)});
+      for (int i = 0; i < kMBuckets; ++i) segment->by_m[static_cast<size_t>(i)] = BestKernel(*family, *layout, machine, kBucketLow[i]);
+      segment->layout = layout;
+      return;
+    }
+  }
+  NIBBLE_CHECK(false, "the reference refuses {}", weight.format->name);
+}
+
+std::vector<float> BiasOf(const LinearPart& part) {
+  std::vector<float> bias;
+  if (!part.bias) return bias;
+  bias.resize(static_cast<size_t>(part.weight->n));
+  for (int64_t i = 0; i < part.weight->n; ++i) bias[static_cast<size_t>(i)] = LoadScalar(part.bias.dtype, part.bias.data, i * part.bias.stride[0]);
+  return bias;
+}
+
+bool SameTransforms(const std::vector<Transform>& a, const std::vector<Transform>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const Transform& s, const Transform& t) {
+    return s.kind == t.kind && s.block == t.block && s.inverse == t.inverse && s.data.data == t.data.data && s.data2.data == t.data2.data;
+  });
+}
+
+ActivationSpec Demanded(const LinearProblem& problem, const LinearPart& part) {
+  if (part.act.grain != ActivationSpec::kNone && !problem.ignore_activation_scheme) return part.act;
+  const bool quantized = !std::holds_alternative<Dense>(part.weight->body);
+  if (problem.policy != ActivationPolicy::kInt8 || !quantized) return {};
+  return {.grain = ActivationSpec::kGroup, .code = DType::kI8, .group = 32};
+}
+
+int InputIndex(const LinearProblem& problem, const LinearPart& part, PackedWeight* packed) {
+  const ActivationSpec act = Demanded(problem, part);
+  for (size_t i = 0; i < packed->inputs.size(); ++i)
+    if (packed->inputs[i].act == act && SameTransforms(packed->inputs[i].transforms, part.weight->in)) return static_cast<int>(i);
+  packed->inputs.push_back({part.weight->in, act, part.weight->keep});
+  return static_cast<int>(packed->inputs.size()) - 1;
+}
+
+// Packs all strips on the team, the same strips on the same worker as they will run (first touch).
+Status PackSegment(Segment* segment, std::byte* out, ThreadTeam& team) {
+  std::mutex mutex;
+  Status status;
+  team.Run([&](int worker) {
+    const Status mine = segment->layout->pack(*segment->weight, SplitRange(segment->strips(), worker, team.size()), out);
+    if (mine) return;
+    const std::lock_guard lock(mutex);
+    if (status) status = mine;
+  });
+  return status;
+}
+
+Status PlaceSegment(const LinearProblem& problem, Segment* segment, PackedWeight* packed, ThreadTeam& team) {
+  segment->state = segment->layout->prepare(*segment->weight);
+  const int64_t bytes = segment->layout->packed_bytes(*segment->weight);
+  if (bytes == 0) return {};
+  packed->packed_bytes += bytes;
+  if (!problem.cache_dir.empty()) {
+    NIBBLE_TRY(auto cached, LoadOrPack(problem.cache_dir, *segment, bytes, [&](std::byte* out) { return PackSegment(segment, out, team); }));
+    segment->data = cached.data;
+    packed->keep.push_back(std::move(cached.keep));
+    return {};
+  }
+  auto buffer = std::make_shared<Buffer>(bytes);
+  NIBBLE_RETURN_IF_ERROR(PackSegment(segment, buffer->data(), team));
+  segment->data = buffer->data();
+  packed->keep.push_back(std::move(buffer));
+  return {};
+}
+
+}  // namespace
+
+const char* ActivationPolicyName(ActivationPolicy policy) {
+  switch (policy) {
+    case ActivationPolicy::kF32: return "f32";
+    case ActivationPolicy::kInt8: return "int8";
+    case ActivationPolicy::kAuto: return "auto";
+  }
+  return "f32";
+}
+
+int MBucket(int64_t m) { return m <= 1 ? 0 : m <= 8 ? 1 : m <= 64 ? 2 : 3; }
+
+double RoundingBound(int64_t k) {
+  // A chain of n roundings is bounded by n * 2^-24 / (1 - n * 2^-24); block chains, then the sum over blocks, then one for the bias.
+  const double roundings = static_cast<double>(std::min(k, kBlockK) + CeilDiv(k, kBlockK) + 1), u = 0x1p-24;
+  return roundings * u / (1 - roundings * u);
+}
+
+int64_t PackedWeight::strips() const {
+  int64_t total = 0;
+  for (const Segment& segment : segments) total += segment.strips();
+  return total;
+}
+
+Result<PackedWeight> PrepareLinear(const LinearProblem& problem, const Machine& machine, ThreadTeam& team) {
+  PackedWeight packed;
+  packed.k = problem.k;
+  for (size_t i = 0; i < problem.parts.size(); ++i) {
+    const LinearPart& part = problem.parts[i];
+    NIBBLE_CHECK(part.weight->k == problem.k, "part {} has k {}, the layer {}", i, part.weight->k, problem.k);
+    if (part.weight->lora_a || !part.weight->out.empty())
+      return Unsupported("tensor \"{}\": the weight has a low-rank or output-side term, which no kernel of this build runs", part.weight->origin.tensor);
+    Segment segment;
+    segment.part = static_cast<int>(i);
+    segment.n = part.weight->n;
+    segment.k = problem.k;
+    segment.n_begin = packed.n;
+    segment.weight = part.weight;
+    segment.bias = BiasOf(part);
+    segment.input = InputIndex(problem, part, &packed);
+    Choose(*part.weight, machine, &segment, &packed.refused);
+    NIBBLE_RETURN_IF_ERROR(PlaceSegment(problem, &segment, &packed, team));
+    packed.n += segment.n;
+    packed.segments.push_back(std::move(segment));
+  }
+  return packed;
+}
+
+void RunLinear(const PackedWeight& weight, std::span<const LinearArgs> inputs, int worker, int workers, std::byte* scratch) {
+  const Range mine = SplitRange(weight.strips(), worker, workers);
+  int64_t first = 0;  // strip number of the segment's first strip in the layer
+  for (const Segment& segment : weight.segments) {
+    const Range strips{std::max(mine.begin - first, int64_t{0}), std::min(mine.end - first, segment.strips())};
+    first += segment.strips();
+    if (strips.empty()) continue;
+    const LinearArgs& args = inputs[static_cast<size_t>(segment.input)];
+    segment.by_m[static_cast<size_t>(MBucket(args.m))]->run(segment, strips, args, scratch);
+  }
+}
+
+}  // namespace nibble

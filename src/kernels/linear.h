@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+// Linear layers on one device: the problem, the tables of layouts and kernels, the choice with its reasons, and the packed result.
+//
+//   y[m, n] = x[m, k] W^T + bias,   W = rows of all parts, stacked; x is transformed and quantized per part as its weight demands.
+//
+// Parts that share x (q,k,v; gate,up) are segments of one PackedWeight, exact per part whatever their formats.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/cpu.h"
+#include "base/status.h"
+#include "base/thread_team.h"
+#include "formats/activation.h"
+#include "formats/stored_weight.h"
+
+namespace nibble {
+
+struct LinearPart {
+  std::shared_ptr<const StoredWeight> weight;
+  ActivationSpec act;                    // what the method demands of x, after the weight's `in` transforms
+  TensorView bias;                       // f32, f16 or bf16 [n]; empty: none
+  std::shared_ptr<const void> bias_keep;
+};
+
+// Choice of the user: what may be done to x where the method demands nothing.
+enum class ActivationPolicy : uint8_t { kF32, kInt8, kAuto };
+const char* ActivationPolicyName(ActivationPolicy policy);
+
+struct Machine {
+  Isa isa = Isa::kScalar;
+  int threads = 1;
+};
+
+struct LinearProblem {
+  std::vector<LinearPart> parts;
+  int64_t k = 0;
+  ActivationPolicy policy = ActivationPolicy::kF32;
+  bool ignore_activation_scheme = false;  // compute the checkpoint's weights with float activations
+  std::string cache_dir;                  // packed layouts are kept here; empty: not
+};
+
+struct Support {
+  bool ok = true;
+  std::string why;                       // refusal: value found, values allowed
+};
+
+struct Segment;
+
+// Arguments of one call. x: [m] rows of k f32 values, already transformed and quantized (dequantized codes) for the segment's input.
+struct LinearArgs {
+  const float* x = nullptr;
+  int64_t x_stride = 0;
+  float* y = nullptr;                    // row i, output n at y[i * y_stride + n]
+  int64_t y_stride = 0;
+  int64_t m = 0;
+};
+
+struct LayoutRow {                       // bytes in memory; several kernels read one layout
+  const char* name;
+  uint32_t version;
+  Support (*supports)(const StoredWeight& weight);
+  int64_t (*packed_bytes)(const StoredWeight& weight);                              // 0: runs on the file's own bytes
+  // Packs strips [begin, end) of `weight` into `out`, the whole layout's first byte. Thread-safe for disjoint strips.
+  // Errors: values that the layout cannot hold (NaN scales), named.
+  Status (*pack)(const StoredWeight& weight, Range strips, std::byte* out);
+  // What is shared by all strips and kept in memory beside the bytes (decoder choice, group map).
+  std::shared_ptr<const void> (*prepare)(const StoredWeight& weight);
+};
+
+struct KernelRow {                       // one line of a family's kernels.inc
+  const char* name;
+  const LayoutRow* layout;
+  Isa isa;
+  int64_t m_lo, m_hi;
+  uint8_t sum_order;                     // kernels of one order agree bit for bit
+  double cost;                           // relative time per weight at m_lo; orders candidates
+  // Rows [strips] of the segment: one worker's share. scratch: kScratchBytes of this worker.
+  void (*run)(const Segment& segment, Range strips, const LinearArgs& args, std::byte* scratch);
+};
+
+inline constexpr int64_t kStripRows = 64;             // rows that one strip of any layout covers
+inline constexpr int64_t kBlockK = 128;             // sum order 1: a chain of fma over 128 columns, block sums added in order
+inline constexpr uint8_t kSumOrderBlocked = 1;
+inline constexpr int64_t kLinearScratchBytes = 64 << 10;   // per worker
+
+// Bound on |y - exact| / sum |w||x| of sum order 1 for k columns, w and x taken as decoded: one rounding per fused multiply-add of a block,
+// one per block sum.
+double RoundingBound(int64_t k);
+
+struct KernelFamily {
+  const char* name;
+  std::span<const LayoutRow* const> layouts;  // best first
+  std::span<const KernelRow> kernels;         // best first
+};
+
+// Which kernel runs for m rows: m <= 1, <= 8, <= 64, more.
+inline constexpr int kMBuckets = 4;
+int MBucket(int64_t m);
+
+struct Segment {                         // one part, in one layout
+  const LayoutRow* layout = nullptr;
+  int64_t n = 0, k = 0, n_begin = 0;     // rows [n_begin, n_begin + n) of the layer's output
+  int part = 0, input = 0;
+  const std::byte* data = nullptr;
+  std::shared_ptr<const void> state;     // LayoutRow::prepare
+  std::shared_ptr<const StoredWeight> weight;  // for layouts that run on the file's bytes, and for messages
+  std::vector<float> bias;               // [n] or empty
+  std::array<const KernelRow*, kMBuckets> by_m{};
+  int64_t strips() const { return CeilDiv(n, kStripRows); }
+};
+
+struct Refusal {
+  int part;
+  std::string candidate, why;            // "strip64.avx512", "needs avx512, this machine runs avx2"
+};
+
+// A linear layer ready to run.
+struct PackedWeight {
+  std::vector<Segment> segments;
+  // Distinct forms of x that the segments read; q,k,v with equal demands cost one preparation.
+  struct Input {
+    std::vector<Transform> transforms;
+    ActivationSpec act;
+    bool plain() const { return transforms.empty() && act.grain == ActivationSpec::kNone; }
+    std::vector<std::shared_ptr<const void>> keep;
+  };
+  std::vector<Input> inputs;
+  std::vector<Refusal> refused;
+  int64_t n = 0, k = 0;
+  int64_t packed_bytes = 0;              // anonymous or cache-mapped memory of all segments
+  std::vector<std::shared_ptr<const void>> keep;
+
+  int64_t strips() const;
+};
+
+// Chooses layout and kernels for every part, packs on the team. Errors: corrupt values found while packing.
+Result<PackedWeight> PrepareLinear(const LinearProblem& problem, const Machine& machine, ThreadTeam& team);
+
+// One worker's share of y = x W^T + bias for all segments. `inputs[i]` holds the rows prepared for PackedWeight::inputs[i].
+void RunLinear(const PackedWeight& weight, std::span<const LinearArgs> inputs, int worker, int workers, std::byte* scratch);
+
+const std::vector<const KernelFamily*>& KernelFamilyTable();  // generated: families under kernels/cpu/
+const KernelFamily& ReferenceFamily();                        // accepts everything
+
+}  // namespace nibble

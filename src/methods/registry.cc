@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "methods/registry.h"
+
+#include <algorithm>
+#include <atomic>
+#include <filesystem>
+#include <list>
+#include <mutex>
+#include <numeric>
+
+#include "base/log.h"
+#include "io/tensor_index.h"
+
+namespace nibble {
+
+const std::vector<const QuantizationEntry*>& MethodTable();  // generated
+
+namespace {
+
+std::mutex g_mutex;
+std::atomic<bool> g_strict{false};
+
+struct Registered {
+  std::string name, summary;
+  QuantizationEntry entry;
+};
+std::list<Registered>& RegisteredEntries() {
+  static std::list<Registered> entries;
+  return entries;
+}
+
+size_t EditDistance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t above = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])});
+      diagonal = above;
+    }
+  }
+  return row[b.size()];
+}
+
+// The JSON that describes the quantization, and where it came from; null when the checkpoint has none.
+Result<std::pair<Json, std::string>> FindQuantizationJson(const std::string& folder, const Json& model_config) {
+  for (const char* key : {"quantization_config", "compression_config"})
+    if (const Json* found = JsonFind(model_config, key)) return std::pair{*found, folder + "/config.json, " + key};
+  for (const char* name : {"quantize_config.json", "quant_config.json", "hf_quant_config.json"}) {
+    const std::string path = folder + "/" + name;
+    if (!std::filesystem::exists(path)) continue;
+    NIBBLE_TRY(Json json, ReadJsonFile(path));
+    // Files of the tools that predate quant_method: the file's name tells the tool.
+    if (!json.contains("quant_method")) {
+      if (std::string_view(name) == "quantize_config.json") json["quant_method"] = "gptq";
+      if (std::string_view(name) == "quant_config.json") json["quant_method"] = "awq";
+      if (std::string_view(name) == "hf_quant_config.json") json["quant_method"] = "modelopt";
+    }
+    return std::pair{std::move(json), path};
+  }
+  return std::pair{Json(), std::string()};
+}
+
+}  // namespace
+
+std::vector<const QuantizationEntry*> Quantizations() {
+  std::vector<const QuantizationEntry*> all = MethodTable();
+  const std::lock_guard lock(g_mutex);
+  for (const Registered& r : RegisteredEntries()) all.push_back(&r.entry);
+  return all;
+}
+
+const QuantizationEntry* FindQuantization(std::string_view quant_method) {
+  for (const QuantizationEntry* entry : Quantizations()) {
+    if (entry->name == quant_method) return entry;
+    if (std::find(entry->quant_methods.begin(), entry->quant_methods.end(), quant_method) != entry->quant_methods.end()) return entry;
+  }
+  return nullptr;
+}
+
+Status RegisterQuantizationConfig(const std::string& name, QuantizationFactory factory, const std::string& summary) {
+  if (FindQuantization(name)) return Usage("a quantization method named \"{}\" is registered already; choose another name", name);
+  const std::lock_guard lock(g_mutex);
+  Registered& added = RegisteredEntries().emplace_back(Registered{name, summary, {}});
+  added.entry = {.name = added.name, .quant_methods = {added.name}, .summary = added.summary, .from_config = factory};
+  return {};
+}
+
+std::string NearestQuantizations(std::string_view quant_method) {
+  std::vector<std::pair<size_t, std::string>> near;
+  for (const QuantizationEntry* entry : Quantizations())
+    for (std::string_view name : entry->quant_methods) near.emplace_back(EditDistance(name, quant_method), std::string(name));
+  std::sort(near.begin(), near.end());
+  std::string text;
+  for (size_t i = 0; i < near.size() && i < 3; ++i) text += (i ? ", " : "") + near[i].second;
+  return text;
+}
+
+Result<std::unique_ptr<QuantizationConfig>> LoadQuantizationConfig(const std::string& folder, const Json& model_config) {
+  NIBBLE_TRY(auto found, FindQuantizationJson(folder, model_config));
+  const auto& [json, where] = found;
+  const ConfigSource source{where, &model_config};
+  if (json.is_null()) return FindQuantization("unquantized")->from_config(json, source);
+  if (!json.is_object()) return Corrupt("{}: wanted an object, found {}", where, json.type_name());
+  NIBBLE_TRY_IN(where, const std::string quant_method, JsonString(json, "quant_method", ""));
+  if (quant_method.empty()) return Corrupt("{}: no quant_method names the method; known ones: nibble methods", where);
+  const QuantizationEntry* entry = FindQuantization(quant_method);
+  if (!entry)
+    return Unsupported("{}: quant_method \"{}\" is unknown; nearest: {}; 'nibble methods' lists all, --plugin adds one", where, quant_method,
+                       NearestQuantizations(quant_method));
+  return entry->from_config(json, source);
+}
+
+Status CheckKeys(const Json& object, const std::string& where, std::initializer_list<std::string_view> known,
+                 std::initializer_list<std::string_view> ignored) {
+  for (const auto& [key, value] : object.items()) {
+    const auto is = [&](std::string_view name) { return name == key; };
+    if (std::any_of(known.begin(), known.end(), is) || std::any_of(ignored.begin(), ignored.end(), is)) continue;
+    if (g_strict) return Unsupported("{}: key \"{}\" is not known to nibble (--strict)", where, key);
+    Warn("{}: key \"{}\" is not known to nibble and has no effect", where, key);
+  }
+  return {};
+}
+
+void SetStrictConfigs(bool strict) { g_strict = strict; }
+
+const StoredTensor* BoundParams::Find(std::string_view suffix) const {
+  for (const auto& [name_of, tensor] : params)
+    if (name_of == suffix) return tensor;
+  return nullptr;
+}
+
+TensorView BoundParams::View(std::string_view suffix) const {
+  const StoredTensor* tensor = Find(suffix);
+  if (!tensor) return {};
+  return expert >= 0 ? tensor->view.Select(0, expert) : tensor->view;
+}
+
+std::shared_ptr<const void> BoundParams::Keep(std::string_view suffix) const {
+  const StoredTensor* tensor = Find(suffix);
+  return tensor ? tensor->keep : nullptr;
+}
+
+Origin BoundParams::origin(std::string_view suffix) const {
+  const StoredTensor* tensor = Find(suffix);
+  return {tensor ? tensor->file : "", name};
+}
+
+}  // namespace nibble

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// The registry of checkpoint methods: built-in ones from the generated table, out-of-tree ones by RegisterQuantizationConfig.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "methods/method.h"
+
+namespace nibble {
+
+// What a config parser may look at besides its own JSON.
+struct ConfigSource {
+  std::string where;           // "model/config.json, quantization_config": for messages
+  const Json* model = nullptr; // the whole config.json, may be null
+};
+using QuantizationFactory = Result<std::unique_ptr<QuantizationConfig>> (*)(const Json& quantization_config, const ConfigSource& source);
+
+struct QuantizationEntry {
+  std::string_view name;                           // folder name, "gptq"
+  std::vector<std::string_view> quant_methods;     // values of quant_method that it reads
+  std::vector<std::string_view> config_filenames;  // its own config file beside config.json, or empty
+  std::string_view summary;                        // one line of `nibble methods`
+  std::vector<std::string_view> formats;           // names of formats/ that its weights become
+  bool makes = false;                              // nibble can write it
+  QuantizationFactory from_config = nullptr;
+};
+
+// Built-in and registered entries, built-in first.
+std::vector<const QuantizationEntry*> Quantizations();
+// By quant_method value or folder name; null if unknown.
+const QuantizationEntry* FindQuantization(std::string_view quant_method);
+// Adds a method under a new name; Usage error if the name is taken. Thread-safe.
+Status RegisterQuantizationConfig(const std::string& name, QuantizationFactory factory, const std::string& summary = "");
+
+// The nearest known quant_method names, for error messages.
+std::string NearestQuantizations(std::string_view quant_method);
+
+// Finds the quantization settings of a hub folder: config.json's quantization_config, then quantize_config.json, quant_config.json,
+// hf_quant_config.json. Returns the parsed config, or the unquantized one. `model_config` is the parsed config.json.
+Result<std::unique_ptr<QuantizationConfig>> LoadQuantizationConfig(const std::string& folder, const Json& model_config);
+
+// Warns (error when strict) about keys of `object` that are in neither list.
+Status CheckKeys(const Json& object, const std::string& where, std::initializer_list<std::string_view> known,
+                 std::initializer_list<std::string_view> ignored);
+// --strict: unknown keys are errors.
+void SetStrictConfigs(bool strict);
+
+}  // namespace nibble
