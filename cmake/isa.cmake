@@ -10,7 +10,7 @@ function(nibble_set_isa_flags)
   foreach(file ${ARGN})
     foreach(isa ${NIBBLE_ISAS})
       if(file MATCHES "${isa}\\.cc$")
-        set_source_files_properties(${file} PROPERTIES COMPILE_OPTIONS "${NIBBLE_ISA_${isa}};-O2;-fno-sanitize=all;-Wno-maybe-uninitialized"
+        set_source_files_properties(${file} PROPERTIES COMPILE_OPTIONS "${NIBBLE_ISA_${isa}};-O2;-fno-sanitize=all;-Wno-maybe-uninitialized;-Wno-uninitialized"
                                     SKIP_PRECOMPILE_HEADERS ON)
         break()
       endif()

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cpu/vec_avx2.h"
+// vec_*.h first: it defines F32x16 for the operations below.
+#include "kernels/cpu/ops/generic.h"
+
+namespace nibble {
+
+const CpuOps& OpsAvx2() { return kOps; }
+
+}  // namespace nibble

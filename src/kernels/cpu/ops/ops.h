@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// The operations between the matrix products, one table per instruction set, all equal bit for bit (same lane order, same polynomial for
+// exp, explicit fused multiply-adds). Functions work on one row or one head: the executor divides the rows among workers.
+#pragma once
+
+#include <cstdint>
+
+#include "base/cpu.h"
+#include "tensors/dtype.h"
+
+namespace nibble {
+
+enum class Activation : uint8_t { kSilu, kGeluTanh, kGeluErf, kRelu, kRelu2 };
+
+// A stretch of one sequence's cache that lies together: `tokens` rows of `stride` elements (head_dim rounded up to 16, zero padded).
+struct KvRun {
+  const void* k;
+  const void* v;
+  int64_t tokens;
+};
+
+// Attention of one query head over cached positions.
+//   s_t = softcap(scale * q . k_t) ; p = softmax(s over t, and the sink when there is one) ; out = sum_t p_t v_t
+struct AttentionHead {
+  const float* q = nullptr;        // [k_stride], zero padded
+  float* out = nullptr;            // [v_dim]
+  const KvRun* runs = nullptr;     // positions in order; the first `skip` tokens of the first run are outside the window
+  int64_t run_count = 0, skip = 0;
+  int64_t tokens = 0;              // positions attended, after skip
+  int64_t k_stride = 0, v_stride = 0, v_dim = 0;
+  DType dtype = DType::kF32;       // of the cache: f32, f16, bf16
+  float scale = 1, softcap = 0;    // softcap 0: none
+  float* scores = nullptr;         // scratch [tokens rounded up to 16]
+};
+
+struct CpuOps {
+  // y = x / sqrt(mean(x^2) + eps) * (offset + w). In place allowed.
+  void (*rms_norm)(const float* x, const float* w, float offset, float eps, int64_t width, float* y);
+  // y = (x - mean) / sqrt(var + eps) * w + b; w, b may be null.
+  void (*layer_norm)(const float* x, const float* w, const float* b, float eps, int64_t width, float* y);
+  // x[i] += scale * y[i]
+  void (*add)(float* x, const float* y, float scale, int64_t width);
+  // Rotates the first 2 * half elements of a head: pairs (i, half + i), or (2i, 2i + 1) when interleaved. cos, sin [half].
+  void (*rope)(float* head, const float* cos, const float* sin, int64_t half, bool interleaved);
+  // out[i] = act(gate[i]) * up[i]
+  void (*gated)(Activation act, const float* gate, const float* up, int64_t width, float* out);
+  void (*attention)(const AttentionHead& head);
+  // f32 -> cache dtype, zero padded from width to stride.
+  void (*store)(DType dtype, const float* x, int64_t width, int64_t stride, void* out);
+  // In place; numbers are p = exp(x - max) / sum.
+  void (*softmax)(float* x, int64_t width);
+};
+
+// The best table for the machine's instruction set.
+const CpuOps& OpsFor(Isa isa);
+
+const CpuOps& OpsScalar();
+const CpuOps& OpsAvx2();
+const CpuOps& OpsAvx512();
+
+}  // namespace nibble

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// Each operation against a plain f64 computation, and all instruction sets against the scalar table bit for bit.
+#include "kernels/cpu/ops/ops.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+#include <vector>
+
+namespace nibble {
+namespace {
+
+std::vector<float> Random(size_t n, unsigned seed, float spread = 1) {
+  std::mt19937 rng(seed);
+  std::normal_distribution<float> normal(0, spread);
+  std::vector<float> x(n);
+  for (float& v : x) v = normal(rng);
+  return x;
+}
+
+std::vector<Isa> IsasHere() {
+  std::vector<Isa> isas;
+  for (Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512})
+    if (isa <= Cpu().isa) isas.push_back(isa);
+  return isas;
+}
+
+TEST(Ops, RmsNormMatchesItsFormula) {
+  for (const int64_t width : {1, 8, 16, 37, 256}) {
+    const auto x = Random(static_cast<size_t>(width), 1), w = Random(static_cast<size_t>(width), 2);
+    double squares = 0;
+    for (float v : x) squares += static_cast<double>(v) * v;
+    const double scale = 1 / std::sqrt(squares / static_cast<double>(width) + 1e-5);
+    std::vector<float> scalar(x.size());
+    OpsScalar().rms_norm(x.data(), w.data(), 0, 1e-5f, width, scalar.data());
+    for (size_t i = 0; i < x.size(); ++i) EXPECT_NEAR(scalar[i], x[i] * scale * w[i], 1e-5);
+    for (Isa isa : IsasHere()) {
+      std::vector<float> y(x.size());
+      OpsFor(isa).rms_norm(x.data(), w.data(), 0, 1e-5f, width, y.data());
+      EXPECT_EQ(y, scalar) << IsaName(isa);
+    }
+  }
+}
+
+TEST(Ops, LayerNormMatchesItsFormula) {
+  const int64_t width = 50;
+  const auto x = Random(50, 3), w = Random(50, 4), b = Random(50, 5);
+  double mean = 0, variance = 0;
+  for (float v : x) mean += v / 50.0;
+  for (float v : x) variance += (v - mean) * (v - mean) / 50.0;
+  for (Isa isa : IsasHere()) {
+    std::vector<float> y(x.size());
+    OpsFor(isa).layer_norm(x.data(), w.data(), b.data(), 1e-5f, width, y.data());
+    for (size_t i = 0; i < x.size(); ++i) EXPECT_NEAR(y[i], (x[i] - mean) / std::sqrt(variance + 1e-5) * w[i] + b[i], 1e-5);
+  }
+}
+
+TEST(Ops, ActivationsMatchTheirFormulas) {
+  auto gate = Random(203, 6, 3);
+  gate[0] = 0;
+  gate[1] = -100;
+  gate[2] = 100;
+  const auto up = Random(203, 7);
+  const auto exact = [](Activation act, double g) {
+    switch (act) {
+      case Activation::kSilu: return g / (1 + std::exp(-g));
+      case Activation::kGeluTanh: return 0.5 * g * (1 + std::tanh(0.7978845608028654 * (g + 0.044715 * g * g * g)));
+      case Activation::kGeluErf: return 0.5 * g * (1 + std::erf(g / std::sqrt(2.0)));
+      case Activation::kRelu: return std::max(g, 0.0);
+      case Activation::kRelu2: return std::max(g, 0.0) * std::max(g, 0.0);
+    }
+    return 0.0;
+  };
+  for (Activation act : {Activation::kSilu, Activation::kGeluTanh, Activation::kGeluErf, Activation::kRelu, Activation::kRelu2}) {
+    std::vector<float> scalar(gate.size());
+    OpsScalar().gated(act, gate.data(), up.data(), 203, scalar.data());
+    for (size_t i = 0; i < gate.size(); ++i)
+      EXPECT_NEAR(scalar[i], exact(act, gate[i]) * up[i], 1e-6 * (1 + std::fabs(exact(act, gate[i]) * up[i]))) << static_cast<int>(act) << " at " << gate[i];
+    for (Isa isa : IsasHere()) {
+      std::vector<float> y(gate.size());
+      OpsFor(isa).gated(act, gate.data(), up.data(), 203, y.data());
+      EXPECT_EQ(y, scalar) << IsaName(isa) << static_cast<int>(act);
+    }
+  }
+}
+
+TEST(Ops, RopeRotatesPairs) {
+  for (const bool interleaved : {false, true}) {
+    std::vector<float> head = {1, 2, 3, 4, 9};
+    const float cos[] = {0.0f, 1.0f}, sin[] = {1.0f, 0.0f};  // first pair by 90 degrees, second not at all
+    OpsScalar().rope(head.data(), cos, sin, 2, interleaved);
+    EXPECT_EQ(head, interleaved ? (std::vector<float>{-2, 1, 3, 4, 9}) : (std::vector<float>{-3, 2, 1, 4, 9}));
+  }
+}
+
+TEST(Ops, AttentionMatchesSoftmaxOfDotProducts) {
+  const int64_t dim = 24, stride = 32, tokens = 45;
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+    const int bytes = DTypeBytes(dtype);
+    std::vector<std::byte> k(static_cast<size_t>(tokens * stride * bytes)), v(k.size());
+    const auto kf = Random(static_cast<size_t>(tokens * dim), 8), vf = Random(static_cast<size_t>(tokens * dim), 9);
+    for (int64_t t = 0; t < tokens; ++t) {
+      OpsScalar().store(dtype, kf.data() + t * dim, dim, stride, k.data() + t * stride * bytes);
+      OpsScalar().store(dtype, vf.data() + t * dim, dim, stride, v.data() + t * stride * bytes);
+    }
+    auto q = Random(static_cast<size_t>(stride), 10);
+    std::fill(q.begin() + dim, q.end(), 0.0f);
+    // Three runs, the first 5 tokens outside the window.
+    const auto at = [&](std::vector<std::byte>& cache, int64_t t) { return static_cast<const void*>(cache.data() + t * stride * bytes); };
+    const KvRun runs[] = {{at(k, 0), at(v, 0), 16}, {at(k, 16), at(v, 16), 16}, {at(k, 32), at(v, 32), 13}};
+    std::vector<double> p;
+    double sum = 0;
+    for (int64_t t = 5; t < tokens; ++t) {
+      double s = 0;
+      for (int64_t i = 0; i < dim; ++i) s += static_cast<double>(q[static_cast<size_t>(i)]) * kf[static_cast<size_t>(t * dim + i)];
+      p.push_back(std::exp(0.3 * s));
+      sum += p.back();
+    }
+    std::vector<float> scalar;
+    for (Isa isa : IsasHere()) {
+      std::vector<float> out(static_cast<size_t>(dim)), scores(48);
+      OpsFor(isa).attention({.q = q.data(), .out = out.data(), .runs = runs, .run_count = 3, .skip = 5, .tokens = tokens - 5, .k_stride = stride,
+                             .v_stride = stride, .v_dim = dim, .dtype = dtype, .scale = 0.3f, .scores = scores.data()});
+      if (scalar.empty()) scalar = out;
+      EXPECT_EQ(out, scalar) << IsaName(isa);
+      for (int64_t i = 0; i < dim; ++i) {
+        double expected = 0;
+        for (int64_t t = 5; t < tokens; ++t) expected += p[static_cast<size_t>(t - 5)] / sum * vf[static_cast<size_t>(t * dim + i)];
+        EXPECT_NEAR(out[static_cast<size_t>(i)], expected, dtype == DType::kF32 ? 1e-5 : dtype == DType::kF16 ? 2e-3 : 2e-2);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace nibble

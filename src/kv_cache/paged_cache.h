@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// The paged cache: memory in pages of kPageTokens positions, the same page number in every layer. A sequence owns a list of pages (its
+// block table). Pages are counted references, so sequences that begin with the same tokens share them: a full page is known by the hash
+// of all tokens up to its end, and stays findable until its memory is needed.
+//
+// Within a page and layer, head h holds kPageTokens rows of k_stride elements (then the same for v):
+//   k(layer, page, head, slot) = base + (((page * heads + head) * kPageTokens) + slot) * k_stride
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "base/status.h"
+#include "kv_cache/layer_state.h"
+#include "tensors/tensor_view.h"
+
+namespace nibble {
+
+inline constexpr int64_t kPageTokens = 32;
+
+class PagedCache {
+ public:
+  // Reserves address space for `pages` pages; memory is taken when pages are first written. ResourceExhausted if even that fails.
+  static Result<PagedCache> Make(std::vector<LayerState> layers, DType dtype, int64_t pages);
+
+  int64_t page_count() const { return pages_; }
+  int64_t free_pages() const { return static_cast<int64_t>(free_.size() + idle_.size()); }
+  DType dtype() const { return dtype_; }
+  const LayerState& layer(int64_t i) const { return layers_[static_cast<size_t>(i)]; }
+  bool shares_prefixes() const { return shares_prefixes_; }
+  // Of one page over all layers.
+  int64_t page_bytes() const;
+  static int64_t PageBytes(std::span<const LayerState> layers, DType dtype);
+
+  std::byte* K(int64_t layer, int32_t page, int64_t head) { return k_[static_cast<size_t>(layer)].data() + KOffset(layer, page, head); }
+  std::byte* V(int64_t layer, int32_t page, int64_t head) { return v_[static_cast<size_t>(layer)].data() + VOffset(layer, page, head); }
+
+  // A fresh page with one reference; -1 when none is left.
+  int32_t Allocate();
+  void AddReference(int32_t page);
+  // At zero references the page becomes reusable; if it was published it can still be found until then.
+  void Release(int32_t page);
+
+  // Hash of a page that ends a prefix: chain over the previous page's hash and its own tokens.
+  static uint64_t ChainHash(uint64_t previous, std::span<const int32_t> tokens);
+  // Makes a full, written page findable.
+  void Publish(int32_t page, uint64_t hash, std::span<const int32_t> tokens);
+  // The page with this hash and these tokens, with a reference added; -1 if there is none.
+  int32_t FindShared(uint64_t hash, std::span<const int32_t> tokens);
+
+ private:
+  struct Page {
+    int32_t references = 0;
+    bool published = false;
+    uint64_t hash = 0;
+    std::vector<int32_t> tokens;
+  };
+  int64_t KOffset(int64_t layer, int32_t page, int64_t head) const;
+  int64_t VOffset(int64_t layer, int32_t page, int64_t head) const;
+  void Forget(int32_t page);
+
+  std::vector<LayerState> layers_;
+  DType dtype_ = DType::kF32;
+  int64_t pages_ = 0;
+  bool shares_prefixes_ = true;
+  std::vector<Buffer> k_, v_;
+  std::vector<Page> info_;
+  std::vector<int32_t> free_;                     // never used or forgotten
+  std::deque<int32_t> idle_;                      // published, no references: oldest first
+  std::unordered_map<uint64_t, int32_t> by_hash_;
+};
+
+}  // namespace nibble
