@@ -54,6 +54,7 @@ uint8_t EncodeBits(const SmallFloat& s, float x) {
   const unsigned max_code = s.has_inf ? all_ones - (1u << s.mantissa_bits) : s.has_nan ? all_ones - 1 : all_ones;
   const float magnitude = std::fabs(x);
   if (std::isinf(x)) return static_cast<uint8_t>(sign | max_code);
+  if (magnitude == 0) return static_cast<uint8_t>(sign);  // frexp gives 0 no small exponent
   int exponent = 0;
   std::frexp(magnitude, &exponent);  // magnitude = f * 2^exponent, f in [0.5, 1)
   const int floor_exponent = std::max(exponent - 1, 1 - s.bias);

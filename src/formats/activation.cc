@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "formats/activation.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/check.h"
+#include "base/math.h"
+#include "tensors/scalar.h"
+
+namespace nibble {
+namespace {
+
+constexpr float kE4m3Max = 448;
+
+struct ScaleZero {
+  float scale = 1, zero = 0;
+};
+
+struct CodeRange {
+  float low, high;
+};
+CodeRange RangeOf(const ActivationSpec& spec) {
+  const float half = static_cast<float>(1 << (spec.bits - 1));
+  return {-half, half - 1};
+}
+
+float RoundUpToPowerOfTwo(float scale) { return std::exp2(std::ceil(std::log2(scale))); }
+
+ScaleZero FloatScale(const ActivationSpec& spec, float amax) {
+  if (spec.upper_bound > 0) amax = std::min(amax, spec.upper_bound);
+  float scale = amax / kE4m3Max;
+  if (spec.half_step_range) {
+    if (scale == 0) scale = 0x1p-23f;
+  } else if (spec.grain == ActivationSpec::kToken) {
+    scale = std::max(scale, 1.0f / (kE4m3Max * 512));
+  } else {
+    scale = std::max(amax, 1e-10f) / kE4m3Max;
+  }
+  return {spec.pow2_scale ? RoundUpToPowerOfTwo(scale) : scale, 0};
+}
+
+ScaleZero IntScale(const ActivationSpec& spec, float low, float high) {
+  const CodeRange range = RangeOf(spec);
+  const float steps = range.high - range.low;
+  if (spec.symmetric) {
+    float scale = std::max(std::fabs(low), std::fabs(high)) / (spec.half_step_range ? steps / 2 : range.high);
+    if (spec.half_step_range && scale == 0) scale = 0x1p-23f;
+    return {spec.pow2_scale && scale > 0 ? RoundUpToPowerOfTwo(scale) : scale, 0};
+  }
+  if (spec.half_step_range) low = std::min(low, 0.0f), high = std::max(high, 0.0f);
+  float scale = (high - low) / steps;
+  if (spec.half_step_range && scale == 0) scale = 0x1p-23f;
+  if (scale == 0) return {0, 0};
+  const float zero = std::nearbyint(range.low - low / scale);
+  return {scale, std::clamp(zero, range.low, range.high)};
+}
+
+ScaleZero DynamicScale(const ActivationSpec& spec, const float* x, int64_t count) {
+  float low = count > 0 ? x[0] : 0, high = low;
+  for (int64_t i = 0; i < count; ++i) {
+    low = std::min(low, x[i]);
+    high = std::max(high, x[i]);
+  }
+  if (spec.code != DType::kI8) return FloatScale(spec, std::max(std::fabs(low), std::fabs(high)));
+  return IntScale(spec, low, high);
+}
+
+float IntCode(const ActivationSpec& spec, ScaleZero by, float x) {
+  if (by.scale == 0 || std::isnan(x)) return by.zero;
+  const CodeRange range = RangeOf(spec);
+  if (spec.half_step_range) return std::nearbyint(std::clamp(x / by.scale + by.zero, range.low, range.high));
+  return std::clamp(std::nearbyint(x / by.scale) + by.zero, range.low, range.high);
+}
+
+}  // namespace
+
+int64_t ActivationScales(const ActivationSpec& spec, int64_t k) {
+  return spec.grain == ActivationSpec::kGroup ? CeilDiv(k, spec.group) : 1;
+}
+
+void QuantizeActivationRow(const ActivationSpec& spec, const float* x, int64_t k, float* dequantized, int8_t* codes, float* scales,
+                           float* zeros) {
+  if (spec.grain == ActivationSpec::kNone) {
+    if (dequantized) std::copy_n(x, k, dequantized);
+    return;
+  }
+  NIBBLE_CHECK(spec.code == DType::kI8 || spec.code == DType::kE4M3, "activation codes of {}", DTypeName(spec.code));
+  const int64_t group = spec.grain == ActivationSpec::kGroup ? spec.group : k;
+  for (int64_t begin = 0, index = 0; begin < k; begin += group, ++index) {
+    const int64_t end = std::min(begin + group, k);
+    const ScaleZero by = spec.dynamic ? DynamicScale(spec, x + begin, end - begin) : ScaleZero{spec.scale, spec.zero};
+    if (scales) scales[index] = by.scale;
+    if (zeros) zeros[index] = by.zero;
+    for (int64_t i = begin; i < end; ++i) {
+      if (spec.code == DType::kI8) {
+        const float code = IntCode(spec, by, x[i]);
+        if (codes) codes[i] = static_cast<int8_t>(code);
+        if (dequantized) dequantized[i] = (code - by.zero) * by.scale;
+      } else {
+        const uint8_t code = EncodeSmallFloat(DType::kE4M3, x[i] / by.scale);
+        if (codes) codes[i] = static_cast<int8_t>(code);
+        if (dequantized) dequantized[i] = DecodeSmallFloat(DType::kE4M3, code) * by.scale;
+      }
+    }
+  }
+}
+
+ActivationSpec FixTensorScale(const ActivationSpec& spec, const float* x, int64_t count) {
+  if (spec.grain != ActivationSpec::kTensor || !spec.dynamic) return spec;
+  const ScaleZero by = DynamicScale(spec, x, count);
+  ActivationSpec fixed = spec;
+  fixed.dynamic = false;
+  fixed.scale = by.scale;
+  fixed.zero = by.zero;
+  return fixed;
+}
+
+}  // namespace nibble

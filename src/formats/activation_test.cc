@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// Published vectors of each rule.
+#include "formats/activation.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <bit>
+#include <vector>
+
+#include "base/math.h"
+
+namespace nibble {
+namespace {
+
+const std::vector<float> kX = {0.1f, -2, 7.5f, 0.003f, 3.3f, -1.1f, 0, 5.9f};
+
+struct Row {
+  std::vector<float> values;
+  std::vector<int> codes;
+  std::vector<float> scales, zeros;
+};
+Row Quantize(const ActivationSpec& spec, const std::vector<float>& x) {
+  const auto k = static_cast<int64_t>(x.size());
+  Row row{std::vector<float>(x.size()), {}, std::vector<float>(static_cast<size_t>(ActivationScales(spec, k))), {}};
+  row.zeros.resize(row.scales.size());
+  std::vector<int8_t> codes(x.size());
+  QuantizeActivationRow(spec, x.data(), k, row.values.data(), codes.data(), row.scales.data(), row.zeros.data());
+  for (const int8_t code : codes) row.codes.push_back(spec.code == DType::kI8 ? code : static_cast<uint8_t>(code));
+  return row;
+}
+
+TEST(Activation, DynamicIntegersAsEnginesMakeThem) {
+  ActivationSpec spec{.grain = ActivationSpec::kToken, .code = DType::kI8};
+  Row row = Quantize(spec, kX);
+  EXPECT_EQ(row.codes, (std::vector<int>{2, -34, 127, 0, 56, -19, 0, 100}));
+  EXPECT_FLOAT_EQ(row.scales[0], 0.0590551198f);
+  EXPECT_FLOAT_EQ(row.values[1], -34 * row.scales[0]);
+  spec.symmetric = false;
+  row = Quantize(spec, kX);
+  EXPECT_EQ(row.codes, (std::vector<int>{-71, -128, 127, -74, 15, -104, -74, 84}));
+  EXPECT_FLOAT_EQ(row.scales[0], 0.0372549035f);
+  EXPECT_EQ(row.zeros[0], -74);
+  EXPECT_FLOAT_EQ(row.values[0], 3 * row.scales[0]);
+}
+
+TEST(Activation, StaticIntegers) {
+  const ActivationSpec spec{.grain = ActivationSpec::kTensor, .code = DType::kI8, .dynamic = false, .scale = 0.06f};
+  EXPECT_EQ(Quantize(spec, kX).codes, (std::vector<int>{2, -33, 125, 0, 55, -18, 0, 98}));
+  ActivationSpec asymmetric = spec;
+  asymmetric.symmetric = false;
+  asymmetric.zero = 10;
+  EXPECT_EQ(Quantize(asymmetric, kX).codes, (std::vector<int>{12, -23, 127, 10, 65, -8, 10, 108}));
+}
+
+TEST(Activation, LibraryRuleReachesTheLowestCode) {
+  ActivationSpec spec{.grain = ActivationSpec::kToken, .code = DType::kI8, .half_step_range = true};
+  Row row = Quantize(spec, {-7.5f, 7.5f, 0, 1});
+  EXPECT_FLOAT_EQ(row.scales[0], 7.5f / 127.5f);
+  EXPECT_EQ(row.codes, (std::vector<int>{-128, 127, 0, 17}));
+  spec.bits = 4;
+  row = Quantize(spec, {-7.5f, 7.5f, 0, 2.6f});
+  EXPECT_EQ(row.codes, (std::vector<int>{-8, 7, 0, 3}));
+  spec.symmetric = false;
+  row = Quantize(spec, {3, 15, 6, 9});  // the range is widened to hold 0
+  EXPECT_EQ(row.zeros[0], -8);
+  EXPECT_EQ(row.codes, (std::vector<int>{-5, 7, -2, 1}));
+}
+
+TEST(Activation, Fp8PerTokenAndGroup) {
+  ActivationSpec spec{.grain = ActivationSpec::kToken, .code = DType::kE4M3};
+  Row row = Quantize(spec, {0.1f, -2, 7.5f, 0.003f});
+  EXPECT_EQ(std::bit_cast<uint32_t>(row.scales[0]), 0x3C892492u);
+  EXPECT_EQ(row.codes, (std::vector<int>{0x4C, 0xEF, 0x7E, 0x23}));
+  spec.upper_bound = 4;
+  EXPECT_EQ(Quantize(spec, {0.1f, -2, 7.5f, 0.003f}).codes[2], 0x7E);
+  spec = {.grain = ActivationSpec::kGroup, .code = DType::kE4M3, .group = 2, .pow2_scale = true};
+  row = Quantize(spec, {1, 448, 1, 449, 5});
+  EXPECT_EQ(row.scales, (std::vector<float>{1, 2, 0.015625f}));
+}
+
+TEST(Activation, ZeroRowsHaveZeroCodes) {
+  for (const bool library : {false, true}) {
+    for (const bool symmetric : {false, true}) {
+      const ActivationSpec spec{.grain = ActivationSpec::kToken, .code = DType::kI8, .symmetric = symmetric, .half_step_range = library};
+      for (const float value : Quantize(spec, {0, 0, 0}).values) EXPECT_EQ(value, 0);
+    }
+    const ActivationSpec spec{.grain = ActivationSpec::kToken, .code = DType::kE4M3, .half_step_range = library};
+    EXPECT_EQ(Quantize(spec, {0, 0}).codes, (std::vector<int>{0, 0}));
+  }
+}
+
+TEST(Activation, TensorScaleComesFromAllRows) {
+  const ActivationSpec spec{.grain = ActivationSpec::kTensor, .code = DType::kE4M3};
+  const ActivationSpec fixed = FixTensorScale(spec, kX.data(), 8);
+  EXPECT_FALSE(fixed.dynamic);
+  EXPECT_EQ(fixed.scale, 7.5f / 448);
+  EXPECT_EQ(FixTensorScale(fixed, kX.data(), 1), fixed);
+}
+
+}  // namespace
+}  // namespace nibble
