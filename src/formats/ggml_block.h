@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the ggml format folders share: unaligned reads from a block, the rounding of the reference encoders, and the decoder that
+// evaluates a BlockSplit. A block type is its split: decoding has no second definition.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "formats/format.h"
+#include "tensors/scalar.h"
+
+namespace nibble {
+
+inline unsigned Byte(const std::byte* p, int i) { return std::to_integer<unsigned>(p[i]); }
+inline uint16_t U16At(const std::byte* p) {
+  uint16_t v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+inline uint32_t U32At(const std::byte* p) {
+  uint32_t v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+inline void PutU16(std::byte* p, uint16_t v) { std::memcpy(p, &v, sizeof v); }
+inline void PutU32(std::byte* p, uint32_t v) { std::memcpy(p, &v, sizeof v); }
+
+// Largest block and largest number of sub-blocks of any split.
+inline constexpr int kMaxBlockElems = 256, kMaxBlockSubs = 16;
+
+// The formula of BlockSplit in f32, left to right. This is the reference's order, so results equal it bit for bit.
+template <const BlockSplit& kSplit, int kElems>
+void DecodeBlock(const std::byte* block, float* out) {
+  static_assert(kElems <= kMaxBlockElems && kElems % kSplit.sub_elems == 0 && kElems / kSplit.sub_elems <= kMaxBlockSubs);
+  uint8_t codes[kElems], sub_min[kMaxBlockSubs];
+  int8_t sub[kMaxBlockSubs];
+  uint16_t d_bits = 0, dmin_bits = 0;
+  kSplit.split(block, codes, &d_bits, &dmin_bits, sub, sub_min);
+  const float d = F16ToF32(d_bits);
+  const float dmin = kSplit.has_min ? F16ToF32(dmin_bits) : 0;
+  for (int s = 0; s < kElems / kSplit.sub_elems; ++s) {
+    const float scale = kSplit.has_sub ? d * static_cast<float>(sub[s]) : d;
+    const float min = kSplit.has_sub_min ? dmin * static_cast<float>(sub_min[s]) : dmin;
+    for (int i = s * kSplit.sub_elems; i < (s + 1) * kSplit.sub_elems; ++i) {
+      if constexpr (kSplit.table != nullptr) {
+        out[i] = scale * static_cast<float>(kSplit.table[codes[i]]);
+      } else if constexpr (kSplit.has_min) {
+        out[i] = scale * static_cast<float>(codes[i]) - min;
+      } else {
+        out[i] = scale * static_cast<float>(codes[i] - kSplit.zero);
+      }
+    }
+  }
+}
+
+// Format::decode of a type without row header.
+template <const BlockSplit& kSplit, int kElems, int kBytes>
+void DecodeBlocks(const std::byte* row, int64_t first, int64_t count, float* out) {
+  for (int64_t b = 0; b < count; ++b) DecodeBlock<kSplit, kElems>(row + (first + b) * kBytes, out + b * kElems);
+}
+
+// Format::encode from a function that encodes one block.
+template <void (*kEncode)(const float*, std::byte*), int kElems, int kBytes>
+void EncodeBlocks(const float* in, int64_t k, std::byte* row) {
+  for (int64_t b = 0; b < k / kElems; ++b) kEncode(in + b * kElems, row + b * kBytes);
+}
+
+// Round half to even by the addition of 1.5 * 2^23, for |x| < 2^22; other inputs (and NaN) give some int in [-2^22, 2^22), which
+// callers clamp. Part of the reference encoders' definition: std::nearbyint would differ there.
+inline int NearestInt(float x) {
+  return static_cast<int>(std::bit_cast<uint32_t>(x + 12582912.0f) & 0x007fffffu) - 0x00400000;
+}
+
+// The element of largest magnitude with its sign, the first of equals.
+inline float SignedAbsMax(const float* x, int n) {
+  float amax = 0, max = 0;
+  for (int i = 0; i < n; ++i) {
+    if (std::fabs(x[i]) > amax) {
+      amax = std::fabs(x[i]);
+      max = x[i];
+    }
+  }
+  return max;
+}
+
+// Nibble order of the 32-element types: byte j holds element j (low) and element j + 16 (high).
+inline void UnpackNibbles32(const std::byte* bytes, uint8_t* codes) {
+  for (int j = 0; j < 16; ++j) {
+    codes[j] = static_cast<uint8_t>(Byte(bytes, j) & 15u);
+    codes[j + 16] = static_cast<uint8_t>(Byte(bytes, j) >> 4);
+  }
+}
+inline void PackNibbles32(const uint8_t* codes, std::byte* bytes) {
+  for (int j = 0; j < 16; ++j) bytes[j] = static_cast<std::byte>((codes[j] & 15u) | ((codes[j + 16] & 15u) << 4));
+}
+
+}  // namespace nibble
