@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "io/tensor_index.h"
 #include "methods/method.h"
 
 namespace nibble {
@@ -18,6 +19,13 @@ struct ConfigSource {
 };
 using QuantizationFactory = Result<std::unique_ptr<QuantizationConfig>> (*)(const Json& quantization_config, const ConfigSource& source);
 
+// What a container that is a whole checkpoint by itself (GGUF) gives: everything in the hub's vocabulary.
+struct ContainerContents {
+  Json config;                                   // as config.json would have it
+  TensorIndex tensors;                           // canonical hub names
+  std::unique_ptr<QuantizationConfig> quantization;
+};
+
 struct QuantizationEntry {
   std::string_view name;                           // folder name, "gptq"
   std::vector<std::string_view> quant_methods;     // values of quant_method that it reads
@@ -26,6 +34,8 @@ struct QuantizationEntry {
   std::vector<std::string_view> formats;           // names of formats/ that its weights become
   bool makes = false;                              // nibble can write it
   QuantizationFactory from_config = nullptr;
+  // For methods that are a container of their own; null otherwise.
+  Result<ContainerContents> (*open_container)(const std::string& path) = nullptr;
 };
 
 // Built-in and registered entries, built-in first.

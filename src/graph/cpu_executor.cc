@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "graph/cpu_executor.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+
+#include "base/check.h"
+#include "formats/activation.h"
+#include "formats/transform.h"
+
+namespace nibble {
+
+CpuExecutor::CpuExecutor(Graph graph, BoundWeights weights, const CpuOps& ops, PagedCache* cache, std::shared_ptr<ThreadTeam> team,
+                         Communicator* comm, int64_t max_rows, int64_t max_logits)
+    : graph_(std::move(graph)), weights_(std::move(weights)), ops_(ops), cache_(cache), team_(std::move(team)), comm_(comm), max_rows_(max_rows),
+      max_logits_(max_logits), arena_(ScratchBytes(graph_, max_rows, max_logits)), seconds_(std::variant_size_v<AnyOp>) {
+  for (int i = 0; i < team_->size(); ++i) {
+    Worker worker{.index = i};
+    worker.linear.resize(static_cast<size_t>(kLinearScratchBytes));
+    workers_.push_back(std::move(worker));
+  }
+  for (const RopeSpec& rope : graph_.ropes) {
+    rope_cos_.emplace_back(static_cast<size_t>(max_rows * rope.rotary_dims / 2));
+    rope_sin_.emplace_back(rope_cos_.back().size());
+  }
+}
+
+int64_t CpuExecutor::ScratchBytes(const Graph& graph, int64_t max_rows, int64_t max_logits) {
+  return (graph.floats_per_row * max_rows + graph.floats_per_logits_row * max_logits) * static_cast<int64_t>(sizeof(float));
+}
+
+float* CpuExecutor::Data(BufferId id) const {
+  const BufferSpec& buffer = graph_.buffers[static_cast<size_t>(id)];
+  auto* base = reinterpret_cast<float*>(const_cast<std::byte*>(arena_.data()));
+  return buffer.logits_rows ? base + graph_.floats_per_row * max_rows_ + buffer.offset * max_logits_ : base + buffer.offset * max_rows_;
+}
+
+const float* CpuExecutor::Run(const StepInput& step) {
+  NIBBLE_CHECK(step.rows() <= max_rows_ && static_cast<int64_t>(step.logits_rows.size()) <= max_logits_, "rows {} of {}, logits {} of {}",
+               step.rows(), max_rows_, step.logits_rows.size(), max_logits_);
+  step_ = &step;
+  team_->Run([this](int worker) { Walk(worker); });
+  step_ = nullptr;
+  return Data(graph_.logits);
+}
+
+void CpuExecutor::Walk(int index) {
+  Worker& worker = workers_[static_cast<size_t>(index)];
+  FillRopeTables(worker);
+  auto before = std::chrono::steady_clock::now();
+  for (const Op& op : graph_.ops) {
+    if (op.barrier_before) team_->Barrier();
+    if (op.logits_rows && step_->logits_rows.empty()) continue;
+    std::visit([&](const auto& kind) { RunOp(kind, RowCount(op), worker); }, op.op);
+    if (!profile_ || index != 0) continue;
+    const auto now = std::chrono::steady_clock::now();
+    seconds_[op.op.index()] += std::chrono::duration<double>(now - before).count();
+    before = now;
+  }
+}
+
+std::vector<OpTime> CpuExecutor::TakeProfile() {
+  std::vector<OpTime> times;
+  for (const Op& op : graph_.ops) {
+    double& seconds = seconds_[op.op.index()];
+    if (seconds > 0) times.push_back({OpKindName(op.op), seconds});
+    seconds = 0;
+  }
+  return times;
+}
+
+// Angles of each row for each rope, on the worker that owns the row.
+void CpuExecutor::FillRopeTables(const Worker& w) {
+  const Range rows = MyRows(step_->rows(), w);
+  for (size_t r = 0; r < graph_.ropes.size(); ++r) {
+    const RopeSpec& rope = graph_.ropes[r];
+    const int64_t half = rope.rotary_dims / 2;
+    for (int64_t row = rows.begin; row < rows.end; ++row) {
+      const auto position = static_cast<float>(step_->positions[static_cast<size_t>(row)]);
+      const int64_t length = step_->lengths[static_cast<size_t>(step_->sequence[static_cast<size_t>(row)])];
+      // Dynamic NTK: the base grows with the length of the sequence (Bloc97's rule as transformers has it).
+      double base = 0;
+      if (rope.dynamic_from > 0 && length > rope.dynamic_from) {
+        const double dims = static_cast<double>(rope.rotary_dims), ratio = static_cast<double>(length) / static_cast<double>(rope.dynamic_from);
+        base = rope.theta * std::pow(rope.dynamic_factor * ratio - (rope.dynamic_factor - 1), dims / (dims - 2));
+      }
+      for (int64_t i = 0; i < half; ++i) {
+        const float freq = base > 0 ? static_cast<float>(1.0 / std::pow(base, static_cast<double>(2 * i) / static_cast<double>(rope.rotary_dims)))
+                                    : rope.inv_freq[static_cast<size_t>(i)];
+        const double angle = static_cast<double>(freq * position);  // the product is rounded to f32, as the models were trained
+        rope_cos_[r][static_cast<size_t>(row * half + i)] = static_cast<float>(std::cos(angle)) * rope.attention_factor;
+        rope_sin_[r][static_cast<size_t>(row * half + i)] = static_cast<float>(std::sin(angle)) * rope.attention_factor;
+      }
+    }
+  }
+}
+
+void CpuExecutor::RunOp(const EmbedOp& op, int64_t count, Worker& w) {
+  const StoredWeight& table = *weights_.embeddings[static_cast<size_t>(op.table)];
+  const Range rows = MyRows(count, w);
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    const int64_t id = step_->ids[static_cast<size_t>(row)];
+    float* out = Data(op.out) + row * table.k;
+    DecodeRows(table, {id, id + 1}, {0, table.k}, out);
+    if (op.scale != 1)
+      for (int64_t i = 0; i < table.k; ++i) out[i] *= op.scale;
+  }
+}
+
+void CpuExecutor::RunOp(const NormOp& op, int64_t count, Worker& w) {
+  const auto vector = [&](int id) { return id < 0 ? nullptr : weights_.vectors[static_cast<size_t>(id)].data(); };
+  const int64_t stride = Width(op.in), width = op.head_dim ? op.head_dim : stride;
+  const Range rows = MyRows(count, w);
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    for (int64_t head = 0; head < op.heads; ++head) {
+      const int64_t at = row * stride + op.begin + head * width;
+      if (op.rms) ops_.rms_norm(Data(op.in) + at, vector(op.weight), op.offset, op.eps, width, Data(op.out) + at);
+      else ops_.layer_norm(Data(op.in) + at, vector(op.weight), vector(op.bias), op.eps, width, Data(op.out) + at);
+    }
+  }
+}
+
+void CpuExecutor::PrepareRows(const PackedWeight::Input& input, const float* in, int64_t width, Range rows, float* out, Worker& w) {
+  w.row.resize(static_cast<size_t>(width));
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    float* y = out + row * width;
+    std::memcpy(y, in + row * width, static_cast<size_t>(width) * sizeof(float));
+    if (!input.transforms.empty()) {
+      const Status applied = ApplyTransforms(input.transforms, y, width, w.row.data());
+      NIBBLE_CHECK(applied.has_value(), "checked at load: {}", applied.error().message);
+    }
+    if (input.act.grain != ActivationSpec::kNone) QuantizeActivationRow(input.act, y, width, y, nullptr, nullptr);
+  }
+}
+
+void CpuExecutor::RunOp(const PrepareOp& op, int64_t count, Worker& w) {
+  const BoundLinear& linear = weights_.linears[static_cast<size_t>(op.linear)];
+  PrepareRows(linear.input(static_cast<size_t>(op.input)), Data(op.in), Width(op.in), MyRows(count, w), Data(op.out), w);
+}
+
+void CpuExecutor::RunOp(const LinearOp& op, int64_t count, Worker& w) {
+  const BoundLinear& linear = weights_.linears[static_cast<size_t>(op.linear)];
+  w.args.resize(linear.packed.inputs.size());
+  for (size_t i = 0; i < w.args.size(); ++i) {
+    const BufferId in = op.prepared.empty() ? op.in : op.prepared[linear.gather ? 0 : i];
+    w.args[i] = {Data(in) + linear.column_begin, Width(in), Data(op.out), Width(op.out), count};
+  }
+  RunLinear(linear.packed, w.args, w.index, team_->size(), w.linear.data());
+}
+
+void CpuExecutor::RunOp(const RopeOp& op, int64_t count, Worker& w) {
+  const RopeSpec& rope = graph_.ropes[static_cast<size_t>(op.rope)];
+  const int64_t half = rope.rotary_dims / 2, stride = Width(op.buffer);
+  const Range rows = MyRows(count, w);
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    const float* cos = rope_cos_[static_cast<size_t>(op.rope)].data() + row * half;
+    const float* sin = rope_sin_[static_cast<size_t>(op.rope)].data() + row * half;
+    for (int64_t head = 0; head < op.heads; ++head) ops_.rope(Data(op.buffer) + row * stride + op.begin + head * op.head_dim, cos, sin, half, rope.interleaved);
+  }
+}
+
+void CpuExecutor::RunOp(const WriteKvOp& op, int64_t count, Worker& w) {
+  const LayerState& state = cache_->layer(op.layer);
+  const int64_t stride = Width(op.in), bytes = DTypeBytes(cache_->dtype());
+  const Range rows = MyRows(count, w);
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    const auto table = step_->block_tables[static_cast<size_t>(step_->sequence[static_cast<size_t>(row)])];
+    const int64_t position = step_->positions[static_cast<size_t>(row)], slot = position % kPageTokens;
+    const int32_t page = table[static_cast<size_t>(position / kPageTokens)];
+    const float* x = Data(op.in) + row * stride;
+    for (int64_t head = 0; head < state.heads; ++head) {
+      ops_.store(cache_->dtype(), x + op.k_begin + head * state.k_dim, state.k_dim, state.k_stride(), cache_->K(op.layer, page, head) + slot * state.k_stride() * bytes);
+      ops_.store(cache_->dtype(), x + op.v_begin + head * state.v_dim, state.v_dim, state.v_stride(), cache_->V(op.layer, page, head) + slot * state.v_stride() * bytes);
+    }
+  }
+}
+
+void CpuExecutor::AttendHead(const AttentionOp& op, int64_t row, int64_t head, Worker& w) {
+  const LayerState& state = cache_->layer(op.layer);
+  const auto table = step_->block_tables[static_cast<size_t>(step_->sequence[static_cast<size_t>(row)])];
+  const int64_t position = step_->positions[static_cast<size_t>(row)];
+  const int64_t first = op.window > 0 ? std::max<int64_t>(0, position - op.window + 1) : 0, kv_head = head / (op.heads / state.heads);
+  w.runs.clear();
+  for (int64_t page = first / kPageTokens; page <= position / kPageTokens; ++page) {
+    const int32_t id = table[static_cast<size_t>(page)];
+    w.runs.push_back({cache_->K(op.layer, id, kv_head), cache_->V(op.layer, id, kv_head), std::min(kPageTokens, position + 1 - page * kPageTokens)});
+  }
+  const int64_t tokens = position + 1 - first;
+  w.scores.resize(std::max(w.scores.size(), static_cast<size_t>(RoundUp(tokens, 16))));
+  const float* q = Data(op.in) + row * Width(op.in) + op.q_begin + head * op.head_dim;
+  if (state.k_stride() != op.head_dim) {
+    w.query.assign(static_cast<size_t>(state.k_stride()), 0.0f);
+    std::copy(q, q + op.head_dim, w.query.begin());
+    q = w.query.data();
+  }
+  ops_.attention({.q = q, .out = Data(op.out) + row * Width(op.out) + head * op.v_dim, .runs = w.runs.data(), .run_count = static_cast<int64_t>(w.runs.size()),
+                  .skip = first % kPageTokens, .tokens = tokens, .k_stride = state.k_stride(), .v_stride = state.v_stride(), .v_dim = op.v_dim,
+                  .dtype = cache_->dtype(), .scale = op.scale, .softcap = op.softcap, .scores = w.scores.data()});
+}
+
+void CpuExecutor::RunOp(const AttentionOp& op, int64_t count, Worker& w) {
+  // Later rows see more positions, so (row, head) pairs go round the workers.
+  for (int64_t task = w.index; task < count * op.heads; task += team_->size()) AttendHead(op, task / op.heads, task % op.heads, w);
+}
+
+void CpuExecutor::RunOp(const GatedOp& op, int64_t count, Worker& w) {
+  const Range rows = MyRows(count, w);
+  const int64_t stride = Width(op.in);
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    const float* x = Data(op.in) + row * stride;
+    ops_.gated(op.act, x, op.gated ? x + op.width : nullptr, op.width, Data(op.out) + row * Width(op.out));
+  }
+}
+
+void CpuExecutor::RunOp(const AddOp& op, int64_t count, Worker& w) {
+  const int64_t width = Width(op.into);
+  const Range rows = MyRows(count, w);
+  ops_.add(Data(op.into) + rows.begin * width, Data(op.from) + rows.begin * width, op.scale, rows.size() * width);
+}
+
+void CpuExecutor::RunOp(const AllReduceOp& op, int64_t count, Worker& w) {
+  if (w.index == 0) comm_->AllReduceSum(Data(op.buffer), count * Width(op.buffer));
+}
+
+void CpuExecutor::RunOp(const AllGatherOp& op, int64_t count, Worker& w) {
+  if (w.index == 0) comm_->AllGather(Data(op.in), count, Width(op.in), Data(op.out));
+}
+
+void CpuExecutor::RunOp(const GatherRowsOp& op, int64_t count, Worker& w) {
+  const int64_t width = Width(op.in);
+  const Range rows = MyRows(count, w);
+  for (int64_t row = rows.begin; row < rows.end; ++row)
+    std::memcpy(Data(op.out) + row * width, Data(op.in) + step_->logits_rows[static_cast<size_t>(row)] * width, static_cast<size_t>(width) * sizeof(float));
+}
+
+void CpuExecutor::RunOp(const SoftcapOp& op, int64_t count, Worker& w) {
+  const int64_t width = Width(op.buffer);
+  const Range rows = MyRows(count, w);
+  for (float *x = Data(op.buffer) + rows.begin * width, *end = Data(op.buffer) + rows.end * width; x < end; ++x)
+    *x = op.cap > 0 ? op.cap * std::tanh(op.scale * *x / op.cap) : op.scale * *x;
+}
+
+}  // namespace nibble

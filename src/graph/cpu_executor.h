@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// Walks a graph on the CPU: every worker of the team goes through the list inside one region, dividing each op's rows, strips or heads.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "base/thread_team.h"
+#include "comm/communicator.h"
+#include "graph/graph.h"
+#include "graph/weights.h"
+#include "kv_cache/paged_cache.h"
+
+namespace nibble {
+
+// The tokens of one step. All spans have one entry per row unless said.
+struct StepInput {
+  std::span<const int32_t> ids, positions;
+  std::span<const int32_t> sequence;                       // index into block_tables and lengths
+  std::span<const std::span<const int32_t>> block_tables;  // per sequence: its pages
+  std::span<const int32_t> lengths;                        // per sequence: positions after this step
+  std::span<const int32_t> logits_rows;                    // rows whose logits are wanted, ascending
+  int64_t rows() const { return static_cast<int64_t>(ids.size()); }
+};
+
+struct OpTime {
+  std::string kind;
+  double seconds = 0;
+};
+
+class CpuExecutor {
+ public:
+  // Takes the graph after its passes. max_rows: most rows of a step; max_logits: most logits rows. `comm` may be null (one rank).
+  CpuExecutor(Graph graph, BoundWeights weights, const CpuOps& ops, PagedCache* cache, std::shared_ptr<ThreadTeam> team, Communicator* comm,
+              int64_t max_rows, int64_t max_logits);
+
+  // Runs one step. The result, [logits_rows, vocab], stays valid until the next one. rows <= max_rows, positions within the block tables.
+  const float* Run(const StepInput& step);
+
+  const Graph& graph() const { return graph_; }
+  const BoundWeights& weights() const { return weights_; }
+  int64_t max_rows() const { return max_rows_; }
+  int64_t max_logits() const { return max_logits_; }
+  static int64_t ScratchBytes(const Graph& graph, int64_t max_rows, int64_t max_logits);
+
+  // State of a buffer after the last step, for tests: only valid if no later op reused its space.
+  const float* buffer(BufferId id) const { return Data(id); }
+  // Time per op kind, worker 0, summed while enabled.
+  void EnableProfile(bool on) { profile_ = on; }
+  std::vector<OpTime> TakeProfile();
+
+ private:
+  struct Worker {
+    int index;
+    std::vector<float> scores, query, row;
+    std::vector<KvRun> runs;
+    std::vector<std::byte> linear;
+    std::vector<LinearArgs> args;
+  };
+
+  float* Data(BufferId id) const;
+  int64_t Width(BufferId id) const { return graph_.buffers[static_cast<size_t>(id)].width; }
+  // Rows of this op in this step, and this worker's share of them.
+  int64_t RowCount(const Op& op) const { return op.logits_rows ? static_cast<int64_t>(step_->logits_rows.size()) : step_->rows(); }
+  Range MyRows(int64_t rows, const Worker& w) const { return SplitRange(rows, w.index, team_->size()); }
+
+  void Walk(int worker);
+  void FillRopeTables(const Worker& w);
+  void RunOp(const EmbedOp& op, int64_t rows, Worker& w);
+  void RunOp(const NormOp& op, int64_t rows, Worker& w);
+  void RunOp(const LinearOp& op, int64_t rows, Worker& w);
+  void RunOp(const PrepareOp& op, int64_t rows, Worker& w);
+  void RunOp(const RopeOp& op, int64_t rows, Worker& w);
+  void RunOp(const WriteKvOp& op, int64_t rows, Worker& w);
+  void RunOp(const AttentionOp& op, int64_t rows, Worker& w);
+  void RunOp(const GatedOp& op, int64_t rows, Worker& w);
+  void RunOp(const MoeOp& op, int64_t rows, Worker& w);
+  void RunOp(const AddOp& op, int64_t rows, Worker& w);
+  void RunOp(const AllReduceOp& op, int64_t rows, Worker& w);
+  void RunOp(const AllGatherOp& op, int64_t rows, Worker& w);
+  void RunOp(const GatherRowsOp& op, int64_t rows, Worker& w);
+  void RunOp(const SoftcapOp& op, int64_t rows, Worker& w);
+
+  void PrepareRows(const PackedWeight::Input& input, const float* in, int64_t width, Range rows, float* out, Worker& w);
+  void AttendHead(const AttentionOp& op, int64_t row, int64_t head, Worker& w);
+  void Route(const MoeSpec& spec, const float* logits, int64_t row);
+  void RunExpert(const MoeSpec& spec, const BoundExpert& expert, const MoeOp& op, int64_t index, Worker& w);
+  void RunPacked(const PackedWeight& weight, const float* x, int64_t rows, float* y, Worker& w);
+
+  Graph graph_;
+  BoundWeights weights_;
+  const CpuOps& ops_;
+  PagedCache* cache_;
+  std::shared_ptr<ThreadTeam> team_;
+  Communicator* comm_;
+  const int64_t max_rows_, max_logits_;
+  Buffer arena_;                                  // token rows, then logits rows
+  std::vector<Worker> workers_;
+  std::vector<std::vector<float>> rope_cos_, rope_sin_;  // per rope: [rows, half]
+  // Routing of the current MoE op: per row top_k experts and weights; then rows by expert.
+  std::vector<int32_t> chosen_;
+  std::vector<float> chosen_weight_;
+  std::vector<std::vector<std::pair<int32_t, float>>> expert_rows_;
+  std::vector<float> expert_in_, expert_mid_, expert_act_, expert_out_, expert_prepared_;
+  const StepInput* step_ = nullptr;
+  bool profile_ = false;
+  std::vector<double> seconds_;                   // by op kind
+};
+
+}  // namespace nibble

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "graph/passes.h"
+
+#include <algorithm>
+
+namespace nibble {
+namespace {
+
+template <typename... F>
+struct Overloaded : F... {
+  using F::operator()...;
+};
+template <typename... F>
+Overloaded(F...) -> Overloaded<F...>;
+
+}  // namespace
+
+const char* OpKindName(const AnyOp& op) {
+  static constexpr const char* kNames[] = {"embed", "norm", "linear", "prepare", "rope", "write-kv", "attention",
+                                           "gated", "moe", "add", "all-reduce", "all-gather", "gather-rows", "softcap"};
+  return kNames[op.index()];
+}
+
+OpBuffers BuffersOf(const AnyOp& any) {
+  return std::visit(
+      Overloaded{
+          [](const EmbedOp& op) { return OpBuffers{{}, {op.out}}; },
+          [](const NormOp& op) { return OpBuffers{{op.in}, {op.out}}; },
+          [](const LinearOp& op) {
+            OpBuffers buffers{{op.in}, {op.out}};
+            buffers.reads.insert(buffers.reads.end(), op.prepared.begin(), op.prepared.end());
+            return buffers;
+          },
+          [](const PrepareOp& op) { return OpBuffers{{op.in}, {op.out}}; },
+          [](const RopeOp& op) { return OpBuffers{{op.buffer}, {op.buffer}}; },
+          [](const WriteKvOp& op) { return OpBuffers{{op.in}, {}}; },
+          [](const AttentionOp& op) { return OpBuffers{{op.in}, {op.out}}; },
+          [](const GatedOp& op) { return OpBuffers{{op.in}, {op.out}}; },
+          [](const MoeOp& op) { return OpBuffers{{op.in, op.logits}, {op.out}}; },
+          [](const AddOp& op) { return OpBuffers{{op.into, op.from}, {op.into}}; },
+          [](const AllReduceOp& op) { return OpBuffers{{op.buffer}, {op.buffer}}; },
+          [](const AllGatherOp& op) { return OpBuffers{{op.in}, {op.out}}; },
+          [](const GatherRowsOp& op) { return OpBuffers{{op.in}, {op.out}}; },
+          [](const SoftcapOp& op) { return OpBuffers{{op.buffer}, {op.buffer}}; },
+      },
+      any);
+}
+
+bool IsRowwise(const AnyOp& op) {
+  return !std::holds_alternative<LinearOp>(op) && !std::holds_alternative<AttentionOp>(op) && !std::holds_alternative<MoeOp>(op) &&
+         !std::holds_alternative<AllReduceOp>(op) && !std::holds_alternative<AllGatherOp>(op) && !std::holds_alternative<GatherRowsOp>(op);
+}
+
+void InsertPrepare(Graph* graph, const BoundWeights& weights) {
+  std::vector<Op> ops;
+  for (Op& op : graph->ops) {
+    auto* linear = std::get_if<LinearOp>(&op.op);
+    if (!linear) {
+      ops.push_back(std::move(op));
+      continue;
+    }
+    const BoundLinear& bound = weights.linears[static_cast<size_t>(linear->linear)];
+    const auto new_buffer = [&](int64_t width) {
+      graph->buffers.push_back({.width = width, .logits_rows = op.logits_rows});
+      return static_cast<BufferId>(graph->buffers.size()) - 1;
+    };
+    BufferId in = linear->in;
+    if (bound.gather) {
+      const BufferId whole = new_buffer(bound.whole_k);
+      ops.push_back({.op = AllGatherOp{in, whole}, .name = op.name + " gather", .logits_rows = op.logits_rows});
+      in = whole;
+    }
+    for (size_t i = 0; i < bound.input_count(); ++i) {
+      if (bound.input(i).plain()) {
+        linear->prepared.push_back(in);
+        continue;
+      }
+      const BufferId prepared = new_buffer(bound.gather ? bound.whole_k : bound.packed.k);
+      ops.push_back({.op = PrepareOp{in, prepared, linear->linear, static_cast<int>(i)}, .name = op.name + " input", .logits_rows = op.logits_rows});
+      linear->prepared.push_back(prepared);
+    }
+    ops.push_back(std::move(op));
+  }
+  graph->ops = std::move(ops);
+}
+
+void FuseRowwise(Graph* graph) {
+  for (size_t i = 1; i < graph->ops.size(); ++i) {
+    const Op& previous = graph->ops[i - 1];
+    Op& op = graph->ops[i];
+    op.barrier_before = !(IsRowwise(previous.op) && IsRowwise(op.op) && previous.logits_rows == op.logits_rows);
+  }
+}
+
+void PlanBuffers(Graph* graph) {
+  struct Life {
+    size_t first = SIZE_MAX, last = 0;
+  };
+  std::vector<Life> lives(graph->buffers.size());
+  for (size_t i = 0; i < graph->ops.size(); ++i) {
+    const OpBuffers buffers = BuffersOf(graph->ops[i].op);
+    for (const auto* list : {&buffers.reads, &buffers.writes})
+      for (const BufferId id : *list) {
+        Life& life = lives[static_cast<size_t>(id)];
+        life.first = std::min(life.first, i);
+        life.last = std::max(life.last, i);
+      }
+  }
+  if (graph->logits >= 0) lives[static_cast<size_t>(graph->logits)].last = graph->ops.size();
+  // First fit in order of birth, in two arenas: token rows and logits rows.
+  std::vector<size_t> order;
+  for (size_t i = 0; i < lives.size(); ++i)
+    if (lives[i].first != SIZE_MAX) order.push_back(i);
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return lives[a].first < lives[b].first; });
+  std::vector<size_t> placed;
+  for (const size_t id : order) {
+    BufferSpec& buffer = graph->buffers[id];
+    std::vector<std::pair<int64_t, int64_t>> taken;
+    for (const size_t other : placed) {
+      const BufferSpec& o = graph->buffers[other];
+      const bool overlap = lives[other].first <= lives[id].last && lives[id].first <= lives[other].last;
+      if (overlap && o.logits_rows == buffer.logits_rows) taken.emplace_back(o.offset, o.offset + o.width);
+    }
+    std::sort(taken.begin(), taken.end());
+    int64_t at = 0;
+    for (const auto& [begin, end] : taken) {
+      if (at + buffer.width <= begin) break;
+      at = std::max(at, end);
+    }
+    buffer.offset = at;
+    int64_t& total = buffer.logits_rows ? graph->floats_per_logits_row : graph->floats_per_row;
+    total = std::max(total, at + buffer.width);
+    placed.push_back(id);
+  }
+}
+
+}  // namespace nibble

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "methods/checkpoint.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "io/safetensors.h"
+#include "tensors/scalar.h"
+
+namespace nibble {
+namespace {
+
+bool EndsWith(std::string_view text, std::string_view end) { return text.size() >= end.size() && text.substr(text.size() - end.size()) == end; }
+
+std::string_view DirectoryOf(const std::string& path) {
+  const size_t slash = path.find_last_of('/');
+  return slash == std::string::npos ? std::string_view(".") : std::string_view(path).substr(0, slash);
+}
+
+Result<Json> OptionalJson(const std::string& path) {
+  if (!std::filesystem::exists(path)) return Json();
+  return ReadJsonFile(path);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& path, CheckpointKind kind) {
+  auto checkpoint = std::unique_ptr<Checkpoint>(new Checkpoint);
+  checkpoint->path_ = path;
+  if (kind == CheckpointKind::kGguf) {
+    const QuantizationEntry* gguf = FindQuantization("gguf");
+    if (!gguf || !gguf->open_container) return Unsupported("{}: this build reads no GGUF files", path);
+    NIBBLE_TRY(ContainerContents contents, gguf->open_container(path));
+    checkpoint->config_ = std::move(contents.config);
+    checkpoint->tensors_ = std::move(contents.tensors);
+    checkpoint->quantization_ = std::move(contents.quantization);
+    return checkpoint;
+  }
+  if (!std::filesystem::exists(path + "/config.json"))
+    return NotFound("{}: no config.json in this folder; a model is a hub folder (config.json and *.safetensors) or a .gguf file", path);
+  NIBBLE_TRY(checkpoint->config_, ReadJsonFile(path + "/config.json"));
+  if (!checkpoint->config_.is_object()) return Corrupt("{}/config.json: wanted an object, found {}", path, checkpoint->config_.type_name());
+  NIBBLE_TRY(checkpoint->generation_config_, OptionalJson(path + "/generation_config.json"));
+  NIBBLE_TRY(auto files, OpenSafetensorsFolder(path));
+  checkpoint->tensors_ = std::move(files.tensors);
+  NIBBLE_TRY(checkpoint->quantization_, LoadQuantizationConfig(path, checkpoint->config_));
+  return checkpoint;
+}
+
+Result<std::unique_ptr<Checkpoint>> Checkpoint::OpenConfigOnly(const std::string& config_path) {
+  auto checkpoint = std::unique_ptr<Checkpoint>(new Checkpoint);
+  checkpoint->path_ = config_path;
+  NIBBLE_TRY(checkpoint->config_, ReadJsonFile(config_path));
+  if (!checkpoint->config_.is_object()) return Corrupt("{}: wanted an object, found {}", config_path, checkpoint->config_.type_name());
+  NIBBLE_TRY(checkpoint->quantization_, LoadQuantizationConfig(std::string(DirectoryOf(config_path)), checkpoint->config_));
+  return checkpoint;
+}
+
+bool Checkpoint::HasModule(std::string_view module) const {
+  const std::string prefix = std::string(module) + ".";
+  // Names are few thousands; a module's own tensors have no further dot in their suffix except tool-made ones.
+  for (const char* suffix : {"weight", "qweight", "weight_packed", "blocks", "weight_quantized"})
+    if (Has(prefix + suffix)) return true;
+  return std::any_of(tensors_.tensors().begin(), tensors_.tensors().end(), [&](const StoredTensor& t) { return t.name.compare(0, prefix.size(), prefix) == 0; });
+}
+
+Result<BoundParams> Checkpoint::Bind(const std::string& module, const std::vector<ParamDecl>& decls) {
+  BoundParams params{.name = module};
+  for (const ParamDecl& decl : decls) {
+    const std::string name = fmt::format("{}.{}", module, decl.suffix);
+    const StoredTensor* tensor = tensors_.Find(name);
+    if (!tensor) {
+      if (!decl.required) continue;
+      return NotFound("tensor \"{}\": not in the checkpoint, and method {} needs it; is a shard missing, or is the module listed wrongly in the config?", name,
+                      quantization_->name());
+    }
+    if (!tensor->unsupported.empty()) return Unsupported("{}: tensor \"{}\": {}", tensor->file, name, tensor->unsupported);
+    if (!decl.dtypes.empty() && !tensor->ggml && std::find(decl.dtypes.begin(), decl.dtypes.end(), tensor->view.dtype) == decl.dtypes.end()) {
+      std::string wanted;
+      for (const DType dtype : decl.dtypes) wanted += std::string(wanted.empty() ? "" : " or ") + DTypeName(dtype);
+      return Corrupt("{}: tensor \"{}\": dtype is {}, wanted {} for method {}", tensor->file, name, DTypeName(tensor->view.dtype), wanted, quantization_->name());
+    }
+    claimed_.insert(name);
+    params.params.emplace_back(decl.suffix, tensor);
+  }
+  return params;
+}
+
+// The weight of a whole module as it stands on disk.
+Result<LinearPart> Checkpoint::Module(LayerKind kind, const std::string& module, const std::string& fused_name, int64_t n, int64_t k) {
+  const LayerQuery query{.kind = kind, .name = module, .fused_name = fused_name, .has = [&](std::string_view suffix) { return Has(fmt::format("{}.{}", module, suffix)); }};
+  NIBBLE_TRY(auto method, quantization_->GetQuantMethod(query));
+  if (!method) {
+    NIBBLE_TRY(auto plain, FindQuantization("unquantized")->from_config(Json(), {}));
+    NIBBLE_TRY(method, plain->GetQuantMethod(query));
+  }
+  NIBBLE_TRY(BoundParams params, Bind(module, method->CreateWeights({module, n, k})));
+  params.n = n;
+  params.k = k;
+  return method->MakeWeight(params);
+}
+
+Status Checkpoint::BindBias(const std::string& module, Range rows, LinearPart* part) {
+  const std::string name = module + ".bias";
+  const StoredTensor* tensor = tensors_.Find(name);
+  if (!tensor) return {};
+  if (tensor->view.rank() != 1 || tensor->view.dim(0) < rows.end || !IsFloat(tensor->view.dtype))
+    return Corrupt("{}: tensor \"{}\": {} {}, wanted a float vector of {}", tensor->file, name, DTypeName(tensor->view.dtype), tensor->view.shape.ToString(), rows.end);
+  claimed_.insert(name);
+  part->bias = tensor->view.Slice(0, rows.begin, rows.size());
+  part->bias_keep = tensor->keep;
+  return {};
+}
+
+Result<LinearPart> Checkpoint::Linear(const LinearQuery& query) {
+  const bool fused = !query.fused_name.empty() && HasModule(query.fused_name) && !HasModule(query.name);
+  if (!fused) {
+    if (!HasModule(query.name)) return NotFound("module \"{}\": the checkpoint has none of its tensors", query.name);
+    NIBBLE_TRY(LinearPart part, Module(query.kind, query.name, query.fused_name, query.n, query.k));
+    if (query.bias) NIBBLE_RETURN_IF_ERROR(BindBias(query.name, {0, part.weight->n}, &part));
+    return part;
+  }
+  NIBBLE_TRY(LinearPart part, Module(query.kind, query.fused_name, "", query.fused_n, query.k));
+  const Range rows{query.fused_row, query.fused_row + query.n};
+  NIBBLE_TRY(StoredWeight cut, Slice(*part.weight, rows, {0, query.k}));
+  part.weight = std::make_shared<StoredWeight>(std::move(cut));
+  if (query.bias) NIBBLE_RETURN_IF_ERROR(BindBias(query.fused_name, rows, &part));
+  return part;
+}
+
+std::vector<std::string> Checkpoint::ExpertSpellings(const std::string& prefix, int64_t expert, MoeMatrix which) const {
+  static constexpr const char* kNames[3][2] = {{"gate_proj", "w1"}, {"up_proj", "w3"}, {"down_proj", "w2"}};
+  std::vector<std::string> names;
+  for (const char* name : kNames[static_cast<int>(which)]) names.push_back(fmt::format("{}.{}.{}", prefix, expert, name));
+  return names;
+}
+
+// Fused 3-D tensors of float checkpoints: gate_up_proj [E, 2I, H] (gate rows first) and down_proj [E, H, I].
+Result<LinearPart> Checkpoint::FusedExpert(const std::string& prefix, int64_t expert, MoeMatrix which, int64_t n, int64_t k) {
+  const std::string name = prefix + (which == MoeMatrix::kDown ? ".down_proj" : ".gate_up_proj");
+  const StoredTensor* tensor = tensors_.Find(name);
+  if (!tensor) tensor = tensors_.Find(name + ".weight");
+  if (!tensor) return NotFound("experts \"{}\": neither per-expert modules nor a fused \"{}\"", prefix, name);
+  claimed_.insert(tensor->name);
+  const int64_t rows = which == MoeMatrix::kDown ? n : 2 * n;
+  if (tensor->view.rank() != 3 || tensor->view.dim(1) != rows || tensor->view.dim(2) != k || expert >= tensor->view.dim(0))
+    return Corrupt("{}: tensor \"{}\": shape {}, wanted [experts,{},{}]", tensor->file, name, tensor->view.shape.ToString(), rows, k);
+  const TensorView view = tensor->view.Select(0, expert).Slice(0, which == MoeMatrix::kUp ? n : 0, n);
+  return LinearPart{.weight = std::make_shared<StoredWeight>(MakeDense(view, {tensor->file, fmt::format("{}[{}]", name, expert)}, tensor->keep))};
+}
+
+Result<LinearPart> Checkpoint::Expert(const std::string& prefix, const std::vector<std::string>& other_prefixes, int64_t expert, MoeMatrix which, int64_t n,
+                                      int64_t k) {
+  std::vector<std::string> prefixes = {prefix};
+  prefixes.insert(prefixes.end(), other_prefixes.begin(), other_prefixes.end());
+  for (const std::string& each : prefixes) {
+    for (const std::string& name : ExpertSpellings(each, expert, which))
+      if (HasModule(name)) return Module(LayerKind::kExpert, name, "", n, k);
+    const LayerQuery query{.kind = LayerKind::kExpert, .name = each, .has = [&](std::string_view suffix) { return Has(fmt::format("{}.{}", each, suffix)); }};
+    NIBBLE_TRY(auto method, quantization_->GetMoeMethod(query));
+    if (!method) continue;
+    NIBBLE_TRY(BoundParams params, Bind(each, method->CreateWeights(each)));
+    params.n = n;
+    params.k = k;
+    return method->MakeWeight(params, expert, which);
+  }
+  for (const std::string& each : prefixes)
+    if (auto fused = FusedExpert(each, expert, which, n, k); fused || fused.error().code != Code::kNotFound) return fused;
+  return NotFound("expert {} of \"{}\": the checkpoint has it in none of the known spellings", expert, prefix);
+}
+
+Result<std::vector<float>> Checkpoint::Vector(const std::string& name, int64_t size) {
+  const StoredTensor* tensor = tensors_.Find(name);
+  if (!tensor) return NotFound("tensor \"{}\": not in the checkpoint", name);
+  if (!tensor->view.contiguous() || tensor->shape.elems() != size || !IsFloat(tensor->view.dtype))
+    return Corrupt("{}: tensor \"{}\": {} {}, wanted {} floats", tensor->file, name, DTypeName(tensor->view.dtype), tensor->shape.ToString(), size);
+  claimed_.insert(name);
+  std::vector<float> values(static_cast<size_t>(size));
+  ConvertToF32(tensor->view.dtype, tensor->view.data, size, values.data());
+  return values;
+}
+
+Result<KvCacheMethod::Scales> Checkpoint::KvScales(const std::string& attention_name) {
+  const LayerQuery query{.kind = LayerKind::kAttention, .name = attention_name, .has = [&](std::string_view suffix) { return Has(fmt::format("{}.{}", attention_name, suffix)); }};
+  NIBBLE_TRY(auto method, quantization_->GetKvCacheMethod(query));
+  if (!method) return KvCacheMethod::Scales{};
+  NIBBLE_TRY(const BoundParams params, Bind(attention_name, method->CreateWeights(attention_name)));
+  return method->ProcessWeightsAfterLoading(params);
+}
+
+std::vector<std::string> Checkpoint::Unclaimed() const {
+  std::vector<std::string> left;
+  const auto suffixes = quantization_->ignored_suffixes();
+  for (const StoredTensor& tensor : tensors_.tensors()) {
+    if (claimed_.count(tensor.name)) continue;
+    const bool by_suffix = std::any_of(suffixes.begin(), suffixes.end(), [&](std::string_view s) { return EndsWith(tensor.name, s); });
+    const bool by_part = std::any_of(ignored_parts_.begin(), ignored_parts_.end(), [&](const std::string& p) { return tensor.name.find(p) != std::string::npos; });
+    if (!by_suffix && !by_part) left.push_back(tensor.name);
+  }
+  return left;
+}
+
+void Checkpoint::ReleasePages() const {
+  const MappedFile* last = nullptr;
+  for (const StoredTensor& tensor : tensors_.tensors()) {
+    if (tensor.keep && tensor.keep.get() != last) tensor.keep->ReleasePages({0, tensor.keep->size_bytes()});
+    last = tensor.keep.get();
+  }
+}
+
+}  // namespace nibble

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// A checkpoint opened for reading: config, quantization method, tensors by canonical hub name, and the book of who claimed which tensor.
+// Everything was validated when it was opened; asking for a weight binds views and copies nothing.
+#pragma once
+
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "io/tensor_index.h"
+#include "methods/registry.h"
+
+namespace nibble {
+
+enum class CheckpointKind : uint8_t { kHubFolder, kGguf };
+
+class Checkpoint {
+ public:
+  // `path`: a hub folder, or a .gguf file (any shard).
+  static Result<std::unique_ptr<Checkpoint>> Open(const std::string& path, CheckpointKind kind);
+  // config.json alone, no tensors: `plan` and `explain` of shapes.
+  static Result<std::unique_ptr<Checkpoint>> OpenConfigOnly(const std::string& config_path);
+
+  const std::string& path() const { return path_; }
+  const Json& config() const { return config_; }
+  const QuantizationConfig& quantization() const { return *quantization_; }
+  const TensorIndex& tensors() const { return tensors_; }
+  bool has_weights() const { return !tensors_.tensors().empty(); }
+  // Parsed generation_config.json, or null.
+  const Json& generation_config() const { return generation_config_; }
+
+  bool Has(std::string_view tensor) const { return tensors_.Find(tensor) != nullptr; }
+
+  struct LinearQuery {
+    LayerKind kind = LayerKind::kLinear;
+    std::string name;            // module
+    int64_t n = 0, k = 0;        // 0: taken from what is stored (inspect)
+    std::string fused_name;      // module that may hold this one's rows
+    int64_t fused_row = 0, fused_n = 0;
+    bool bias = false;           // load "<name>.bias" if it is there
+  };
+  // One logical matrix with what its method demands of x; claims its tensors. NotFound when no tensor of the module exists.
+  Result<LinearPart> Linear(const LinearQuery& query);
+  // Whether any tensor of the module (or of the fused one) is there.
+  bool HasModule(std::string_view module) const;
+
+  // Expert `expert` of `prefix` ("model.layers.0.mlp.experts"): per-expert modules in any known spelling, or fused 3-D tensors.
+  Result<LinearPart> Expert(const std::string& prefix, const std::vector<std::string>& other_prefixes, int64_t expert, MoeMatrix which, int64_t n,
+                            int64_t k);
+
+  // A small float tensor as f32; claims it.
+  Result<std::vector<float>> Vector(const std::string& name, int64_t size);
+
+  // Scales and format of an attention layer's K/V cache, default when the checkpoint has none.
+  Result<KvCacheMethod::Scales> KvScales(const std::string& attention_name);
+
+  // Tensors that nobody claimed and no rule ignores.
+  std::vector<std::string> Unclaimed() const;
+  // Ignores tensors whose name contains `part`.
+  void Ignore(const std::string& part) { ignored_parts_.push_back(part); }
+
+  // Gives back the file pages of everything read so far.
+  void ReleasePages() const;
+
+ private:
+  Result<BoundParams> Bind(const std::string& module, const std::vector<ParamDecl>& decls);
+  Result<LinearPart> Module(LayerKind kind, const std::string& module, const std::string& fused_name, int64_t n, int64_t k);
+  Status BindBias(const std::string& module, Range rows, LinearPart* part);
+  std::vector<std::string> ExpertSpellings(const std::string& prefix, int64_t expert, MoeMatrix which) const;
+  Result<LinearPart> FusedExpert(const std::string& prefix, int64_t expert, MoeMatrix which, int64_t n, int64_t k);
+
+  std::string path_;
+  Json config_, generation_config_;
+  TensorIndex tensors_;
+  std::unique_ptr<QuantizationConfig> quantization_;
+  std::set<std::string, std::less<>> claimed_;
+  std::vector<std::string> ignored_parts_;
+};
+
+}  // namespace nibble

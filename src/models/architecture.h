@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// One architecture: one file models/arch/<name>.cc that turns a config into a list of operations. It knows names and shapes, no formats.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "graph/builder.h"
+#include "io/json.h"
+
+namespace nibble {
+
+// What most configs say, with defaults applied; the whole JSON stands beside it for what only one family has.
+struct ModelConfig {
+  Json json;
+  std::string where;                     // for messages
+  std::string model_type;
+  int64_t hidden = 0, inter = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0, vocab = 0, max_positions = 0;
+  float norm_eps = 1e-6f;
+  Activation act = Activation::kSilu;
+  bool tied = false, attention_bias = false, mlp_bias = false;
+};
+
+// Where a rewrite may fold a scale or rotation without changing the function: `from` produces what `to` consume.
+struct FoldPoint {
+  std::string from;                      // norm or linear module
+  std::vector<std::string> to;           // linear modules
+};
+
+struct Architecture {
+  std::string_view name;                          // "llama"
+  std::vector<std::string_view> model_types;      // config.json's model_type
+  Result<Graph> (*build)(const ModelConfig& config, int rank, int ranks) = nullptr;
+  std::vector<FoldPoint> (*fold_points)(const ModelConfig& config) = nullptr;
+  // Name parts of tensors that files of this family carry and nobody needs.
+  std::vector<std::string_view> ignored_tensors;
+};
+
+const std::vector<const Architecture*>& ArchitectureTable();  // generated
+// Unsupported, with the nearest names, if unknown.
+Result<const Architecture*> FindArchitecture(std::string_view model_type);
+
+// Reads the common keys, 4.x and 5.x spellings. `tied_default`: tie_word_embeddings when absent.
+Result<ModelConfig> ParseModelConfig(const Json& json, const std::string& where);
+// A family's own defaults are applied in its build function through this: the value of tie_word_embeddings or `fallback`.
+bool TiedEmbeddings(const ModelConfig& config, bool fallback);
+// Number of positions a row sees in layer i, 0 for all: layer_types, or the family's older keys decided by `slides`.
+Result<int64_t> LayerWindow(const ModelConfig& config, int64_t layer, bool slides_by_default);
+
+struct RopeDefaults {
+  double theta = 10000;
+  double partial_factor = 1;
+  bool interleaved = false;
+};
+// From rope_parameters (5.x) or rope_theta and rope_scaling (4.x): default, linear, dynamic, llama3, yarn.
+// Unsupported for other kinds, naming those that are.
+Result<RopeSpec> RopeFromConfig(const ModelConfig& config, int64_t head_dim, const RopeDefaults& defaults = {});
+
+}  // namespace nibble
