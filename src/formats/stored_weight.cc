@@ -36,8 +36,13 @@ std::array<float, 256> CodeValues(const Coded& coded) {
   return values;
 }
 
-// One row of at most kTileCols codes.
-void DecodeCodes(const Coded& coded, const std::array<float, 256>& values, int64_t n, Range k, const uint8_t* codes, float* out) {
+// True scales of float codes that are stored as reciprocals: one division rounds once, as the tools do.
+bool Divides(const Coded& coded) {
+  return coded.rule == ValueRule::kFloat && coded.scale.reciprocal && coded.scale.multiplier == 1 && !coded.scale2;
+}
+
+// One row of at most kTileCols codes. divide: the scale plane holds divisors.
+void DecodeCodes(const Coded& coded, const std::array<float, 256>& values, bool divide, int64_t n, Range k, const uint8_t* codes, float* out) {
   float scale[kTileCols], zero[kTileCols];
   const int64_t count = k.size();
   if (coded.rule == ValueRule::kRowTable) {
@@ -48,7 +53,7 @@ void DecodeCodes(const Coded& coded, const std::array<float, 256>& values, int64
   }
   ReadScales(coded, n, k, scale);
   if (coded.rule == ValueRule::kTable || coded.rule == ValueRule::kFloat) {
-    for (int64_t i = 0; i < count; ++i) out[i] = scale[i] * values[codes[i]];
+    for (int64_t i = 0; i < count; ++i) out[i] = divide ? values[codes[i]] / scale[i] : scale[i] * values[codes[i]];
     return;
   }
   if (coded.zero) {
@@ -63,7 +68,14 @@ void DecodeCodes(const Coded& coded, const std::array<float, 256>& values, int64
   }
 }
 
-void Decode(const StoredWeight&, const Coded& coded, Range n, Range k, float* out) {
+void Decode(const StoredWeight&, const Coded& stored, Range n, Range k, float* out) {
+  const bool divide = Divides(stored);
+  Coded divisors;
+  if (divide) {
+    divisors = stored;
+    divisors.scale.reciprocal = false;
+  }
+  const Coded& coded = divide ? divisors : stored;
   NIBBLE_CHECK(coded.codes.bits >= 1 && coded.codes.bits <= 8, "{} bits", coded.codes.bits);
   const std::array<float, 256> values = CodeValues(coded);
   uint8_t codes[kTileRows * kTileCols];
@@ -73,7 +85,8 @@ void Decode(const StoredWeight&, const Coded& coded, Range n, Range k, float* ou
       const Range cols{col, std::min(col + kTileCols, k.end)};
       coded.codes.read(coded.codes, rows, cols, codes);
       for (int64_t i = rows.begin; i < rows.end; ++i) {
-        DecodeCodes(coded, values, i, cols, codes + (i - row) * cols.size(), out + (i - n.begin) * k.size() + (col - k.begin));
+        DecodeCodes(coded, values, divide, i, cols, codes + (i - row) * cols.size(),
+                    out + (i - n.begin) * k.size() + (col - k.begin));
       }
     }
   }

@@ -44,7 +44,8 @@ struct Plane {
   int64_t outer_block = 0;
   float offset = 0;
   float multiplier = 1;                // exact constant of the format: 1/127 of LLM.int8, 1/global scale
-  bool reciprocal = false;             // value = multiplier / stored (GPTQModel's true inverse scales)
+  bool reciprocal = false;             // value = multiplier / stored (GPTQModel's true inverse scales). DecodeRows divides float codes by the
+                                       // stored number, one rounding; kernels may multiply by the rounded value (1 ulp)
   // Zero points that are packed like codes: read through a source instead of data. rows = block of n, columns = group.
   std::optional<CodeSource> packed;
   float packed_bias = 0;               // added to each packed value (GPTQ v1 stores z - 1)

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// FP8 checkpoints of quant_method "fp8": per-tensor scales (weight_scale), blocks (weight_scale_inv, which multiplies despite its name), and
+// GPTQModel's files, whose weight_scale_inv is a true inverse.
+#include <algorithm>
+
+#include "methods/fp8/config.h"
+#include "methods/fp8_weight.h"
+#include "methods/kv_scales.h"
+#include "methods/param_checks.h"
+
+namespace nibble {
+namespace {
+
+// Spellings of the static activation scale.
+constexpr std::string_view kInputScales[] = {"input_scale", "activation_scale", "act_scale"};
+
+class Fp8LinearMethod : public LinearMethod {
+ public:
+  explicit Fp8LinearMethod(const Fp8Config& config) : config_(config) {}
+
+  std::vector<ParamDecl> CreateWeights(const LinearShape&) const override {
+    const std::vector<DType> scales = {DType::kF32, DType::kBF16, DType::kF16, DType::kE8M0, DType::kU8};
+    std::vector<ParamDecl> params = {{"weight", {DType::kE4M3, DType::kE5M2}, ParamDecl::kWeight, true},
+                                     {"weight_scale_inv", scales, ParamDecl::kBlockScale, false},
+                                     {"weight_scale", scales, ParamDecl::kTensorScale, false}};
+    for (const std::string_view name : kInputScales) {
+      params.push_back({name, {DType::kF32, DType::kBF16, DType::kF16}, ParamDecl::kTensorScale, false});
+    }
+    return params;
+  }
+
+  Result<LinearPart> MakeWeight(const BoundParams& params) const override {
+    const bool inv = params.Find("weight_scale_inv");
+    if (inv && params.Find("weight_scale")) {
+      return Corrupt("{} and weight_scale are both present; one of them must go", ParamName(params, "weight_scale_inv"));
+    }
+    const Fp8Layout layout{.block_n = config_.block_n,
+                           .block_k = config_.block_k,
+                           .reciprocal = config_.inverse && inv,
+                           .scale_suffix = inv ? "weight_scale_inv" : "weight_scale"};
+    NIBBLE_TRY(StoredWeight weight, MakeFp8Weight(params, layout));
+    NIBBLE_TRY(const ActivationSpec act, Activations(params));
+    return FinishPart(std::move(weight), act);
+  }
+
+ private:
+  Result<ActivationSpec> Activations(const BoundParams& params) const {
+    ActivationSpec act;
+    if (config_.activations == Fp8Config::kFloat) return act;
+    act.code = DType::kE4M3;
+    act.pow2_scale = config_.pow2_scales;
+    if (config_.activations == Fp8Config::kStatic) {
+      for (const std::string_view name : kInputScales) {
+        if (!params.Find(name)) continue;
+        act.grain = ActivationSpec::kTensor;
+        act.dynamic = false;
+        NIBBLE_TRY(act.scale, ScalarParam(params, name));
+        return act;
+      }
+    }  // a static layer without its scale is computed dynamically, as other loaders do
+    act.grain = config_.block_k > 0 ? ActivationSpec::kGroup : ActivationSpec::kToken;
+    act.group = static_cast<int>(config_.block_k);
+    return act;
+  }
+
+  Fp8Config config_;
+};
+
+class Fp8QuantizationConfig : public QuantizationConfig {
+ public:
+  explicit Fp8QuantizationConfig(Fp8Config config) : config_(std::move(config)) {}
+
+  std::string_view name() const override { return "fp8"; }
+  std::string Describe() const override {
+    static constexpr const char* kActivations[] = {"float activations", "dynamic activations", "static activations"};
+    std::string text = "fp8";
+    if (config_.block_n > 0) text += fmt::format(" {}x{}", config_.block_n, config_.block_k);
+    return text + " " + kActivations[config_.activations];
+  }
+  Result<std::shared_ptr<const LinearMethod>> GetQuantMethod(const LayerQuery& layer) const override {
+    if (layer.kind == LayerKind::kAttention || !IsQuantized(layer)) return nullptr;
+    return std::make_shared<const Fp8LinearMethod>(config_);
+  }
+  Result<std::shared_ptr<const KvCacheMethod>> GetKvCacheMethod(const LayerQuery& layer) const override {
+    const bool stored = layer.has && (layer.has("k_scale") || layer.has("v_scale"));
+    if (!config_.kv_cache && !stored) return nullptr;
+    return MakeKvScales(DType::kE4M3);
+  }
+
+ private:
+  // A layer whose scales are not stored is not quantized, whatever the lists say.
+  bool IsQuantized(const LayerQuery& layer) const {
+    if (layer.has) return layer.has("weight_scale_inv") || layer.has("weight_scale");
+    if (layer.kind == LayerKind::kLmHead || layer.kind == LayerKind::kEmbedding) return false;
+    const auto names = [&](const std::string& name) { return name == layer.name || (!layer.fused_name.empty() && name == layer.fused_name); };
+    const auto matches = [&](const NamePattern& pattern) { return pattern.Matches(layer.name); };
+    return std::none_of(config_.ignored.begin(), config_.ignored.end(), names) &&
+           std::none_of(config_.ignored_patterns.begin(), config_.ignored_patterns.end(), matches);
+  }
+  Fp8Config config_;
+};
+
+Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
+  NIBBLE_TRY(Fp8Config config, Fp8Config::Parse(json, source.where));
+  return std::make_unique<Fp8QuantizationConfig>(std::move(config));
+}
+
+}  // namespace
+
+const QuantizationEntry* fp8_method() {
+  static const QuantizationEntry entry = {.name = "fp8",
+                                          .quant_methods = {"fp8"},
+                                          .summary = "FP8 weights per tensor, row or 128x128 block; static, dynamic or float activations",
+                                          .formats = {"fp8"},
+                                          .from_config = FromConfig};
+  return &entry;
+}
+
+}  // namespace nibble

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+// GPTQ checkpoints: which layers are quantized, and with what settings. The layouts are gptq_weight.h and awq_weight.h.
+#include <algorithm>
+
+#include "base/log.h"
+#include "methods/awq_weight.h"
+#include "methods/gptq/config.h"
+#include "methods/gptq_weight.h"
+#include "methods/param_checks.h"
+
+namespace nibble {
+namespace {
+
+class GptqLinearMethod : public LinearMethod {
+ public:
+  GptqLinearMethod(GptqLayout layout, bool embedding, bool needs_map, std::vector<Transform> in)
+      : layout_(layout), embedding_(embedding), needs_map_(needs_map), in_(std::move(in)) {}
+
+  std::vector<ParamDecl> CreateWeights(const LinearShape&) const override { return GptqParams(); }
+
+  Result<LinearPart> MakeWeight(const BoundParams& params) const override {
+    if (needs_map_ && !params.Find("g_idx")) {
+      return Corrupt("{} is missing, but desc_act is true: the order of the columns is lost", ParamName(params, "g_idx"));
+    }
+    if (embedding_) return MakeGptqEmbedding(params, layout_);
+    NIBBLE_TRY(LinearPart part, MakeGptqWeight(params, layout_));
+    if (in_.empty()) return part;
+    StoredWeight weight = *part.weight;
+    weight.in = in_;
+    return FinishPart(std::move(weight));
+  }
+
+ private:
+  GptqLayout layout_;
+  bool embedding_, needs_map_;
+  std::vector<Transform> in_;
+};
+
+class GemmLinearMethod : public LinearMethod {
+ public:
+  explicit GemmLinearMethod(AwqLayout layout) : layout_(layout) {}
+  std::vector<ParamDecl> CreateWeights(const LinearShape&) const override {
+    std::vector<ParamDecl> params = AwqParams(layout_);
+    params.push_back({"g_idx", {DType::kI32, DType::kI64}, ParamDecl::kMeta, false});
+    return params;
+  }
+  Result<LinearPart> MakeWeight(const BoundParams& params) const override { return MakeAwqWeight(params, layout_); }
+
+ private:
+  AwqLayout layout_;
+};
+
+class GptqQuantizationConfig : public QuantizationConfig {
+ public:
+  GptqQuantizationConfig(GptqConfig config, std::string where) : config_(std::move(config)), where_(std::move(where)) {}
+
+  std::string_view name() const override { return "gptq"; }
+  std::string Describe() const override {
+    const GptqSettings& base = config_.base;
+    std::string text = fmt::format("gptq {}-bit {} {}", base.bits, base.group_size < 0 ? "per-channel" : fmt::format("g{}", base.group_size),
+                                   base.sym ? "sym" : "asym");
+    if (base.desc_act) text += " desc_act";
+    if (!config_.rules.empty()) text += fmt::format(", {} rules by module", config_.rules.size());
+    if (!config_.rotation.empty()) text += fmt::format(", rotation {}", config_.rotation);
+    return text;
+  }
+
+  Result<std::shared_ptr<const LinearMethod>> GetQuantMethod(const LayerQuery& layer) const override {
+    const GptqRule* rule = config_.FindRule(layer.name, layer.fused_name);
+    if (layer.kind == LayerKind::kAttention || !IsQuantized(layer, rule)) return nullptr;
+    const GptqSettings settings = config_.SettingsOf(rule && rule->skip ? nullptr : rule);
+    if (config_.format == GptqFormat::kGemm) {
+      return std::make_shared<const GemmLinearMethod>(
+          AwqLayout{.version = AwqVersion::kGemm, .bits = static_cast<int>(settings.bits), .group_size = settings.group_size});
+    }
+    const GptqLayout layout{.bits = static_cast<int>(settings.bits),
+                            .group_size = settings.group_size,
+                            .zeros_plus_one = config_.format == GptqFormat::kV1};
+    const bool needs_map = settings.desc_act && settings.group_size > 0 && !config_.static_groups;
+    std::vector<Transform> in;
+    // GPTQModel rotates the input of every down_proj at run time; all other rotations are inside the weights.
+    if (!config_.rotation.empty() && layer.name.ends_with(".mlp.down_proj")) in.push_back({.kind = Transform::kHadamard});
+    return std::make_shared<const GptqLinearMethod>(layout, layer.kind == LayerKind::kEmbedding, needs_map, std::move(in));
+  }
+
+ private:
+  // The tensors decide where they are known: "lm_head": false may stand beside a quantized lm_head.
+  bool IsQuantized(const LayerQuery& layer, const GptqRule* rule) const {
+    const bool by_config = ConfigSays(layer, rule);
+    if (!layer.has) return by_config;
+    const bool stored = layer.has("qweight");
+    const bool plain = layer.kind == LayerKind::kLinear || layer.kind == LayerKind::kExpert;
+    if (stored != by_config && plain && (stored || !layer.has("weight"))) {
+      Warn("{}: the settings say that {} is {}quantized, its tensors say the opposite; the tensors are believed", where_, layer.name,
+           by_config ? "" : "not ");
+    }
+    return stored;
+  }
+  bool ConfigSays(const LayerQuery& layer, const GptqRule* rule) const {
+    if (rule) return !rule->skip;
+    if (layer.kind == LayerKind::kEmbedding) return false;
+    if (layer.kind == LayerKind::kLmHead) return config_.lm_head;
+    const std::vector<std::string>& names = config_.modules_in_block;
+    return names.empty() || std::any_of(names.begin(), names.end(), [&](const std::string& part) { return layer.name.find(part) != std::string::npos; });
+  }
+
+  GptqConfig config_;
+  std::string where_;
+};
+
+Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
+  NIBBLE_TRY(GptqConfig config, GptqConfig::Parse(json, source.where));
+  return std::make_unique<GptqQuantizationConfig>(std::move(config), source.where);
+}
+
+}  // namespace
+
+const QuantizationEntry* gptq_method() {
+  static const QuantizationEntry entry = {.name = "gptq",
+                                          .quant_methods = {"gptq"},
+                                          .config_filenames = {"quantize_config.json"},
+                                          .summary = "GPTQ: integers of 2, 3, 4, 8 bits in groups, with or without act-order",
+                                          .formats = {"int_group"},
+                                          .from_config = FromConfig};
+  return &entry;
+}
+
+}  // namespace nibble
