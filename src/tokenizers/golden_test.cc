@@ -64,8 +64,8 @@ TEST_P(SharedGolden, IdsAndDecodingsAreExact) {
 INSTANTIATE_TEST_SUITE_P(All, SharedGolden,
                          ::testing::Values("gpt-2", "llama-2", "llama-2-metaspace", "llama-3", "qwen2.5", "mistral-v3", "phi-3", "falcon",
                                            "starcoder2", "deepseek-coder", "bert-bge"),
-                         [](const auto& info) {
-                           std::string name = info.param;
+                         [](const auto& test) {
+                           std::string name = test.param;
                            for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
                            return name;
                          });

@@ -188,8 +188,7 @@ bool IsCased(char32_t c) { return InRange(Category(c), UTF8PROC_CATEGORY_LU, UTF
 
 bool IsControl(char32_t c) {
   const int category = Category(c);
-  return category == UTF8PROC_CATEGORY_CC || category == UTF8PROC_CATEGORY_CF || category == UTF8PROC_CATEGORY_CN ||
-         category == UTF8PROC_CATEGORY_CO;
+  return category == UTF8PROC_CATEGORY_CC || category == UTF8PROC_CATEGORY_CF || category == UTF8PROC_CATEGORY_CO;
 }
 
 bool IsWord(char32_t c) {

@@ -40,7 +40,7 @@ bool IsNumeric(char32_t c);       // general category N*
 bool IsLetter(char32_t c);        // general category L*
 bool IsMark(char32_t c);          // general category M*
 bool IsNonspacingMark(char32_t c);
-bool IsControl(char32_t c);       // Cc, Cf, Cn, Co
+bool IsControl(char32_t c);       // Cc, Cf, Co
 bool IsWord(char32_t c);          // \w: letters, marks, decimal and letter numbers, connector punctuation, joiners
 bool IsCased(char32_t c);
 bool IsUpper(char32_t c);
