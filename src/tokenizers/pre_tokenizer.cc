@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tokenizers/pre_tokenizer.h"
+
+#include <functional>
+#include <optional>
+
+#include "tokenizers/byte_level.h"
+#include "tokenizers/pattern.h"
+#include "tokenizers/split.h"
+#include "tokenizers/unicode.h"
+
+namespace nibble {
+namespace {
+
+constexpr size_t kMaxSteps = 64;
+constexpr std::string_view kGpt2Pattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+
+class SequencePreTokenizer : public PreTokenizer {
+ public:
+  explicit SequencePreTokenizer(std::vector<std::unique_ptr<PreTokenizer>> steps) : steps_(std::move(steps)) {}
+  Status Apply(Words& words) const override {
+    for (const auto& step : steps_) NIBBLE_RETURN_IF_ERROR(step->Apply(words));
+    return {};
+  }
+
+ private:
+  std::vector<std::unique_ptr<PreTokenizer>> steps_;
+};
+
+class PatternSplit : public PreTokenizer {
+ public:
+  PatternSplit(TextPattern pattern, SplitBehavior behavior, bool invert)
+      : pattern_(std::move(pattern)), behavior_(behavior), invert_(invert) {}
+  Status Apply(Words& words) const override {
+    std::vector<Words::Range> out;
+    std::vector<Regex::Match> matches;
+    for (const auto& range : words.ranges) {
+      NIBBLE_RETURN_IF_ERROR(pattern_.FindAll(words.Word(range), matches));
+      SplitRange(range, matches, behavior_, invert_, out);
+    }
+    words.ranges = std::move(out);
+    return {};
+  }
+
+ private:
+  TextPattern pattern_;
+  SplitBehavior behavior_;
+  bool invert_;
+};
+
+// Every character that satisfies the predicate is a match.
+class CharSplit : public PreTokenizer {
+ public:
+  using Predicate = std::function<bool(char32_t)>;
+  CharSplit(Predicate predicate, SplitBehavior behavior) : predicate_(std::move(predicate)), behavior_(behavior) {}
+  Status Apply(Words& words) const override {
+    std::vector<Words::Range> out;
+    std::vector<Regex::Match> matches;
+    for (const auto& range : words.ranges) {
+      const std::string_view word = words.Word(range);
+      matches.clear();
+      for (size_t pos = 0; pos < word.size();) {
+        const size_t begin = pos;
+        if (predicate_(unicode::Next(word, pos))) matches.push_back({begin, pos});
+      }
+      SplitRange(range, matches, behavior_, false, out);
+    }
+    words.ranges = std::move(out);
+    return {};
+  }
+
+ private:
+  Predicate predicate_;
+  SplitBehavior behavior_;
+};
+
+class ByteLevelPreTokenizer : public PreTokenizer {
+ public:
+  ByteLevelPreTokenizer(bool add_prefix_space, std::optional<TextPattern> pattern)
+      : add_prefix_space_(add_prefix_space), pattern_(std::move(pattern)) {}
+  Status Apply(Words& words) const override {
+    if (add_prefix_space_) PrependSpaces(words);
+    std::vector<Words::Range> cut;
+    std::vector<Regex::Match> matches;
+    for (const auto& range : words.ranges) {
+      if (!pattern_) break;
+      NIBBLE_RETURN_IF_ERROR(pattern_->FindAll(words.Word(range), matches));
+      SplitRange(range, matches, SplitBehavior::kIsolated, false, cut);
+    }
+    if (pattern_) words.ranges = std::move(cut);
+    std::string text;
+    text.reserve(2 * words.text.size());
+    for (auto& range : words.ranges) {
+      const size_t begin = text.size();
+      AppendByteLevel(words.Word(range), text);
+      range = {begin, text.size(), range.at_start};
+    }
+    words.text = std::move(text);
+    return {};
+  }
+
+ private:
+  static void PrependSpaces(Words& words) {
+    std::string text;
+    for (auto& range : words.ranges) {
+      const std::string_view word = words.Word(range);
+      const size_t begin = text.size();
+      if (!word.starts_with(' ')) text += ' ';
+      text += word;
+      range = {begin, text.size(), range.at_start};
+    }
+    words.text = std::move(text);
+  }
+
+  bool add_prefix_space_;
+  std::optional<TextPattern> pattern_;
+};
+
+enum class PrependScheme : unsigned char { kAlways, kFirst, kNever };
+
+class MetaspacePreTokenizer : public PreTokenizer {
+ public:
+  MetaspacePreTokenizer(std::string replacement, PrependScheme scheme, bool split)
+      : replacement_(std::move(replacement)), scheme_(scheme), split_(split) {}
+  Status Apply(Words& words) const override {
+    Words out;
+    std::vector<Regex::Match> matches;
+    for (const auto& range : words.ranges) {
+      const size_t begin = out.text.size();
+      const std::string_view word = words.Word(range);
+      const bool prepend = scheme_ == PrependScheme::kAlways || (scheme_ == PrependScheme::kFirst && range.at_start);
+      if (prepend && !word.starts_with(' ') && !word.starts_with(replacement_)) out.text += replacement_;
+      for (const char c : word) {
+        if (c == ' ') {
+          out.text += replacement_;
+        } else {
+          out.text += c;
+        }
+      }
+      const Words::Range whole = {begin, out.text.size(), range.at_start};
+      matches.clear();
+      const std::string_view added = out.Word(whole);
+      for (size_t at = added.find(replacement_); split_ && at != added.npos; at = added.find(replacement_, at + replacement_.size())) {
+        matches.push_back({at, at + replacement_.size()});
+      }
+      SplitRange(whole, matches, SplitBehavior::kMergedWithNext, false, out.ranges);
+    }
+    words = std::move(out);
+    return {};
+  }
+
+ private:
+  std::string replacement_;
+  PrependScheme scheme_;
+  bool split_;
+};
+
+bool IsBertPunctuation(char32_t c) {
+  const bool ascii = (c >= 33 && c <= 47) || (c >= 58 && c <= 64) || (c >= 91 && c <= 96) || (c >= 123 && c <= 126);
+  return ascii || unicode::IsPunctuation(c);
+}
+
+using Made = Result<std::unique_ptr<PreTokenizer>>;
+
+Made MakeSequence(const Json& spec, const std::string& where) {
+  const Json* list = JsonFind(spec, "pretokenizers");
+  if (!list || !list->is_array()) return Corrupt("{}: Sequence needs the array \"pretokenizers\"", where);
+  if (list->size() > kMaxSteps) return Corrupt("{}: {} pre-tokenizers, at most {}", where, list->size(), kMaxSteps);
+  std::vector<std::unique_ptr<PreTokenizer>> steps;
+  for (const Json& item : *list) {
+    NIBBLE_TRY(auto step, ParsePreTokenizer(item, fmt::format("{}[{}]", where, steps.size())));
+    steps.push_back(std::move(step));
+  }
+  return std::make_unique<SequencePreTokenizer>(std::move(steps));
+}
+
+Made MakeSplit(const Json& spec, const std::string& where) {
+  const Json* value = JsonFind(spec, "pattern");
+  NIBBLE_TRY(auto pattern, TextPattern::Parse(value ? *value : Json(), where));
+  NIBBLE_TRY_IN(where, const auto name, JsonString(spec, "behavior"));
+  NIBBLE_TRY(const auto behavior, ParseSplitBehavior(name, where));
+  NIBBLE_TRY_IN(where, const bool invert, JsonBool(spec, "invert", false));
+  return std::make_unique<PatternSplit>(std::move(pattern), behavior, invert);
+}
+
+Made MakeByteLevel(const Json& spec, const std::string& where) {
+  NIBBLE_TRY_IN(where, const bool add_prefix_space, JsonBool(spec, "add_prefix_space", true));
+  NIBBLE_TRY_IN(where, const bool use_regex, JsonBool(spec, "use_regex", true));
+  std::optional<TextPattern> pattern;
+  if (use_regex) {
+    NIBBLE_TRY(pattern, TextPattern::FromRegex(kGpt2Pattern, where));
+  }
+  return std::make_unique<ByteLevelPreTokenizer>(add_prefix_space, std::move(pattern));
+}
+
+Made MakeMetaspace(const Json& spec, const std::string& where) {
+  NIBBLE_TRY_IN(where, const auto replacement, JsonString(spec, "replacement", "\u2581"));
+  if (replacement.empty() || replacement == " ") return Corrupt("{}: replacement \"{}\" is not one visible character", where, replacement);
+  NIBBLE_TRY_IN(where, const bool add_prefix_space, JsonBool(spec, "add_prefix_space", true));
+  NIBBLE_TRY_IN(where, const auto scheme, JsonString(spec, "prepend_scheme", add_prefix_space ? "always" : "never"));
+  NIBBLE_TRY_IN(where, const bool split, JsonBool(spec, "split", true));
+  if (scheme != "always" && scheme != "first" && scheme != "never") {
+    return Corrupt("{}: prepend_scheme \"{}\", wanted always, first or never", where, scheme);
+  }
+  const auto kind = scheme == "always" ? PrependScheme::kAlways : scheme == "first" ? PrependScheme::kFirst : PrependScheme::kNever;
+  return std::make_unique<MetaspacePreTokenizer>(replacement, kind, split);
+}
+
+Made MakeChars(CharSplit::Predicate predicate, SplitBehavior behavior) {
+  return std::make_unique<CharSplit>(std::move(predicate), behavior);
+}
+
+Made MakeCharDelimiter(const Json& spec, const std::string& where) {
+  NIBBLE_TRY_IN(where, const auto delimiter, JsonString(spec, "delimiter"));
+  if (unicode::Length(delimiter) != 1) return Corrupt("{}: delimiter \"{}\" is not one character", where, delimiter);
+  size_t pos = 0;
+  const char32_t wanted = unicode::Next(delimiter, pos);
+  return MakeChars([wanted](char32_t c) { return c == wanted; }, SplitBehavior::kRemoved);
+}
+
+Made MakeBert() {
+  std::vector<std::unique_ptr<PreTokenizer>> steps;
+  steps.push_back(std::make_unique<CharSplit>(unicode::IsSpace, SplitBehavior::kRemoved));
+  steps.push_back(std::make_unique<CharSplit>(IsBertPunctuation, SplitBehavior::kIsolated));
+  return std::make_unique<SequencePreTokenizer>(std::move(steps));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<PreTokenizer>> ParsePreTokenizer(const Json& spec, const std::string& where) {
+  NIBBLE_TRY_IN(where, const std::string type, JsonString(spec, "type"));
+  if (type == "Sequence") return MakeSequence(spec, where);
+  if (type == "Split") return MakeSplit(spec, where);
+  if (type == "ByteLevel") return MakeByteLevel(spec, where);
+  if (type == "Metaspace") return MakeMetaspace(spec, where);
+  if (type == "BertPreTokenizer") return MakeBert();
+  if (type == "CharDelimiterSplit") return MakeCharDelimiter(spec, where);
+  if (type == "WhitespaceSplit") return MakeChars(unicode::IsSpace, SplitBehavior::kRemoved);
+  if (type == "Digits") {
+    NIBBLE_TRY_IN(where, const bool individual, JsonBool(spec, "individual_digits", false));
+    return MakeChars(unicode::IsNumeric, individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous);
+  }
+  if (type == "Punctuation") {
+    NIBBLE_TRY_IN(where, const auto name, JsonString(spec, "behavior", "Isolated"));
+    NIBBLE_TRY(const auto behavior, ParseSplitBehavior(name, where));
+    return MakeChars(IsBertPunctuation, behavior);
+  }
+  if (type == "Whitespace") {
+    NIBBLE_TRY(auto pattern, TextPattern::FromRegex(R"(\w+|[^\w\s]+)", where));
+    return std::make_unique<PatternSplit>(std::move(pattern), SplitBehavior::kRemoved, true);
+  }
+  return Unsupported("{}: pre-tokenizer \"{}\"; known are Sequence ByteLevel Split Digits Punctuation Whitespace WhitespaceSplit "
+                     "CharDelimiterSplit Metaspace BertPreTokenizer", where, type);
+}
+
+}  // namespace nibble
