@@ -28,4 +28,10 @@ const StoredTensor* TensorIndex::Find(std::string_view name) const {
   return it == by_name_.end() || tensors_[*it].name != name ? nullptr : &tensors_[*it];
 }
 
+bool TensorIndex::HasPrefix(std::string_view prefix) const {
+  const auto it = std::lower_bound(by_name_.begin(), by_name_.end(), prefix,
+                                   [&](uint32_t i, std::string_view wanted) { return tensors_[i].name < wanted; });
+  return it != by_name_.end() && tensors_[*it].name.compare(0, prefix.size(), prefix) == 0;
+}
+
 }  // namespace nibble

@@ -41,6 +41,8 @@ class TensorIndex {
 
   // Null if absent. Logarithmic, thread-safe; the pointer lives as long as the index.
   const StoredTensor* Find(std::string_view name) const;
+  // Whether some tensor's name begins with `prefix`. Logarithmic.
+  bool HasPrefix(std::string_view prefix) const;
   // By file (in shard order), then by offset: reading in this order is sequential.
   std::span<const StoredTensor> tensors() const { return tensors_; }
   int64_t total_bytes() const { return total_bytes_; }

@@ -29,15 +29,16 @@ const KernelRow* BestKernel(const KernelFamily& family, const LayoutRow& layout,
   return best;
 }
 
-std::vector<const KernelFamily*> Families() {
-  std::vector<const KernelFamily*> all = KernelFamilyTable();
+std::vector<const KernelFamily*> Families(const Machine& machine) {
+  std::vector<const KernelFamily*> all;
+  if (!machine.reference_only) all = KernelFamilyTable();
   all.push_back(&ReferenceFamily());
   return all;
 }
 
 // Fills layout and by_m of the segment; every better candidate that said no is recorded.
 void Choose(const StoredWeight& weight, const Machine& machine, Segment* segment, std::vector<Refusal>* refused) {
-  for (const KernelFamily* family : Families()) {
+  for (const KernelFamily* family : Families(machine)) {
     for (const LayoutRow* layout : family->layouts) {
       const Support support = layout->supports(weight);
       if (!support.ok) {

@@ -34,6 +34,7 @@ const char* ActivationPolicyName(ActivationPolicy policy);
 struct Machine {
   Isa isa = Isa::kScalar;
   int threads = 1;
+  bool reference_only = false;           // for tests and for checking a kernel against the definition
 };
 
 struct LinearProblem {

@@ -56,13 +56,7 @@ Result<std::unique_ptr<Checkpoint>> Checkpoint::OpenConfigOnly(const std::string
   return checkpoint;
 }
 
-bool Checkpoint::HasModule(std::string_view module) const {
-  const std::string prefix = std::string(module) + ".";
-  // Names are few thousands; a module's own tensors have no further dot in their suffix except tool-made ones.
-  for (const char* suffix : {"weight", "qweight", "weight_packed", "blocks", "weight_quantized"})
-    if (Has(prefix + suffix)) return true;
-  return std::any_of(tensors_.tensors().begin(), tensors_.tensors().end(), [&](const StoredTensor& t) { return t.name.compare(0, prefix.size(), prefix) == 0; });
-}
+bool Checkpoint::HasModule(std::string_view module) const { return tensors_.HasPrefix(std::string(module) + "."); }
 
 Result<BoundParams> Checkpoint::Bind(const std::string& module, const std::vector<ParamDecl>& decls) {
   BoundParams params{.name = module};

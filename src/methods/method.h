@@ -101,6 +101,8 @@ class QuantizationConfig {
   virtual Result<std::shared_ptr<const LinearMethod>> GetQuantMethod(const LayerQuery& layer) const = 0;
   virtual Result<std::shared_ptr<const MoeMethod>> GetMoeMethod(const LayerQuery&) const { return std::shared_ptr<const MoeMethod>(); }
   virtual Result<std::shared_ptr<const KvCacheMethod>> GetKvCacheMethod(const LayerQuery&) const { return std::shared_ptr<const KvCacheMethod>(); }
+  // Bits per weight that a layer of this method takes, for plans made from a config alone; 0: stored unquantized.
+  virtual double EstimateBits(const LayerQuery&) const { return 0; }
   // Tensors that exist beside the weights and are not loaded (name ends with one of these): claimed and ignored.
   virtual std::vector<std::string_view> ignored_suffixes() const { return {}; }
 };

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/plan.h"
+
+#include <algorithm>
+#include <map>
+
+#include "graph/cpu_executor.h"
+#include "graph/passes.h"
+#include "io/tensor_index.h"
+#include "kv_cache/paged_cache.h"
+
+namespace nibble {
+namespace {
+
+// Bits of an unquantized weight: what config.json calls dtype (5.x) or torch_dtype (4.x).
+double FloatBits(const Json& json) {
+  for (const char* key : {"dtype", "torch_dtype"})
+    if (const Json* value = JsonFind(json, key); value && value->is_string())
+      if (const auto dtype = ParseDType(value->get<std::string>())) return 8.0 * DTypeBytes(*dtype);
+  return 16;
+}
+
+class Planner {
+ public:
+  Planner(const Checkpoint& checkpoint, const ModelConfig& config) : checkpoint_(checkpoint), float_bits_(FloatBits(config.json)) {
+    plan_.from_config_alone = !checkpoint.has_weights();
+    for (const StoredTensor& tensor : checkpoint.tensors().tensors()) {
+      // Bytes by module: everything before the last dot, so that scales count with their weight.
+      const size_t dot = tensor.name.find_last_of('.');
+      module_bytes_[tensor.name.substr(0, dot == std::string::npos ? tensor.name.size() : dot)] += tensor.size_bytes;
+    }
+  }
+
+  int64_t Matrix(const std::string& name, const std::string& fused, LayerKind kind, int64_t n, int64_t k) {
+    plan_.parameters += n * k;
+    int64_t bytes = 0;
+    if (const auto it = module_bytes_.find(name); it != module_bytes_.end()) {
+      bytes = it->second;
+    } else {
+      const LayerQuery query{.kind = kind, .name = name, .fused_name = fused, .has = [](std::string_view) { return false; }};
+      const double bits = checkpoint_.quantization().EstimateBits(query);
+      bytes = static_cast<int64_t>(static_cast<double>(n * k) * (bits > 0 ? bits : float_bits_) / 8);
+    }
+    bits_ += 8.0 * static_cast<double>(bytes);
+    weights_ += n * k;
+    return bytes;
+  }
+
+  void Linears(const Graph& graph) {
+    int64_t attention = 0, mlp = 0, head = 0;
+    for (const LinearSpec& linear : graph.linears)
+      for (const LinearPartSpec& part : linear.parts) {
+        if (linear.is_lm_head) {
+          head += Matrix(linear.tied_to.empty() ? part.name : linear.tied_to, "", LayerKind::kLmHead, part.n, linear.k);
+          continue;
+        }
+        (part.name.find("attn") != std::string::npos ? attention : mlp) += Matrix(part.name, part.fused_name, LayerKind::kLinear, part.n, linear.k);
+      }
+    Add("attention projections", attention);
+    Add("mlp projections", mlp);
+    Add("lm_head", head);
+  }
+
+  void Experts(const Graph& graph) {
+    int64_t bytes = 0;
+    for (const MoeSpec& moe : graph.moes)
+      for (int64_t e = 0; e < moe.experts; ++e)
+        for (const char* name : {"gate_proj", "up_proj", "down_proj"})
+          bytes += Matrix(fmt::format("{}.{}.{}", moe.prefix, e, name), "", LayerKind::kExpert, moe.inter, moe.hidden);
+    Add("experts", bytes);
+  }
+
+  void Embeddings(const Graph& graph) {
+    for (const EmbeddingSpec& embedding : graph.embeddings) {
+      const auto it = module_bytes_.find(embedding.name);
+      plan_.embedding_bytes += it != module_bytes_.end() ? it->second : static_cast<int64_t>(static_cast<double>(embedding.rows * embedding.width) * float_bits_ / 8);
+      plan_.parameters += embedding.rows * embedding.width;
+    }
+  }
+
+  void Cache(const Graph& graph, const PlanOptions& options) {
+    for (const LayerState& state : graph.states) plan_.kv_token_bytes += state.token_bytes(options.kv_dtype);
+    plan_.kv_bytes = RoundUp(plan_.context, kPageTokens) * plan_.sequences * plan_.kv_token_bytes;
+    plan_.parts.push_back({fmt::format("K/V cache ({})", DTypeName(options.kv_dtype)), plan_.kv_bytes});
+  }
+
+  void Add(const char* name, int64_t bytes) {
+    if (bytes == 0) return;
+    plan_.parts.push_back({name, bytes});
+    plan_.weights_bytes += bytes;
+  }
+
+  MemoryPlan Finish() {
+    plan_.weight_bits = weights_ ? bits_ / static_cast<double>(weights_) : 0;
+    return std::move(plan_);
+  }
+
+  MemoryPlan plan_;
+
+ private:
+  const Checkpoint& checkpoint_;
+  const double float_bits_;
+  std::map<std::string, int64_t> module_bytes_;
+  double bits_ = 0;
+  int64_t weights_ = 0;
+};
+
+}  // namespace
+
+Result<MemoryPlan> PlanMemory(const Checkpoint& checkpoint, const ModelConfig& config, const PlanOptions& options) {
+  NIBBLE_TRY(Graph graph, BuildGraph(config, 0, 1));
+  Planner planner(checkpoint, config);
+  planner.plan_.context = options.context > 0 ? options.context : config.max_positions;
+  planner.plan_.sequences = options.sequences;
+  planner.Linears(graph);
+  planner.Experts(graph);
+  planner.Embeddings(graph);
+  planner.Cache(graph, options);
+  FuseRowwise(&graph);
+  PlanBuffers(&graph);
+  planner.plan_.scratch_bytes = CpuExecutor::ScratchBytes(graph, options.batch_rows, options.logits_rows);
+  planner.plan_.parts.push_back({"scratch", planner.plan_.scratch_bytes});
+  return planner.Finish();
+}
+
+int64_t ContextThatFits(const MemoryPlan& plan, int64_t wanted, int64_t available) {
+  const int64_t left = available - plan.weights_bytes - plan.scratch_bytes, per_position = plan.kv_token_bytes * plan.sequences;
+  if (left <= 0) return 0;
+  if (per_position == 0 || RoundUp(wanted, kPageTokens) * per_position <= left) return wanted;
+  return std::min(wanted, left / per_position / kPageTokens * kPageTokens);
+}
+
+}  // namespace nibble

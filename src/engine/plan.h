@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// The memory a model needs, computed from its config and, when they are there, its tensors: before anything is allocated.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "models/loader.h"
+#include "tensors/dtype.h"
+
+namespace nibble {
+
+struct MemoryPlan {
+  struct Part {
+    std::string name;                  // "attention projections", "mlp", "experts", "lm_head", "embedding (file)", "K/V cache", "scratch"
+    int64_t bytes = 0;
+  };
+  std::vector<Part> parts;
+  int64_t weights_bytes = 0;           // packed
+  int64_t embedding_bytes = 0;         // stays in the file; only the rows used are read
+  int64_t kv_token_bytes = 0;          // one position, all layers
+  int64_t kv_bytes = 0, scratch_bytes = 0;
+  int64_t context = 0, sequences = 1;
+  bool from_config_alone = false;
+  double weight_bits = 0;              // average over the linear layers
+  int64_t parameters = 0;
+  int64_t total() const { return weights_bytes + kv_bytes + scratch_bytes; }
+};
+
+struct PlanOptions {
+  int64_t context = 0;                 // 0: the model's
+  int64_t sequences = 1;
+  DType kv_dtype = DType::kBF16;
+  int64_t batch_rows = 512, logits_rows = 64;
+};
+
+// Unsupported when the architecture is unknown.
+Result<MemoryPlan> PlanMemory(const Checkpoint& checkpoint, const ModelConfig& config, const PlanOptions& options);
+
+// Context that fits `available` bytes beside the weights, a multiple of a page, at most `wanted`; 0 when not even one page does.
+int64_t ContextThatFits(const MemoryPlan& plan, int64_t wanted, int64_t available);
+
+}  // namespace nibble

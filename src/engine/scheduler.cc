@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+// One step of the batch: admit, choose rows (running sequences that decode first, then chunks of prompts), find pages for them, run, hand out
+// the results. When pages run out the youngest sequence gives its pages back and is computed again later.
+#include <algorithm>
+
+#include "base/check.h"
+#include "engine/engine.h"
+
+namespace nibble {
+
+// Pages of the prompt's beginning that an earlier sequence left; at least one token stays to be computed.
+void Engine::TakeSharedPages(Sequence* s) {
+  if (!share_prefixes_ || s->scoring() || !caches_[0]->shares_prefixes()) return;
+  const auto size = static_cast<int64_t>(s->tokens.size());
+  while ((s->published + 1) * kPageTokens < size) {
+    const std::span<const int32_t> tokens(s->tokens.data() + s->published * kPageTokens, static_cast<size_t>(kPageTokens));
+    const uint64_t hash = PagedCache::ChainHash(s->page_hash, tokens);
+    const int32_t page = caches_[0]->FindShared(hash, tokens);
+    if (page < 0) break;
+    s->pages.push_back(page);
+    s->page_hash = hash;
+    ++s->published;
+  }
+  s->computed = s->published * kPageTokens;
+  shared_tokens_ += s->computed;
+}
+
+void Engine::Admit() {
+  while (!waiting_.empty()) {
+    Sequence* next = waiting_.front().get();
+    // A sequence enters when its whole prompt could have pages, so that prompts do not thrash.
+    const int64_t needed = CeilDiv(static_cast<int64_t>(next->tokens.size()), kPageTokens);
+    if (!running_.empty() && needed > caches_[0]->free_pages()) return;
+    TakeSharedPages(next);
+    running_.push_back(std::move(waiting_.front()));
+    waiting_.pop_front();
+  }
+}
+
+bool Engine::GrowPages(Sequence* s, int64_t positions) {
+  while (static_cast<int64_t>(s->pages.size()) * kPageTokens < positions) {
+    const int32_t page = caches_[0]->Allocate();
+    if (page < 0) return false;
+    s->pages.push_back(page);
+  }
+  return true;
+}
+
+void Engine::PreemptLast() {
+  auto sequence = std::move(running_.back());
+  running_.pop_back();
+  for (const int32_t page : sequence->pages) caches_[0]->Release(page);
+  sequence->pages.clear();
+  sequence->computed = sequence->published = 0;
+  sequence->page_hash = 0;
+  waiting_.push_front(std::move(sequence));
+}
+
+std::vector<Engine::Chunk> Engine::Schedule() {
+  std::vector<Chunk> chunks;
+  int64_t rows = 0, logits = 0;
+  const auto take = [&](bool decoding) {
+    for (size_t i = 0; i < running_.size() && rows < batch_rows_; ++i) {
+      Sequence* s = running_[i].get();
+      const int64_t left = static_cast<int64_t>(s->tokens.size()) - s->computed;
+      if ((left == 1) != decoding) continue;
+      int64_t size = std::min(left, batch_rows_ - rows);
+      if (s->scoring()) size = std::min(size, logits_rows_ - logits);
+      else if (size == left && logits >= logits_rows_) --size;  // the last row would need logits
+      if (size <= 0) continue;
+      if (!GrowPages(s, s->computed + size)) {
+        // Only younger sequences may be sent back; rows already chosen belong to older ones or to this one's elders.
+        if (i + 1 < running_.size()) {
+          PreemptLast();
+          std::erase_if(chunks, [&](const Chunk& c) { return std::none_of(running_.begin(), running_.end(), [&](const auto& r) { return r.get() == c.sequence; }); });
+          --i;
+        } else if (running_.size() > 1) {
+          PreemptLast();
+        }
+        continue;
+      }
+      chunks.push_back({s, s->computed, size});
+      rows += size;
+      logits += s->scoring() ? size : size == left ? 1 : 0;
+    }
+  };
+  take(true);
+  take(false);
+  return chunks;
+}
+
+Status Engine::Step() {
+  if (StopRequested()) return Fail(Code::kCancelled, "stopped");
+  Admit();
+  const std::vector<Chunk> chunks = Schedule();
+  if (chunks.empty()) {
+    NIBBLE_CHECK(running_.size() <= 1, "no rows for {} sequences", running_.size());
+    if (!running_.empty()) End(running_.front().get(), Finish::kContext);
+    return {};
+  }
+  std::vector<int32_t> ids, positions, rows_sequence, lengths, logits_rows;
+  std::vector<std::span<const int32_t>> tables;
+  std::vector<std::pair<size_t, int64_t>> wanted;  // chunk, position of each logits row
+  for (size_t c = 0; c < chunks.size(); ++c) {
+    const Sequence& s = *chunks[c].sequence;
+    const int64_t end = chunks[c].begin + chunks[c].size;
+    for (int64_t position = chunks[c].begin; position < end; ++position) {
+      if (s.scoring() || position + 1 == static_cast<int64_t>(s.tokens.size())) {
+        logits_rows.push_back(static_cast<int32_t>(ids.size()));
+        wanted.emplace_back(c, position);
+      }
+      ids.push_back(s.tokens[static_cast<size_t>(position)]);
+      positions.push_back(static_cast<int32_t>(position));
+      rows_sequence.push_back(static_cast<int32_t>(c));
+    }
+    tables.emplace_back(s.pages);
+    lengths.push_back(static_cast<int32_t>(end));
+  }
+  const StepInput step{ids, positions, rows_sequence, tables, lengths, logits_rows};
+  const float* logits = nullptr;
+  rank_team_->Run([&](int rank) {
+    StepInput mine = step;
+    if (rank != 0) mine.logits_rows = {};  // every rank has the whole head; one computes it
+    const float* result = executors_[static_cast<size_t>(rank)]->Run(mine);
+    if (rank == 0) logits = result;
+  });
+  for (const Chunk& chunk : chunks) {
+    chunk.sequence->computed += chunk.size;
+    PublishPages(chunk.sequence);
+  }
+  for (size_t i = 0; i < wanted.size(); ++i) Deliver(chunks[wanted[i].first].sequence, wanted[i].second, logits + static_cast<int64_t>(i) * vocab());
+  return {};
+}
+
+void Engine::PublishPages(Sequence* s) {
+  if (!share_prefixes_ || s->scoring()) return;
+  while ((s->published + 1) * kPageTokens <= s->computed) {
+    const std::span<const int32_t> tokens(s->tokens.data() + s->published * kPageTokens, static_cast<size_t>(kPageTokens));
+    s->page_hash = PagedCache::ChainHash(s->page_hash, tokens);
+    caches_[0]->Publish(s->pages[static_cast<size_t>(s->published)], s->page_hash, tokens);
+    ++s->published;
+  }
+}
+
+// `s` may be gone afterwards; a chunk's sequence gets at most one call that ends it, and that is its last.
+void Engine::Deliver(Sequence* s, int64_t position, const float* logits) {
+  if (s->scoring()) {
+    s->request.on_logits(position, logits);
+    if (position + 1 == s->prompt_size) End(s, Finish::kLength);
+    return;
+  }
+  const auto generated = static_cast<int64_t>(s->tokens.size()) - s->prompt_size;
+  if (s->request.max_tokens == 0) return End(s, Finish::kLength);
+  const int32_t token = s->sampler.Next({logits, static_cast<size_t>(vocab())}, s->tokens);
+  if (std::find(s->request.eos.begin(), s->request.eos.end(), token) != s->request.eos.end()) return End(s, Finish::kEos);
+  s->tokens.push_back(token);
+  if (s->request.on_token && !s->request.on_token(token)) return End(s, Finish::kStopped);
+  if (s->request.max_tokens > 0 && generated + 1 >= s->request.max_tokens) return End(s, Finish::kLength);
+  if (static_cast<int64_t>(s->tokens.size()) > context_) return End(s, Finish::kContext);
+}
+
+Status Engine::RunUntilIdle() {
+  while (!idle()) NIBBLE_RETURN_IF_ERROR(Step());
+  return {};
+}
+
+}  // namespace nibble

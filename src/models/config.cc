@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// config.json, in the spellings of transformers 4.x and 5.x, and the lookup of the architecture.
+#include <algorithm>
+
+#include "models/architecture.h"
+
+namespace nibble {
+namespace {
+
+Result<Activation> ParseActivation(const std::string& name) {
+  if (name == "silu" || name == "swish") return Activation::kSilu;
+  if (name == "gelu_pytorch_tanh" || name == "gelu_new" || name == "gelu_fast" || name == "gelu_tanh") return Activation::kGeluTanh;
+  if (name == "gelu") return Activation::kGeluErf;
+  if (name == "relu") return Activation::kRelu;
+  if (name == "relu2") return Activation::kRelu2;
+  return Unsupported("hidden_act \"{}\" (known: silu, gelu, gelu_pytorch_tanh, gelu_new, relu, relu2)", name);
+}
+
+Result<int64_t> PositiveInt(const Json& json, std::string_view key, std::optional<int64_t> fallback = std::nullopt) {
+  constexpr int64_t kMost = int64_t{1} << 31;  // keeps every product of two sizes inside 64 bits
+  NIBBLE_TRY(const int64_t value, JsonInt(json, key, fallback));
+  if (value <= 0 || value >= kMost) return Corrupt("key \"{}\": found {}, wanted 1..{}", key, value, kMost - 1);
+  return value;
+}
+
+Status Fill(const Json& json, ModelConfig* c) {
+  NIBBLE_TRY(c->model_type, JsonString(json, "model_type"));
+  NIBBLE_TRY(c->hidden, PositiveInt(json, "hidden_size"));
+  NIBBLE_TRY(c->layers, PositiveInt(json, "num_hidden_layers"));
+  NIBBLE_TRY(c->heads, PositiveInt(json, "num_attention_heads"));
+  NIBBLE_TRY(c->kv_heads, PositiveInt(json, "num_key_value_heads", c->heads));
+  NIBBLE_TRY(c->vocab, PositiveInt(json, "vocab_size"));
+  NIBBLE_TRY(c->inter, PositiveInt(json, "intermediate_size", 4 * c->hidden));
+  NIBBLE_TRY(c->max_positions, PositiveInt(json, "max_position_embeddings", 2048));
+  if (c->heads % c->kv_heads != 0) return Corrupt("num_attention_heads {} is not a multiple of num_key_value_heads {}", c->heads, c->kv_heads);
+  if (!JsonFind(json, "head_dim") && c->hidden % c->heads != 0)
+    return Corrupt("hidden_size {} is not a multiple of num_attention_heads {} and there is no head_dim", c->hidden, c->heads);
+  NIBBLE_TRY(c->head_dim, PositiveInt(json, "head_dim", c->hidden / c->heads));
+  NIBBLE_TRY(const double eps, JsonNumber(json, "rms_norm_eps", 1e-6));
+  c->norm_eps = static_cast<float>(eps);
+  NIBBLE_TRY(const std::string act, JsonString(json, "hidden_act", "silu"));
+  NIBBLE_TRY(c->act, ParseActivation(act));
+  NIBBLE_TRY(c->attention_bias, JsonBool(json, "attention_bias", false));
+  NIBBLE_TRY(c->mlp_bias, JsonBool(json, "mlp_bias", false));
+  c->tied = TiedEmbeddings(*c, false);
+  return {};
+}
+
+size_t SharedPrefix(std::string_view a, std::string_view b) {
+  return static_cast<size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
+}
+
+}  // namespace
+
+Result<ModelConfig> ParseModelConfig(const Json& json, const std::string& where) {
+  ModelConfig config;
+  config.json = json;
+  config.where = where;
+  if (Status filled = Fill(json, &config); !filled) return tl::unexpected(std::move(filled.error()).In(where));
+  return config;
+}
+
+bool TiedEmbeddings(const ModelConfig& config, bool fallback) {
+  const Json* tied = JsonFind(config.json, "tie_word_embeddings");
+  return tied && tied->is_boolean() ? tied->get<bool>() : fallback;
+}
+
+Result<int64_t> LayerWindow(const ModelConfig& config, int64_t layer, bool slides_by_default) {
+  NIBBLE_TRY_IN(config.where, const int64_t window, JsonInt(config.json, "sliding_window", 0));
+  if (window < 0) return Corrupt("{}: sliding_window is {}, wanted a positive number or null", config.where, window);
+  bool slides = slides_by_default;
+  if (const Json* types = JsonFind(config.json, "layer_types")) {
+    if (!types->is_array() || static_cast<int64_t>(types->size()) < config.layers || !types->at(static_cast<size_t>(layer)).is_string())
+      return Corrupt("{}: layer_types must list a name for each of the {} layers", config.where, config.layers);
+    const std::string type = types->at(static_cast<size_t>(layer)).get<std::string>();
+    if (type != "sliding_attention" && type != "full_attention")
+      return Unsupported("{}: layer_types[{}] is \"{}\" (known here: full_attention, sliding_attention)", config.where, layer, type);
+    slides = type == "sliding_attention";
+  }
+  return slides ? window : 0;
+}
+
+Result<const Architecture*> FindArchitecture(std::string_view model_type) {
+  std::vector<std::pair<size_t, std::string_view>> near;
+  for (const Architecture* architecture : ArchitectureTable())
+    for (const std::string_view type : architecture->model_types) {
+      if (type == model_type) return architecture;
+      near.emplace_back(SharedPrefix(type, model_type), type);
+    }
+  std::stable_sort(near.begin(), near.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::string names;
+  for (const auto& [shared, type] : near) names += (names.empty() ? "" : ", ") + std::string(type);
+  return Unsupported("model_type \"{}\" is unknown; this build runs: {}; if the structure is one of these, try --architecture-as", model_type, names);
+}
+
+}  // namespace nibble

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/loader.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "formats/transform.h"
+#include "graph/passes.h"
+
+namespace nibble {
+namespace {
+
+class Loader {
+ public:
+  Loader(Checkpoint& checkpoint, const LoadOptions& options, const std::vector<std::shared_ptr<ThreadTeam>>& teams, LoadedModel* model)
+      : checkpoint_(checkpoint), options_(options), teams_(teams), model_(*model) {}
+
+  Status Run(Progress* progress) {
+    const Graph& graph = model_.graphs[0];
+    model_.weights.resize(static_cast<size_t>(options_.ranks));
+    int64_t done = 0;
+    const auto total = static_cast<int64_t>(graph.linears.size() + graph.moes.size());
+    const auto step = [&]() -> Status {
+      if (progress) progress->Update("loading", ++done, total);
+      checkpoint_.ReleasePages();
+      if (StopRequested()) return Fail(Code::kCancelled, "loading was stopped");
+      return {};
+    };
+    for (const VectorSpec& vector : graph.vectors) NIBBLE_RETURN_IF_ERROR(LoadVector(vector));
+    for (const EmbeddingSpec& embedding : graph.embeddings) NIBBLE_RETURN_IF_ERROR(LoadEmbedding(embedding));
+    for (size_t i = 0; i < graph.linears.size(); ++i) {
+      NIBBLE_RETURN_IF_ERROR(LoadLinear(i));
+      NIBBLE_RETURN_IF_ERROR(step());
+    }
+    for (size_t i = 0; i < graph.moes.size(); ++i) {
+      NIBBLE_RETURN_IF_ERROR(LoadExperts(graph.moes[i]));
+      NIBBLE_RETURN_IF_ERROR(step());
+    }
+    return {};
+  }
+
+ private:
+  LinearProblem Problem(std::vector<LinearPart> parts, int64_t k) const {
+    return {.parts = std::move(parts), .k = k, .policy = options_.activations, .ignore_activation_scheme = options_.ignore_activation_scheme,
+            .cache_dir = options_.pack_cache_dir};
+  }
+  Machine MachineOf(const ThreadTeam& team) const { return {.isa = options_.isa, .threads = team.size(), .reference_only = options_.reference}; }
+
+  Status LoadVector(const VectorSpec& spec) {
+    NIBBLE_TRY(const std::vector<float> values, checkpoint_.Vector(spec.name, spec.size));
+    for (BoundWeights& weights : model_.weights) weights.vectors.push_back(values);
+    return {};
+  }
+
+  Status LoadEmbedding(const EmbeddingSpec& spec) {
+    NIBBLE_TRY(LinearPart part, checkpoint_.Linear({.kind = LayerKind::kEmbedding, .name = spec.name, .n = spec.rows, .k = spec.width}));
+    for (BoundWeights& weights : model_.weights) weights.embeddings.push_back(part.weight);
+    return {};
+  }
+
+  // The rows of `part` that rank computes.
+  Range RankRows(const LinearPartSpec& part, int rank) const {
+    const int64_t units = part.n / part.shard_unit;
+    if (part.shard_replicate) {
+      const int64_t unit = rank * units / options_.ranks;
+      return {unit * part.shard_unit, (unit + 1) * part.shard_unit};
+    }
+    const Range range = SplitRange(units, rank, options_.ranks);
+    return {range.begin * part.shard_unit, range.end * part.shard_unit};
+  }
+
+  Result<LinearPart> CutRows(const LinearPart& whole, Range rows) const {
+    LinearPart part = whole;
+    NIBBLE_TRY(StoredWeight cut, Slice(*whole.weight, rows, {0, whole.weight->k}));
+    part.weight = std::make_shared<StoredWeight>(std::move(cut));
+    if (part.bias) part.bias = part.bias.Slice(0, rows.begin, rows.size());
+    return part;
+  }
+
+  // Row parallel: the product reads columns of x; what it demands of x may need the whole row.
+  Status CutColumns(const LinearPart& whole, const LinearSpec& spec, int rank, LinearPart* part, BoundLinear* bound) const {
+    const Range units = SplitRange(spec.k / spec.shard_unit_k, rank, options_.ranks);
+    const Range columns{units.begin * spec.shard_unit_k, units.end * spec.shard_unit_k};
+    const bool demands = whole.act.grain != ActivationSpec::kNone && !options_.ignore_activation_scheme;
+    StoredWeight stripped = *whole.weight;
+    if (!stripped.in.empty() || demands) {
+      bound->gather = true;
+      bound->column_begin = columns.begin;
+      bound->whole_k = spec.k;
+      bound->whole = {stripped.in, demands ? whole.act : ActivationSpec{}, stripped.keep};
+      stripped.in.clear();
+      part->act = {};
+    }
+    NIBBLE_TRY(StoredWeight cut, Slice(stripped, {0, stripped.n}, columns));
+    part->weight = std::make_shared<StoredWeight>(std::move(cut));
+    if (rank != 0) part->bias = {};  // added once: the sum over ranks follows
+    return {};
+  }
+
+  Status LoadLinear(size_t index) {
+    const LinearSpec& spec = model_.graphs[0].linears[index];
+    NIBBLE_TRY(const std::vector<LinearPart> whole, LinearParts(checkpoint_, spec));
+    for (int rank = 0; rank < options_.ranks; ++rank) {
+      BoundLinear bound;
+      std::vector<LinearPart> parts = whole;
+      int64_t k = spec.k;
+      if (spec.shard == Shard::kRows && options_.ranks > 1) {
+        for (size_t i = 0; i < parts.size(); ++i) {
+          NIBBLE_TRY(parts[i], CutRows(whole[i], RankRows(spec.parts[i], rank)));
+        }
+      } else if (spec.shard == Shard::kColumns) {
+        NIBBLE_RETURN_IF_ERROR(CutColumns(whole[0], spec, rank, &parts[0], &bound));
+        k = parts[0].weight->k;
+      }
+      ThreadTeam& team = *teams_[static_cast<size_t>(rank)];
+      NIBBLE_TRY(bound.packed, PrepareLinear(Problem(std::move(parts), k), MachineOf(team), team));
+      model_.packed_bytes += bound.packed.packed_bytes;
+      model_.weights[static_cast<size_t>(rank)].linears.push_back(std::move(bound));
+    }
+    return {};
+  }
+
+  Status LoadExperts(const MoeSpec& spec) {
+    for (BoundWeights& weights : model_.weights) weights.moes.emplace_back(static_cast<size_t>(spec.experts));
+    for (int64_t e = 0; e < spec.experts; ++e) {
+      const auto matrix = [&](MoeMatrix which) {
+        const bool down = which == MoeMatrix::kDown;
+        return checkpoint_.Expert(spec.prefix, spec.prefixes_on_disk, e, which, down ? spec.hidden : spec.inter, down ? spec.inter : spec.hidden);
+      };
+      NIBBLE_TRY(LinearPart gate, matrix(MoeMatrix::kGate));
+      NIBBLE_TRY(LinearPart up, matrix(MoeMatrix::kUp));
+      NIBBLE_TRY(LinearPart down, matrix(MoeMatrix::kDown));
+      for (int rank = 0; rank < options_.ranks; ++rank) {  // experts are divided among ranks, whole
+        const Range mine = SplitRange(spec.experts, rank, options_.ranks);
+        if (e < mine.begin || e >= mine.end) continue;
+        BoundExpert& expert = model_.weights[static_cast<size_t>(rank)].moes.back()[static_cast<size_t>(e)];
+        ThreadTeam& team = *teams_[static_cast<size_t>(rank)];
+        NIBBLE_TRY(expert.w13, PrepareLinear(Problem({gate, up}, spec.hidden), MachineOf(team), team));
+        NIBBLE_TRY(expert.w2, PrepareLinear(Problem({down}, spec.inter), MachineOf(team), team));
+        model_.packed_bytes += expert.w13.packed_bytes + expert.w2.packed_bytes;
+      }
+    }
+    return {};
+  }
+
+  Checkpoint& checkpoint_;
+  const LoadOptions& options_;
+  const std::vector<std::shared_ptr<ThreadTeam>>& teams_;
+  LoadedModel& model_;
+};
+
+Status CheckShape(const LinearPart& part, const std::string& name, int64_t n, int64_t k) {
+  const StoredWeight& w = *part.weight;
+  if (w.n != n || w.k != k)
+    return Corrupt("{}: module \"{}\" is [{},{}] as stored, config.json asks for [{},{}]; the config does not belong to these weights", w.origin.file, name, w.n,
+                   w.k, n, k);
+  return CheckTransforms(w.in, k);
+}
+
+Status CheckLeftovers(Checkpoint& checkpoint, const Architecture& architecture) {
+  for (const std::string_view part : architecture.ignored_tensors) checkpoint.Ignore(std::string(part));
+  const std::vector<std::string> left = checkpoint.Unclaimed();
+  if (left.empty()) return {};
+  std::string names;
+  for (size_t i = 0; i < left.size() && i < 5; ++i) names += (i ? ", " : "") + left[i];
+  return Corrupt("{}: {} tensors belong to nothing that architecture {} has: {}{}; is model_type right?", checkpoint.path(), left.size(), architecture.name, names,
+                 left.size() > 5 ? ", ..." : "");
+}
+
+}  // namespace
+
+Result<ModelConfig> ConfigOf(const Checkpoint& checkpoint, const LoadOptions& options) {
+  Json json = checkpoint.config();
+  if (!options.architecture_as.empty()) json["model_type"] = options.architecture_as;
+  return ParseModelConfig(json, checkpoint.path() + "/config.json");
+}
+
+Result<Graph> BuildGraph(const ModelConfig& config, int rank, int ranks) {
+  NIBBLE_TRY_IN(config.where, const Architecture* architecture, FindArchitecture(config.model_type));
+  return architecture->build(config, rank, ranks);
+}
+
+Result<std::vector<LinearPart>> LinearParts(Checkpoint& checkpoint, const LinearSpec& spec) {
+  std::vector<LinearPart> parts;
+  for (const LinearPartSpec& part : spec.parts) {
+    std::string name = part.name;
+    const LayerKind kind = spec.is_lm_head ? LayerKind::kLmHead : LayerKind::kLinear;
+    const bool tied = spec.is_lm_head && !spec.tied_to.empty();
+    if (tied) name = spec.tied_to;  // a head stored beside a tied embedding is a copy
+    NIBBLE_TRY(LinearPart bound, checkpoint.Linear({.kind = tied ? LayerKind::kEmbedding : kind, .name = name, .n = part.n, .k = spec.k, .fused_name = part.fused_name,
+                                                    .fused_row = part.fused_row, .fused_n = part.fused_n, .bias = part.bias}));
+    NIBBLE_RETURN_IF_ERROR(CheckShape(bound, name, part.n, spec.k));
+    parts.push_back(std::move(bound));
+    if (tied) checkpoint.Ignore(part.name + ".");
+  }
+  return parts;
+}
+
+Result<LoadedModel> LoadModel(Checkpoint& checkpoint, const LoadOptions& options, const std::vector<std::shared_ptr<ThreadTeam>>& teams, Progress* progress) {
+  LoadedModel model;
+  NIBBLE_TRY(model.config, ConfigOf(checkpoint, options));
+  NIBBLE_TRY_IN(model.config.where, model.architecture, FindArchitecture(model.config.model_type));
+  for (int rank = 0; rank < options.ranks; ++rank) {
+    NIBBLE_TRY(Graph graph, model.architecture->build(model.config, rank, options.ranks));
+    model.graphs.push_back(std::move(graph));
+  }
+  NIBBLE_RETURN_IF_ERROR(Loader(checkpoint, options, teams, &model).Run(progress));
+  for (size_t layer = 0; layer < model.graphs[0].states.size(); ++layer) {
+    NIBBLE_TRY(auto scales, checkpoint.KvScales(fmt::format("model.layers.{}.self_attn", layer)));
+    model.kv.push_back(scales);
+  }
+  NIBBLE_RETURN_IF_ERROR(CheckLeftovers(checkpoint, *model.architecture));
+  for (size_t rank = 0; rank < model.graphs.size(); ++rank) {
+    InsertPrepare(&model.graphs[rank], model.weights[rank]);
+    FuseRowwise(&model.graphs[rank]);
+    PlanBuffers(&model.graphs[rank]);
+  }
+  return model;
+}
+
+}  // namespace nibble
