@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "base/check.h"
 #include "base/math.h"
@@ -73,6 +74,30 @@ float IntCode(const ActivationSpec& spec, ScaleZero by, float x) {
   return std::clamp(std::nearbyint(x / by.scale) + by.zero, range.low, range.high);
 }
 
+// e4m3 codes of x / scale and what they mean, by rows of a stack buffer.
+void QuantizeFloats(float scale, const float* x, int64_t count, float* dequantized, int8_t* codes) {
+  constexpr int64_t kChunk = 512;
+  float scaled[kChunk];
+  std::byte bytes[kChunk];
+  for (int64_t begin = 0; begin < count; begin += kChunk) {
+    const int64_t size = std::min(kChunk, count - begin);
+    for (int64_t i = 0; i < size; ++i) scaled[i] = x[begin + i] / scale;
+    ConvertFromF32(DType::kE4M3, scaled, size, bytes);
+    if (codes) std::memcpy(codes + begin, bytes, static_cast<size_t>(size));
+    if (!dequantized) continue;
+    ConvertToF32(DType::kE4M3, bytes, size, scaled);
+    for (int64_t i = 0; i < size; ++i) dequantized[begin + i] = scaled[i] * scale;
+  }
+}
+
+void QuantizeInts(const ActivationSpec& spec, ScaleZero by, const float* x, int64_t count, float* dequantized, int8_t* codes) {
+  for (int64_t i = 0; i < count; ++i) {
+    const float code = IntCode(spec, by, x[i]);
+    if (codes) codes[i] = static_cast<int8_t>(code);
+    if (dequantized) dequantized[i] = (code - by.zero) * by.scale;
+  }
+}
+
 }  // namespace
 
 int64_t ActivationScales(const ActivationSpec& spec, int64_t k) {
@@ -92,17 +117,10 @@ void QuantizeActivationRow(const ActivationSpec& spec, const float* x, int64_t k
     const ScaleZero by = spec.dynamic ? DynamicScale(spec, x + begin, end - begin) : ScaleZero{spec.scale, spec.zero};
     if (scales) scales[index] = by.scale;
     if (zeros) zeros[index] = by.zero;
-    for (int64_t i = begin; i < end; ++i) {
-      if (spec.code == DType::kI8) {
-        const float code = IntCode(spec, by, x[i]);
-        if (codes) codes[i] = static_cast<int8_t>(code);
-        if (dequantized) dequantized[i] = (code - by.zero) * by.scale;
-      } else {
-        const uint8_t code = EncodeSmallFloat(DType::kE4M3, x[i] / by.scale);
-        if (codes) codes[i] = static_cast<int8_t>(code);
-        if (dequantized) dequantized[i] = DecodeSmallFloat(DType::kE4M3, code) * by.scale;
-      }
-    }
+    float* values = dequantized ? dequantized + begin : nullptr;
+    int8_t* group_codes = codes ? codes + begin : nullptr;
+    if (spec.code == DType::kI8) QuantizeInts(spec, by, x + begin, end - begin, values, group_codes);
+    else QuantizeFloats(by.scale, x + begin, end - begin, values, group_codes);
   }
 }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tensors/scalar.h"
 
-#include <cmath>
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <limits>
 
 #include "base/check.h"
@@ -17,10 +18,12 @@ struct SmallFloat {
   int bits() const { return 1 + exponent_bits + mantissa_bits; }
 };
 
+constexpr SmallFloat kE4M3Spec = {4, 3, 7, false, true}, kE5M2Spec = {5, 2, 15, true, true};
+
 SmallFloat Spec(DType dtype) {
   switch (dtype) {
-    case DType::kE4M3: return {4, 3, 7, false, true};
-    case DType::kE5M2: return {5, 2, 15, true, true};
+    case DType::kE4M3: return kE4M3Spec;
+    case DType::kE5M2: return kE5M2Spec;
     case DType::kE3M2: return {3, 2, 3, false, false};
     case DType::kE2M3: return {2, 3, 1, false, false};
     case DType::kE2M1: return {2, 1, 1, false, false};
@@ -46,22 +49,63 @@ float DecodeBits(const SmallFloat& s, unsigned code) {
   return negative ? -value : value;
 }
 
-// Round-to-nearest-even onto a small float grid, saturating at `max_code` (the code of the largest finite magnitude).
-uint8_t EncodeBits(const SmallFloat& s, float x) {
-  const unsigned sign = std::signbit(x) ? 1u << (s.mantissa_bits + s.exponent_bits) : 0;
+// Rounds |x| to nearest even on a grid of `mantissa_bits` whose subnormals end at 2^(1 - bias), without branches on the value's size: above,
+// by adding half a step to the bits (ties look at the last kept bit); below, by letting an addition of a large enough power of two round.
+inline unsigned RoundToGrid(const SmallFloat& s, uint32_t magnitude) {
+  const int drop = 23 - s.mantissa_bits;
+  const uint32_t smallest_normal = static_cast<uint32_t>(128 - s.bias) << 23;
+  const uint32_t aligner = static_cast<uint32_t>(1 - s.bias - s.mantissa_bits + 23 + 127) << 23;  // its last bit weighs one step
+  const uint32_t tiny = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + std::bit_cast<float>(aligner)) - aligner;
+  const uint32_t rounded = magnitude + (1u << (drop - 1)) - 1 + ((magnitude >> drop) & 1u);
+  const uint32_t normal = (rounded >> drop) - (static_cast<uint32_t>(127 - s.bias) << s.mantissa_bits);
+  return magnitude < smallest_normal ? tiny : normal;
+}
+
+// Nearest code, saturating at the code of the largest finite magnitude.
+inline uint8_t EncodeBits(const SmallFloat& s, float x) {
+  const uint32_t bits = std::bit_cast<uint32_t>(x), magnitude = bits & 0x7fffffffu;
+  const unsigned sign = bits >> 31 << (s.mantissa_bits + s.exponent_bits);
   const unsigned all_ones = (1u << (s.mantissa_bits + s.exponent_bits)) - 1;
-  if (std::isnan(x)) return static_cast<uint8_t>(s.has_nan ? sign | all_ones : 0);
   const unsigned max_code = s.has_inf ? all_ones - (1u << s.mantissa_bits) : s.has_nan ? all_ones - 1 : all_ones;
-  const float magnitude = std::fabs(x);
-  if (std::isinf(x)) return static_cast<uint8_t>(sign | max_code);
-  if (magnitude == 0) return static_cast<uint8_t>(sign);  // frexp gives 0 no small exponent
-  int exponent = 0;
-  std::frexp(magnitude, &exponent);  // magnitude = f * 2^exponent, f in [0.5, 1)
-  const int floor_exponent = std::max(exponent - 1, 1 - s.bias);
-  // Integer number of grid steps; nearbyint rounds half to even, and even steps are even codes.
-  const float steps = std::nearbyint(std::ldexp(magnitude, s.mantissa_bits - floor_exponent));
-  const auto code = static_cast<unsigned>(steps) + (static_cast<unsigned>(floor_exponent + s.bias - 1) << s.mantissa_bits);
-  return static_cast<uint8_t>(sign | std::min(code, max_code));
+  const unsigned finite = sign | std::min(RoundToGrid(s, magnitude), max_code), nan = s.has_nan ? sign | all_ones : 0;
+  return static_cast<uint8_t>(magnitude > 0x7f800000u ? nan : finite);
+}
+
+// All codes of a small float, decoded once.
+const std::array<float, 256>& DecodeTable(DType dtype) {
+  static const auto tables = [] {
+    std::array<std::array<float, 256>, 6> all{};
+    for (int t = 0; t < 5; ++t) {
+      const SmallFloat spec = Spec(static_cast<DType>(static_cast<int>(DType::kE4M3) + t));
+      const unsigned mask = (1u << spec.bits()) - 1;
+      for (unsigned code = 0; code < 256; ++code) all[static_cast<size_t>(t)][code] = DecodeBits(spec, code & mask);
+    }
+    for (int code = 0; code < 255; ++code) all[5][static_cast<size_t>(code)] = std::ldexp(1.0f, code - 127);
+    all[5][255] = std::numeric_limits<float>::quiet_NaN();
+    return all;
+  }();
+  NIBBLE_CHECK(dtype >= DType::kE4M3 && dtype <= DType::kE8M0, "{} is no small float", DTypeName(dtype));
+  return tables[static_cast<size_t>(dtype) - static_cast<size_t>(DType::kE4M3)];
+}
+
+// Selects instead of branches, so that loops over rows become vector code.
+inline float HalfToFloat(uint16_t h) {
+  const uint32_t sign = static_cast<uint32_t>(h & 0x8000u) << 16, magnitude = static_cast<uint32_t>(h & 0x7fffu) << 13;
+  const uint32_t normal = magnitude + (112u << 23);
+  const uint32_t special = (magnitude + (224u << 23)) | ((magnitude & 0x7fffffu) != 0 ? 0x400000u : 0u);  // inf; NaN made quiet
+  const uint32_t tiny = std::bit_cast<uint32_t>(std::bit_cast<float>(normal + (1u << 23)) - 0x1p-14f);  // 2^-14 (1 + f) - 2^-14
+  const uint32_t exponent = magnitude & 0x0f800000u;
+  const uint32_t bits = exponent == 0 ? tiny : exponent == 0x0f800000u ? special : normal;
+  return std::bit_cast<float>(bits | sign);
+}
+
+inline uint16_t FloatToHalf(float x) {
+  const uint32_t u = std::bit_cast<uint32_t>(x), magnitude = u & 0x7fffffffu, sign = (u >> 16) & 0x8000u;
+  const uint32_t tiny = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - 0x3f000000u;  // steps of 2^-24
+  const uint32_t normal = (magnitude + 0xfffu + ((magnitude >> 13) & 1u) - 0x38000000u) >> 13;
+  const uint32_t special = magnitude > 0x7f800000u ? 0x7e00u | ((magnitude >> 13) & 0x3ffu) : 0x7c00u;
+  const uint32_t code = magnitude >= 0x477ff000u ? special : magnitude < 0x38800000u ? tiny : normal;  // from 65520 on: infinity
+  return static_cast<uint16_t>(sign | code);
 }
 
 template <typename T>
@@ -84,31 +128,10 @@ void StoreInteger(std::byte* data, int64_t index, float value) {
 
 }  // namespace
 
-float F16ToF32(uint16_t h) {
-  const uint32_t sign = static_cast<uint32_t>(h & 0x8000u) << 16, exponent = (h >> 10) & 31u, mantissa = h & 0x3ffu;
-  if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000u | (mantissa << 13) | (mantissa ? 0x400000u : 0));
-  if (exponent != 0) return std::bit_cast<float>(sign | ((exponent + 112u) << 23) | (mantissa << 13));
-  const float value = static_cast<float>(mantissa) * 0x1p-24f;  // subnormal: exact
-  return sign ? -value : value;
-}
+float F16ToF32(uint16_t h) { return HalfToFloat(h); }
+uint16_t F32ToF16(float x) { return FloatToHalf(x); }
 
-uint16_t F32ToF16(float x) {
-  const uint32_t u = std::bit_cast<uint32_t>(x), magnitude = u & 0x7fffffffu;
-  const auto sign = static_cast<uint16_t>((u >> 16) & 0x8000u);
-  if (magnitude > 0x7f800000u) return static_cast<uint16_t>(sign | 0x7e00u | ((magnitude >> 13) & 0x3ffu));
-  if (magnitude >= 0x477ff000u) return static_cast<uint16_t>(sign | 0x7c00u);  // rounds to 2^16 or more
-  if (magnitude < 0x38800000u) {                                              // below 2^-14: subnormal steps of 2^-24
-    const float steps = std::nearbyint(std::bit_cast<float>(magnitude) * 0x1p24f);
-    return static_cast<uint16_t>(sign | static_cast<uint16_t>(steps));
-  }
-  const uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1u);
-  return static_cast<uint16_t>(sign | ((rounded - 0x38000000u) >> 13));
-}
-
-float DecodeSmallFloat(DType dtype, uint8_t code) {
-  if (dtype == DType::kE8M0) return code == 255 ? std::numeric_limits<float>::quiet_NaN() : std::ldexp(1.0f, static_cast<int>(code) - 127);
-  return DecodeBits(Spec(dtype), code);
-}
+float DecodeSmallFloat(DType dtype, uint8_t code) { return DecodeTable(dtype)[code]; }
 
 uint8_t EncodeSmallFloat(DType dtype, float x) {
   if (dtype != DType::kE8M0) return EncodeBits(Spec(dtype), x);
@@ -167,19 +190,47 @@ void StoreScalar(DType dtype, std::byte* data, int64_t index, float value) {
 }
 
 void ConvertToF32(DType dtype, const std::byte* in, int64_t count, float* out) {
-  if (dtype == DType::kF32) {
-    std::memcpy(out, in, static_cast<size_t>(count) * sizeof(float));
-    return;
+  switch (dtype) {
+    case DType::kF32: std::memcpy(out, in, static_cast<size_t>(count) * sizeof(float)); return;
+    case DType::kBF16:
+      for (int64_t i = 0; i < count; ++i) out[i] = Bf16ToF32(LoadAs<uint16_t>(in, i));
+      return;
+    case DType::kF16:
+      for (int64_t i = 0; i < count; ++i) out[i] = HalfToFloat(LoadAs<uint16_t>(in, i));
+      return;
+    case DType::kE4M3:
+    case DType::kE5M2:
+    case DType::kE3M2:
+    case DType::kE2M3:
+    case DType::kE2M1:
+    case DType::kE8M0: {
+      const std::array<float, 256>& table = DecodeTable(dtype);
+      for (int64_t i = 0; i < count; ++i) out[i] = table[LoadAs<uint8_t>(in, i)];
+      return;
+    }
+    default:
+      for (int64_t i = 0; i < count; ++i) out[i] = LoadScalar(dtype, in, i);
   }
-  for (int64_t i = 0; i < count; ++i) out[i] = LoadScalar(dtype, in, i);
 }
 
 void ConvertFromF32(DType dtype, const float* in, int64_t count, std::byte* out) {
-  if (dtype == DType::kF32) {
-    std::memcpy(out, in, static_cast<size_t>(count) * sizeof(float));
-    return;
+  switch (dtype) {
+    case DType::kF32: std::memcpy(out, in, static_cast<size_t>(count) * sizeof(float)); return;
+    case DType::kBF16:
+      for (int64_t i = 0; i < count; ++i) StoreAs<uint16_t>(out, i, F32ToBf16(in[i]));
+      return;
+    case DType::kF16:
+      for (int64_t i = 0; i < count; ++i) StoreAs<uint16_t>(out, i, FloatToHalf(in[i]));
+      return;
+    case DType::kE4M3:
+      for (int64_t i = 0; i < count; ++i) StoreAs<uint8_t>(out, i, EncodeBits(kE4M3Spec, in[i]));
+      return;
+    case DType::kE5M2:
+      for (int64_t i = 0; i < count; ++i) StoreAs<uint8_t>(out, i, EncodeBits(kE5M2Spec, in[i]));
+      return;
+    default:
+      for (int64_t i = 0; i < count; ++i) StoreScalar(dtype, out, i, in[i]);
   }
-  for (int64_t i = 0; i < count; ++i) StoreScalar(dtype, out, i, in[i]);
 }
 
 }  // namespace nibble

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "methods/compressed_tensors/weights.h"
+
+#include "base/log.h"
+#include "formats/packing/bit_stream.h"
+#include "formats/packing/bytes.h"
+#include "methods/fp8_weight.h"
+#include "methods/param_checks.h"
+#include "tensors/scalar.h"
+
+namespace nibble {
+namespace {
+
+struct Blocks {
+  int64_t n = 1, k = 0;
+};
+Blocks BlocksOf(const CtArgs& args) {
+  if (args.strategy == CtArgs::kGroup || args.strategy == CtArgs::kTensorGroup) return {1, args.group_size};
+  if (args.strategy == CtArgs::kBlock) return {args.block_n, args.block_k};
+  return {1, 0};  // tensor and channel: the shape of the scale tells
+}
+
+Result<Plane> Scale(const BoundParams& params, const CtArgs& args) {
+  const Blocks blocks = BlocksOf(args);
+  return ScalePlane(params, "weight_scale", blocks.n, blocks.k);
+}
+
+// int8 zero points [rows of the scale, groups], shifted like the codes.
+Result<std::optional<Plane>> ByteZeros(const BoundParams& params, const CtArgs& args) {
+  const Blocks blocks = BlocksOf(args);
+  NIBBLE_TRY(Plane zero, ScalePlane(params, "weight_zero_point", blocks.n, blocks.k));
+  zero.packed = ByteCodes(zero.data, static_cast<int>(args.bits), 1 << (args.bits - 1));
+  zero.data = {};
+  return std::optional(zero);
+}
+
+// i32 zero points packed along n: [words of n, groups].
+Result<std::optional<Plane>> PackedZeros(const BoundParams& params, const CtArgs& args, const Plane& scale) {
+  const int bits = static_cast<int>(args.bits);
+  const int64_t groups = scale.data.dim(1), dense = DenseStreamWords(params.n, bits), by_words = WordStreamWords(params.n, bits);
+  NIBBLE_TRY(const TensorView words, RequireRank(params, "weight_zero_point", 2));
+  if (words.dim(1) != groups || (words.dim(0) != dense && words.dim(0) != by_words) || scale.block_n == 0) {
+    return Corrupt("{} is {}, wanted [{},{}] for {} rows and scales {}", ParamName(params, "weight_zero_point"), words.shape.ToString(), dense,
+                   groups, params.n, scale.data.shape.ToString());
+  }
+  Plane zero;
+  zero.block_n = scale.block_n;
+  zero.block_k = scale.block_k;
+  zero.packed = (words.dim(0) == dense ? DenseStream : WordStream)(words.Transpose(0, 1), bits, StreamAxis::kAlongN);
+  return std::optional(zero);
+}
+
+Result<std::optional<Plane>> Zeros(const BoundParams& params, const CtArgs& args, const Plane& scale) {
+  const TensorView stored = params.View("weight_zero_point");
+  if (!stored) {
+    if (args.symmetric) return std::optional<Plane>();
+    return Corrupt("{} is missing, but the scheme is asymmetric", ParamName(params, "weight_zero_point"));
+  }
+  return DTypeBytes(stored.dtype) == 1 ? ByteZeros(params, args) : PackedZeros(params, args, scale);
+}
+
+Status CheckStoredShape(const BoundParams& params) {
+  const TensorView shape = params.View("weight_shape");
+  if (!shape || shape.elems() != 2) return {};
+  const auto n = static_cast<int64_t>(LoadScalar(shape.dtype, shape.data, 0)), k = static_cast<int64_t>(LoadScalar(shape.dtype, shape.data, 1));
+  if (n == params.n && k == params.k) return {};
+  return Corrupt("{} says [{},{}], the model wants [{},{}]", ParamName(params, "weight_shape"), n, k, params.n, params.k);
+}
+
+Result<StoredWeight> Finish(const BoundParams& params, const CtArgs& args, StoredWeight weight, CodeSource codes) {
+  Coded coded;
+  coded.codes = codes;
+  coded.zero_default = static_cast<float>(1 << (args.bits - 1));
+  NIBBLE_TRY(coded.scale, Scale(params, args));
+  NIBBLE_TRY(coded.zero, Zeros(params, args, coded.scale));
+  NIBBLE_TRY(coded.group_of_k, GroupMap(params, "weight_g_idx", coded.scale.block_k, coded.scale.data.dim(1), weight));
+  weight.body = std::move(coded);
+  return weight;
+}
+
+}  // namespace
+
+Result<StoredWeight> MakePackedInts(const BoundParams& params, const CtArgs& args) {
+  if (args.is_float || args.bits < 2) return Unsupported("{}: pack-quantized weights that are no integers of 2 to 8 bits", params.name);
+  NIBBLE_RETURN_IF_ERROR(CheckStoredShape(params));
+  const int bits = static_cast<int>(args.bits);
+  NIBBLE_TRY(const TensorView words, RequireRank(params, "weight_packed", 2));
+  const int64_t dense = DenseStreamWords(params.k, bits), by_words = WordStreamWords(params.k, bits);
+  if (words.dim(0) != params.n || (words.dim(1) != dense && words.dim(1) != by_words)) {
+    return Corrupt("{} is {}, wanted [{},{}] or [{},{}] for {}-bit codes of [{},{}]", ParamName(params, "weight_packed"), words.shape.ToString(),
+                   params.n, dense, params.n, by_words, bits, params.n, params.k);
+  }
+  const auto stream = words.dim(1) == dense ? DenseStream : WordStream;
+  return Finish(params, args, StartWeight(params, "int_group", "weight_packed"), stream(words, bits, StreamAxis::kAlongK));
+}
+
+Result<StoredWeight> MakeInts(const BoundParams& params, const CtArgs& args) {
+  NIBBLE_TRY(const TensorView bytes, RequireParam(params, "weight", {params.n, params.k}));
+  if (bytes.dtype != DType::kI8) return Corrupt("{} is {}, wanted i8", ParamName(params, "weight"), DTypeName(bytes.dtype));
+  return Finish(params, args, StartWeight(params, "int_group", "weight"), ByteCodes(bytes, static_cast<int>(args.bits), 1 << (args.bits - 1)));
+}
+
+Result<StoredWeight> MakeFloats(const BoundParams& params, const CtArgs& args) {
+  if (args.bits != 8) return Unsupported("{}: float weights of {} bits", params.name, args.bits);
+  if (!args.symmetric) return Corrupt("{}: float weights cannot be asymmetric", params.name);
+  const Blocks blocks = BlocksOf(args);
+  return MakeFp8Weight(params, {.block_n = blocks.n, .block_k = blocks.k});
+}
+
+Result<ActivationSpec> MakeActivations(const BoundParams& params, const std::optional<CtArgs>& inputs) {
+  ActivationSpec act;
+  if (!inputs) return act;
+  const CtArgs& args = *inputs;
+  const bool known = args.is_float ? args.bits == 8 && args.symmetric : args.bits == 8 || args.bits == 4;
+  if (!known || args.dynamic == CtArgs::kLocal) {
+    return Unsupported("{}: activations of {} bits, {}{}{}", params.name, args.bits, args.is_float ? "float" : "int",
+                       args.symmetric ? "" : ", asymmetric", args.dynamic == CtArgs::kLocal ? ", local scales" : "");
+  }
+  act.code = args.is_float ? DType::kE4M3 : DType::kI8;
+  act.bits = static_cast<int>(args.bits);
+  act.symmetric = args.symmetric;
+  act.half_step_range = true;
+  act.dynamic = args.dynamic == CtArgs::kDynamic;
+  switch (args.strategy) {
+    case CtArgs::kTensor: act.grain = ActivationSpec::kTensor; break;
+    case CtArgs::kToken: act.grain = ActivationSpec::kToken; break;
+    case CtArgs::kGroup: act.grain = ActivationSpec::kGroup; break;
+    default: return Unsupported("{}: activations quantized by {}", params.name, static_cast<int>(args.strategy));
+  }
+  act.group = act.grain == ActivationSpec::kGroup ? static_cast<int>(args.group_size) : 0;
+  if (act.dynamic) return act;
+  if (act.grain != ActivationSpec::kTensor) return Unsupported("{}: static activation scales that are not per tensor", params.name);
+  if (!params.Find("input_scale")) {
+    Warn("{}: static activation quantization, but no input_scale: scales are computed per token", params.name);
+    act.grain = ActivationSpec::kToken;
+    act.dynamic = true;
+    return act;
+  }
+  NIBBLE_TRY(act.scale, ScalarParam(params, "input_scale"));
+  if (params.Find("input_zero_point")) { NIBBLE_TRY(act.zero, ScalarParam(params, "input_zero_point")); }
+  return act;
+}
+
+}  // namespace nibble

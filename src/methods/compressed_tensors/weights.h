@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// The storage forms of compressed-tensors weights; tensors and bit order in README.md.
+#pragma once
+
+#include "methods/compressed_tensors/config.h"
+
+namespace nibble {
+
+// pack-quantized: weight_packed i32 [n, words], weight_scale, weight_zero_point, weight_g_idx, weight_shape.
+Result<StoredWeight> MakePackedInts(const BoundParams& params, const CtArgs& weights);
+// int-quantized and integers of naive-quantized: weight i8 [n,k], weight_scale, weight_zero_point i8.
+Result<StoredWeight> MakeInts(const BoundParams& params, const CtArgs& weights);
+// float-quantized and floats of naive-quantized: weight e4m3 or e5m2 [n,k], weight_scale.
+Result<StoredWeight> MakeFloats(const BoundParams& params, const CtArgs& weights);
+
+// What the scheme demands of x; static scales are read from input_scale and input_zero_point.
+Result<ActivationSpec> MakeActivations(const BoundParams& params, const std::optional<CtArgs>& inputs);
+
+}  // namespace nibble
