@@ -157,6 +157,36 @@ void Softmax(float* x, int64_t width) {
   ForParts(width, [&](int64_t i, int64_t count) { StorePart(LoadPart(x + i, count) * scale, x + i, count); });
 }
 
+double LogSumExp(const float* x, int64_t width) {
+  F32x16 top = F32x16::Set(-__builtin_inff());
+  ForParts(width, [&](int64_t i, int64_t count) { top = F32x16::Max(LoadPart(x + i, count, -__builtin_inff()), top); });
+  const float max = top.HorizontalMax();
+  double total = 0;
+  for (int64_t begin = 0; begin < width; begin += 256) {
+    F32x16 sum = F32x16::Zero();
+    ForParts(width - begin < 256 ? width - begin : 256, [&](int64_t i, int64_t count) {
+      // Lanes past the end are far below the maximum and add exp(-87), nothing in f64.
+      sum = sum + Exp(LoadPart(x + begin + i, count, max - 1e30f) - F32x16::Set(max));
+    });
+    total += static_cast<double>(sum.Sum());
+  }
+  return static_cast<double>(max) + __builtin_log(total);
+}
+
+double KlDivergence(const float* a, double lse_a, const float* b, double lse_b, int64_t width) {
+  const F32x16 shift_a = F32x16::Set(static_cast<float>(lse_a)), shift_b = F32x16::Set(static_cast<float>(lse_b));
+  double total = 0;
+  for (int64_t begin = 0; begin < width; begin += 256) {
+    F32x16 sum = F32x16::Zero();
+    ForParts(width - begin < 256 ? width - begin : 256, [&](int64_t i, int64_t count) {
+      const F32x16 log_p = LoadPart(a + begin + i, count, -1e4f) - shift_a, log_q = LoadPart(b + begin + i, count, -1e4f) - shift_b;
+      sum = F32x16::Fma(Exp(log_p), log_p - log_q, sum);
+    });
+    total += static_cast<double>(sum.Sum());
+  }
+  return total;
+}
+
 template <DType dtype>
 inline F32x16 LoadCache(const void* row, int64_t i) {
   if constexpr (dtype == DType::kF32) return F32x16::Load(static_cast<const float*>(row) + i);
@@ -225,7 +255,7 @@ void Store(DType dtype, const float* x, int64_t width, int64_t stride, void* out
   }
 }
 
-const CpuOps kOps = {RmsNorm, LayerNorm, Add, Rope, Gated, Attend, Store, Softmax};
+const CpuOps kOps = {RmsNorm, LayerNorm, Add, Rope, Gated, Attend, Store, Softmax, LogSumExp, KlDivergence};
 
 }  // namespace
 }  // namespace nibble

@@ -49,6 +49,10 @@ struct CpuOps {
   void (*store)(DType dtype, const float* x, int64_t width, int64_t stride, void* out);
   // In place; numbers are p = exp(x - max) / sum.
   void (*softmax)(float* x, int64_t width);
+  // log(sum(exp(x))); blocks of 256 are added in f64.
+  double (*log_sum_exp)(const float* x, int64_t width);
+  // sum_i p_i (log p_i - log q_i), log p = a - lse_a, log q = b - lse_b.
+  double (*kl_divergence)(const float* a, double lse_a, const float* b, double lse_b, int64_t width);
 };
 
 // The best table for the machine's instruction set.

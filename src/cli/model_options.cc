@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/model_options.h"
+
+#include "base/log.h"
+#include "cli/terminal.h"
+
+namespace nibble {
+
+void AddModelArgument(CLI::App& app, ModelOptions& options) {
+  app.add_option("model", options.model, "hub folder, .gguf file, or org/name in the hub cache")->required();
+}
+
+void AddRunOptions(CLI::App& app, ModelOptions& options) {
+  app.add_option("--threads", options.threads, "worker threads (default: all cores)")->envname("NIBBLE_THREADS")->check(CLI::Range(0, 1024));
+  app.add_option("--tp", options.tp, "tensor-parallel ranks inside this process")->check(CLI::Range(1, 64));
+  app.add_option("--activations", options.activations, "f32, int8 or auto: what may be done to activations where the method demands nothing")
+      ->check(CLI::IsMember({"f32", "int8", "auto"}))->capture_default_str();
+  app.add_option("--kv-cache-dtype", options.kv_cache_dtype, "auto, f32, bf16 or f16")->check(CLI::IsMember({"auto", "f32", "bf16", "f16"}))->capture_default_str();
+  app.add_flag("--ignore-activation-scheme", options.ignore_activation_scheme, "compute the checkpoint's weights with float activations");
+  app.add_flag("--batch-invariant", options.batch_invariant, "results bit for bit independent of the batch (every kernel of this build is)");
+  app.add_option("--architecture-as", options.architecture_as, "treat the model as this model_type");
+  app.add_option("--pack-cache", options.pack_cache, "folder that keeps packed weights between starts")->envname("NIBBLE_PACK_CACHE");
+  app.add_flag("--strict", options.strict, "unknown keys in quantization configs are errors");
+  app.add_flag("--reference", options.reference, "run on the reference kernel (slow; checks the others)");
+}
+
+Result<std::unique_ptr<Checkpoint>> OpenCheckpoint(const ModelOptions& options) {
+  SetStrictConfigs(options.strict);
+  NIBBLE_TRY(const ModelLocation location, ResolveModel(options.model));
+  return Checkpoint::Open(location.path, location.kind == ModelLocation::kGguf ? CheckpointKind::kGguf : CheckpointKind::kHubFolder);
+}
+
+LoadOptions MakeLoadOptions(const ModelOptions& o) {
+  LoadOptions load;
+  // auto takes the fastest form that costs next to nothing; no int8 kernel of this build is faster than f32, so it is f32.
+  load.activations = o.activations == "int8" ? ActivationPolicy::kInt8 : ActivationPolicy::kF32;
+  load.ignore_activation_scheme = o.ignore_activation_scheme;
+  load.ranks = o.tp;
+  load.architecture_as = o.architecture_as;
+  load.pack_cache_dir = o.pack_cache;
+  load.reference = o.reference;
+  return load;
+}
+
+Result<std::unique_ptr<Engine>> OpenEngine(const ModelOptions& o) {
+  NIBBLE_TRY(auto checkpoint, OpenCheckpoint(o));
+  EngineOptions options;
+  options.load = MakeLoadOptions(o);
+  options.threads = o.threads;
+  if (o.kv_cache_dtype != "auto") options.kv_dtype = ParseDType(o.kv_cache_dtype);
+  options.kv_auto = o.kv_auto;
+  options.context = o.context;
+  options.max_sequences = o.sequences;
+  options.batch_rows = o.batch_rows;
+  options.logits_rows = o.logits_rows;
+  const auto bar = MakeProgressBar();
+  NIBBLE_TRY(auto engine, Engine::Open(std::move(checkpoint), options, bar.get()));
+  if (!engine->note().empty()) Info("{}", engine->note());
+  return engine;
+}
+
+Result<std::unique_ptr<Tokenizer>> OpenTokenizer(const std::string& model) {
+  NIBBLE_TRY(const ModelLocation location, ResolveModel(model));
+  return Tokenizer::Open(location.path);
+}
+
+}  // namespace nibble
