@@ -35,8 +35,7 @@ StoredTensor MakeTensor(const GgufTensorInfo& info, const std::shared_ptr<const 
   }
   tensor.view = BlocksView(data, info);
   if (!tensor.ggml)
-    tensor.unsupported = fmt::format("{}: tensor \"{}\" has type {} ({}), which this build cannot decode", file->path(), info.name,
-                                     info.type->name, info.type->id);
+    tensor.unsupported = fmt::format("type {} (number {}) cannot be decoded by this build", info.type->name, info.type->id);
   return tensor;
 }
 

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "io/gguf.h"
+#include "io/gguf_writer.h"
+#include "methods/checkpoint.h"
+#include "methods/checkpoint_test.h"
+#include "methods/gguf/names.h"
+
+namespace nibble {
+namespace {
+using ::testing::HasSubstr;
+
+// Every matrix of `expected` (first rows, hub names and order), bit for bit.
+void ExpectWeights(const std::string& gguf, const std::string& expected_path) {
+  const auto checkpoint = Checkpoint::Open(gguf, CheckpointKind::kGguf);
+  ASSERT_TRUE(checkpoint) << checkpoint.error().ToString();
+  const auto expected = OpenSafetensors(expected_path);
+  ASSERT_TRUE(expected) << expected.error().ToString();
+  int compared = 0;
+  for (const StoredTensor& tensor : expected->tensors.tensors()) {
+    SCOPED_TRACE(tensor.name);
+    std::string module = tensor.name;
+    if (module.ends_with(".weight")) module.resize(module.size() - 7);
+    const Shape shape = testing::ModuleShape((*checkpoint)->config(), module);
+    const auto part = (*checkpoint)->Linear({.name = module, .n = shape[0], .k = shape[1]});
+    ASSERT_TRUE(part) << part.error().ToString();
+    std::vector<float> got(static_cast<size_t>(tensor.shape.elems()));
+    DecodeRows(*part->weight, {0, tensor.shape[0]}, {0, tensor.shape[1]}, got.data());
+    int64_t wrong = 0;
+    for (int64_t i = 0; i < tensor.shape.elems(); ++i) wrong += got[static_cast<size_t>(i)] != LoadScalar(tensor.view.dtype, tensor.view.data, i);
+    EXPECT_EQ(wrong, 0) << Describe(*part->weight);
+    ++compared;
+  }
+  EXPECT_GE(compared, 9);  // one layer, embedding, lm_head
+}
+
+TEST(GgufMethod, DecodesWhatLlamaCppDecodes) {
+  const std::string folder = testing::Repo("tests/data/checkpoints/llamacpp-q2-k");
+  ExpectWeights(folder + "/q2-k.gguf", folder + "/expected/weights.safetensors");
+}
+
+TEST(GgufMethod, DecodesTheSharedCheckpoints) {
+  NIBBLE_NEED_CHECKPOINT(first, "llamacpp-q8-0");
+  const std::string root = std::filesystem::path(first).parent_path().string();
+  for (const char* name : {"llamacpp-q8-0/q8-0.gguf", "llamacpp-q4-k-m/q4-k-m.gguf", "llamacpp-q4-k-m-split/q4-k-m-00004-of-00005.gguf",
+                           "llamacpp-iq4-xs/iq4-xs.gguf", "llamacpp-tied-q4-0/tied-q4-0.gguf"}) {
+    SCOPED_TRACE(name);
+    const std::filesystem::path path = root + "/" + name;
+    ExpectWeights(path.string(), (path.parent_path() / "expected/weights.safetensors").string());
+  }
+}
+
+TEST(GgufMethod, MakesAConfigAndClaimsEverything) {
+  const auto checkpoint = Checkpoint::Open(testing::Repo("tests/data/checkpoints/llamacpp-q2-k/q2-k.gguf"), CheckpointKind::kGguf).value();
+  const Json& config = checkpoint->config();
+  EXPECT_EQ(config["model_type"], "llama");
+  EXPECT_EQ(config["hidden_size"], 256);
+  EXPECT_EQ(config["num_key_value_heads"], 2);
+  EXPECT_EQ(config["head_dim"], 64);
+  EXPECT_EQ(config["vocab_size"], 512);
+  EXPECT_EQ(config["rms_norm_eps"], 1e-5);
+  EXPECT_EQ(config["tie_word_embeddings"], false);
+  EXPECT_EQ(config["rope_parameters"]["rope_theta"], 10000.0);
+  EXPECT_THAT(checkpoint->quantization().Describe(), HasSubstr("Q2_K"));
+  EXPECT_TRUE(checkpoint->Has("model.layers.1.post_attention_layernorm.weight"));
+  for (const StoredTensor& tensor : checkpoint->tensors().tensors()) EXPECT_TRUE(tensor.name.starts_with("model.") || tensor.name == "lm_head.weight") << tensor.name;
+}
+
+TEST(GgufMethod, MapsNames) {
+  const GgufArchitecture& llama = *FindGgufArchitecture("llama", false);
+  const GgufArchitecture& mixtral = *FindGgufArchitecture("llama", true);
+  EXPECT_EQ(mixtral.model_type, "mixtral");
+  EXPECT_EQ(HubTensorName("blk.12.attn_output.weight", llama), "model.layers.12.self_attn.o_proj.weight");
+  EXPECT_EQ(HubTensorName("blk.3.ffn_gate_inp.weight", mixtral), "model.layers.3.block_sparse_moe.gate.weight");
+  EXPECT_EQ(HubTensorName("blk.0.attn_q_norm.weight", *FindGgufArchitecture("qwen3moe", true)), "model.layers.0.self_attn.q_norm.weight");
+  for (const char* name : {"blk.0.attn_q_norm.weight", "blk.x.attn_q.weight", "blk..attn_q.weight", "blk.1", "output", "", "blk.99999999.attn_q.weight", "v.blk.0.x"})
+    EXPECT_EQ(HubTensorName(name, llama), std::nullopt) << name;
+  const auto expert = HubExpertTensorName("blk.7.ffn_down_exps.weight", *FindGgufArchitecture("qwen3moe", true));
+  ASSERT_TRUE(expert);
+  EXPECT_EQ(expert->before + "5" + expert->after, "model.layers.7.mlp.experts.5.down_proj.weight");
+  EXPECT_EQ(FindGgufArchitecture("mamba", false), nullptr);
+}
+
+// Small files made here: metadata of an architecture and the tensors that a test needs.
+class MadeFile {
+ public:
+  explicit MadeFile(const std::string& arch) : arch_(arch) {
+    keys.String("general.architecture", arch);
+    for (const auto& [key, value] : {std::pair("embedding_length", 64u), std::pair("block_count", 1u), std::pair("context_length", 128u),
+                                     std::pair("feed_forward_length", 96u), std::pair("attention.head_count", 4u), std::pair("attention.head_count_kv", 2u)})
+      keys.U32(arch + "." + key, value);
+    keys.F32(arch + ".attention.layer_norm_rms_epsilon", 1e-6f);
+    Add("token_embd.weight", {10, 64});
+  }
+  void Add(const std::string& name, Shape shape, std::vector<float> values = {}) {
+    values.resize(static_cast<size_t>(shape.elems()));
+    tensors_.push_back({name, shape, 0});
+    values_.push_back(std::move(values));
+  }
+  Result<std::unique_ptr<Checkpoint>> Open() {
+    auto writer = GgufWriter::Create(dir_.File("a.gguf"), keys, tensors_);
+    EXPECT_TRUE(writer) << writer.error().ToString();
+    for (size_t i = 0; i < tensors_.size(); ++i) EXPECT_TRUE(writer->Write(tensors_[i].name, std::as_bytes(std::span(values_[i]))));
+    EXPECT_TRUE(writer->Commit());
+    return Checkpoint::Open(dir_.File("a.gguf"), CheckpointKind::kGguf);
+  }
+  GgufMetadataWriter keys;
+
+ private:
+  std::string arch_;
+  testing::TempDir dir_;
+  std::vector<GgufDeclaration> tensors_;
+  std::vector<std::vector<float>> values_;
+};
+
+TEST(GgufMethod, CutsExpertsOutOfTheirTensor) {
+  MadeFile file("qwen3moe");
+  file.keys.U32("qwen3moe.expert_count", 3);
+  file.keys.U32("qwen3moe.expert_used_count", 2);
+  file.keys.U32("qwen3moe.expert_feed_forward_length", 2);
+  std::vector<float> values(3 * 2 * 64);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i);
+  file.Add("blk.0.ffn_up_exps.weight", {3, 2, 64}, values);
+  const auto checkpoint = file.Open();
+  ASSERT_TRUE(checkpoint) << checkpoint.error().ToString();
+  EXPECT_EQ((*checkpoint)->config()["num_experts"], 3);
+  EXPECT_EQ((*checkpoint)->config()["norm_topk_prob"], true);
+  const auto part = (*checkpoint)->Expert("model.layers.0.mlp.experts", {}, 2, MoeMatrix::kUp, 2, 64);
+  ASSERT_TRUE(part) << part.error().ToString();
+  std::vector<float> row(64);
+  DecodeRows(*part->weight, {1, 2}, {0, 64}, row.data());
+  EXPECT_EQ(row[0], 2 * 128 + 64);
+}
+
+TEST(GgufMethod, RecognizesTheLlama3Rope) {
+  for (const bool damaged : {false, true}) {
+    MadeFile file("llama");
+    file.keys.F32("llama.rope.freq_base", 500000);
+    // Llama 3.1, head size 16: divisors by its rule, factor 8, low 1, high 4, 8192 positions; computed independently.
+    std::vector<float> divisors = {1, 1, 1, 1, 2.6945297f, 8, 8, 8};
+    if (damaged) divisors[2] = 3;
+    file.Add("rope_freqs.weight", {8}, divisors);
+    const auto checkpoint = file.Open();
+    if (damaged) {
+      ASSERT_FALSE(checkpoint);
+      EXPECT_THAT(checkpoint.error().message, HasSubstr("llama3 rule"));
+      continue;
+    }
+    ASSERT_TRUE(checkpoint) << checkpoint.error().ToString();
+    const Json& rope = (*checkpoint)->config()["rope_parameters"];
+    EXPECT_EQ(rope["rope_type"], "llama3");
+    EXPECT_EQ(rope["factor"], 8.0);
+    EXPECT_EQ(rope["original_max_position_embeddings"], 8192);
+    EXPECT_FALSE((*checkpoint)->Has("rope_freqs.weight"));
+  }
+}
+
+TEST(GgufMethod, RefusesWhatItCannotSay) {
+  const auto fails = [](MadeFile& file, Code code) {
+    const auto checkpoint = file.Open();
+    if (checkpoint) return std::string("accepted");
+    EXPECT_EQ(checkpoint.error().code, code) << checkpoint.error().ToString();
+    return checkpoint.error().message;
+  };
+  MadeFile mamba("mamba");
+  EXPECT_THAT(fails(mamba, Code::kUnsupported), HasSubstr("\"mamba\" is not supported in GGUF files; supported: llama, qwen2"));
+  MadeFile scaled("qwen2");
+  scaled.keys.String("qwen2.rope.scaling.type", "longrope");
+  EXPECT_THAT(fails(scaled, Code::kUnsupported), HasSubstr("longrope"));
+  MadeFile biased("llama");
+  biased.Add("blk.0.attn_q.bias", {64});
+  EXPECT_THAT(fails(biased, Code::kUnsupported), HasSubstr("attn_q.bias"));
+  MadeFile adapter("llama");
+  adapter.keys.String("general.type", "adapter");
+  EXPECT_THAT(fails(adapter, Code::kUnsupported), HasSubstr("adapter"));
+  MadeFile heads("llama");
+  heads.keys.U32("llama.attention.key_length", 1u << 30);
+  heads.keys.U32("llama.attention.value_length", 1u << 30);
+  EXPECT_THAT(fails(heads, Code::kCorrupt), HasSubstr("not possible"));
+}
+
+TEST(GgufMethod, TellsWhichTypeCannotBeDecodedWhenItIsUsed) {
+  NIBBLE_NEED_CHECKPOINT(folder, "llamacpp-iq1-s");
+  const auto checkpoint = Checkpoint::Open(folder + "/iq1-s.gguf", CheckpointKind::kGguf);
+  ASSERT_TRUE(checkpoint) << checkpoint.error().ToString();
+  const auto part = (*checkpoint)->Linear({.name = "model.layers.0.mlp.up_proj", .n = 512, .k = 256});
+  if (!part) {
+    EXPECT_THAT(part.error().message, HasSubstr("IQ1_S"));
+    EXPECT_EQ(part.error().code, Code::kUnsupported);
+  }
+}
+
+}  // namespace
+}  // namespace nibble
