@@ -1,24 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/json.h"
 
+#include <algorithm>
 #include <cmath>
-#include <fstream>
-#include <sstream>
+
+#include "io/mapped_file.h"
 
 namespace nibble {
 namespace {
 
+// Deepest nesting of brackets outside of strings. Counted beforehand: the parser's own callback, which could stop it, looks through all
+// elements of the parent at the end of every object, which is quadratic.
+int Depth(std::string_view text) {
+  int depth = 0, deepest = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      if (c == '"') in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '[' || c == '{') {
+      deepest = std::max(deepest, ++depth);
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+  return deepest;
+}
+
 template <typename J>
 Result<J> Parse(std::string_view text, const std::string& where) {
-  bool too_deep = false;
-  const auto limit_depth = [&](int depth, typename J::parse_event_t, J&) {
-    too_deep |= depth > kMaxJsonDepth;
-    return !too_deep;
-  };
+  if (Depth(text) > kMaxJsonDepth) return Corrupt("{}: JSON nested deeper than {}", where, kMaxJsonDepth);
   try {
-    J value = J::parse(text.begin(), text.end(), limit_depth);
-    if (too_deep) return Corrupt("{}: JSON nested deeper than {}", where, kMaxJsonDepth);
-    return value;
+    return J::parse(text.begin(), text.end());
   } catch (const std::exception& e) {
     return Corrupt("{}: not valid JSON: {}", where, e.what());
   }
@@ -42,14 +58,7 @@ Result<Json> ParseJson(std::string_view text, const std::string& where) { return
 Result<OrderedJson> ParseOrderedJson(std::string_view text, const std::string& where) { return Parse<OrderedJson>(text, where); }
 
 Result<Json> ReadJsonFile(const std::string& path, int64_t max_bytes) {
-  std::ifstream in(path, std::ios::binary | std::ios::ate);
-  if (!in) return IoError(errno, path);
-  const auto size = static_cast<int64_t>(in.tellg());
-  if (size < 0) return Fail(Code::kIo, "{}: not a regular file", path);
-  if (size > max_bytes) return Corrupt("{}: {} bytes, more than the {} allowed for this file", path, size, max_bytes);
-  std::string text(static_cast<size_t>(size), '\0');
-  in.seekg(0);
-  if (!in.read(text.data(), size)) return IoError(errno, path);
+  NIBBLE_TRY(const std::string text, ReadTextFile(path, max_bytes));
   return ParseJson(text, path);
 }
 
