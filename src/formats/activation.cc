@@ -67,11 +67,16 @@ ScaleZero DynamicScale(const ActivationSpec& spec, const float* x, int64_t count
   return IntScale(spec, low, high);
 }
 
-float IntCode(const ActivationSpec& spec, ScaleZero by, float x) {
+// Nearest integer, ties to even, of |x| <= 2^22, without a library call.
+inline float RoundToEven(float x) {
+  constexpr float kAligner = 12582912;  // 1.5 * 2^23: its last bit weighs one
+  return x + kAligner - kAligner;
+}
+
+inline float IntCode(const ActivationSpec& spec, CodeRange range, ScaleZero by, float x) {
   if (by.scale == 0 || std::isnan(x)) return by.zero;
-  const CodeRange range = RangeOf(spec);
-  if (spec.half_step_range) return std::nearbyint(std::clamp(x / by.scale + by.zero, range.low, range.high));
-  return std::clamp(std::nearbyint(x / by.scale) + by.zero, range.low, range.high);
+  if (spec.half_step_range) return RoundToEven(std::clamp(x / by.scale + by.zero, range.low, range.high));
+  return std::clamp(RoundToEven(std::clamp(x / by.scale, -0x1p22f, 0x1p22f)) + by.zero, range.low, range.high);
 }
 
 // e4m3 codes of x / scale and what they mean, by rows of a stack buffer.
@@ -91,8 +96,9 @@ void QuantizeFloats(float scale, const float* x, int64_t count, float* dequantiz
 }
 
 void QuantizeInts(const ActivationSpec& spec, ScaleZero by, const float* x, int64_t count, float* dequantized, int8_t* codes) {
+  const CodeRange range = RangeOf(spec);
   for (int64_t i = 0; i < count; ++i) {
-    const float code = IntCode(spec, by, x[i]);
+    const float code = IntCode(spec, range, by, x[i]);
     if (codes) codes[i] = static_cast<int8_t>(code);
     if (dequantized) dequantized[i] = (code - by.zero) * by.scale;
   }
