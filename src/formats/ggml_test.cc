@@ -2,6 +2,7 @@
 // Every ggml block type that this build knows, against vectors of the reference implementation, bit for bit.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <fstream>
@@ -29,13 +30,13 @@ std::vector<std::byte> ReadAll(const std::string& name) {
   std::ifstream in(testing::Repo("tests/data/ggml-vectors/" + name), std::ios::binary);
   std::vector<char> chars((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
   std::vector<std::byte> bytes(chars.size());
-  std::memcpy(bytes.data(), chars.data(), chars.size());
+  std::transform(chars.begin(), chars.end(), bytes.begin(), [](char c) { return static_cast<std::byte>(c); });
   return bytes;
 }
 std::vector<float> ReadFloats(const std::string& name) {
   const auto bytes = ReadAll(name);
   std::vector<float> floats(bytes.size() / 4);
-  std::memcpy(floats.data(), bytes.data(), bytes.size());
+  if (!bytes.empty()) std::memcpy(floats.data(), bytes.data(), bytes.size());
   return floats;
 }
 

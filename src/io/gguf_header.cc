@@ -86,52 +86,52 @@ class Parser {
       const auto type = reader_.Read<uint32_t>();
       if (!type) return CutShort(what);
       if (*type > static_cast<uint32_t>(GgufType::kF64)) return Corrupt("{}: {}: value type {}, known are 0 to 12", where_, what, *type);
-      NIBBLE_TRY(GgufValue value, ReadValue(static_cast<GgufType>(*type), what));
-      entries.push_back({key, std::move(value)});
+      GgufMetadata::Entry& entry = entries.emplace_back();
+      entry.key = key;
+      entry.value.type = static_cast<GgufType>(*type);
+      NIBBLE_RETURN_IF_ERROR(ReadValue(what, entry.value));
     }
     NIBBLE_TRY(header_.metadata, GgufMetadata::Make(std::move(entries), where_));
     return {};
   }
 
+  // Values are written in place: g++ 12 warns, wrongly, about variants that are moved through a Result.
   template <typename Stored, typename Value>
-  Result<GgufValue> ReadNumber(GgufType type, const std::string& what) {
+  Status ReadNumber(const std::string& what, GgufValue& out) {
     const auto number = reader_.Read<Stored>();
     if (!number) return CutShort(what);
-    return GgufValue{type, static_cast<Value>(*number)};
+    out.value.emplace<Value>(static_cast<Value>(*number));
+    return {};
   }
 
-  Result<GgufValue> ReadValue(GgufType type, const std::string& what) {
-    switch (type) {
-      case GgufType::kU8: return ReadNumber<uint8_t, uint64_t>(type, what);
-      case GgufType::kU16: return ReadNumber<uint16_t, uint64_t>(type, what);
-      case GgufType::kU32: return ReadNumber<uint32_t, uint64_t>(type, what);
-      case GgufType::kU64: return ReadNumber<uint64_t, uint64_t>(type, what);
-      case GgufType::kI8: return ReadNumber<int8_t, int64_t>(type, what);
-      case GgufType::kI16: return ReadNumber<int16_t, int64_t>(type, what);
-      case GgufType::kI32: return ReadNumber<int32_t, int64_t>(type, what);
-      case GgufType::kI64: return ReadNumber<int64_t, int64_t>(type, what);
-      case GgufType::kF32: return ReadNumber<float, double>(type, what);
-      case GgufType::kF64: return ReadNumber<double, double>(type, what);
-      case GgufType::kBool: {
-        const auto byte = reader_.Read<uint8_t>();
-        if (!byte) return CutShort(what);
-        return GgufValue{type, *byte != 0};
-      }
+  Status ReadValue(const std::string& what, GgufValue& out) {
+    switch (out.type) {
+      case GgufType::kU8: return ReadNumber<uint8_t, uint64_t>(what, out);
+      case GgufType::kU16: return ReadNumber<uint16_t, uint64_t>(what, out);
+      case GgufType::kU32: return ReadNumber<uint32_t, uint64_t>(what, out);
+      case GgufType::kU64: return ReadNumber<uint64_t, uint64_t>(what, out);
+      case GgufType::kI8: return ReadNumber<int8_t, int64_t>(what, out);
+      case GgufType::kI16: return ReadNumber<int16_t, int64_t>(what, out);
+      case GgufType::kI32: return ReadNumber<int32_t, int64_t>(what, out);
+      case GgufType::kI64: return ReadNumber<int64_t, int64_t>(what, out);
+      case GgufType::kF32: return ReadNumber<float, double>(what, out);
+      case GgufType::kF64: return ReadNumber<double, double>(what, out);
+      case GgufType::kBool: return ReadNumber<uint8_t, bool>(what, out);  // everything but 0 is true
       case GgufType::kString: {
         NIBBLE_TRY(const std::string_view text, ReadString(what));
-        return GgufValue{type, text};
+        out.value.emplace<std::string_view>(text);
+        return {};
       }
-      case GgufType::kArray: return ReadArray(what);
+      case GgufType::kArray: return ReadArray(what, out.value.emplace<GgufArray>());
     }
-    return Corrupt("{}: {}: value type {}", where_, what, static_cast<uint32_t>(type));
+    return {};
   }
 
-  Result<GgufValue> ReadArray(const std::string& what) {
+  Status ReadArray(const std::string& what, GgufArray& array) {
     const auto type = reader_.Read<uint32_t>();
     const auto count = reader_.Read<uint64_t>();
     if (!type || !count) return CutShort(what);
     if (*type > static_cast<uint32_t>(GgufType::kF64)) return Corrupt("{}: {}: array of type {}, known are 0 to 12", where_, what, *type);
-    GgufArray array;
     array.type = static_cast<GgufType>(*type);
     if (array.type == GgufType::kArray) return Unsupported("{}: {}: arrays of arrays are not supported", where_, what);
     const auto least = static_cast<uint64_t>(array.type == GgufType::kString ? 8 : GgufTypeBytes(array.type));
@@ -141,14 +141,14 @@ class Parser {
     array.count = static_cast<int64_t>(*count);
     if (array.type != GgufType::kString) {
       array.bytes = *reader_.ReadBytes(*count * least);
-      return GgufValue{GgufType::kArray, std::move(array)};
+      return {};
     }
     array.strings.reserve(*count);
     for (uint64_t i = 0; i < *count; ++i) {
       NIBBLE_TRY(const std::string_view text, ReadString(what));
       array.strings.push_back(text);
     }
-    return GgufValue{GgufType::kArray, std::move(array)};
+    return {};
   }
 
   Status ReadAlignment() {

@@ -59,7 +59,8 @@ Result<GgufHeader> Parse(const std::string& file) {
 std::string Good() { return Builder().Head(2, 1).U32Key("x", 7).Info("a", {32, 2}, 2, 0).Info("b", {3}, 0, 64).Pad(32).Data(36).Pad(32).Data(12).Pad(32); }
 
 TEST(Gguf, ParsesAHandmadeFile) {
-  const auto header = Parse(Good());
+  const std::string file = Good();  // the metadata points into it
+  const auto header = Parse(file);
   ASSERT_TRUE(header) << header.error().ToString();
   EXPECT_EQ(header->tensors[0].shape, Shape({2, 32}));
   EXPECT_EQ(header->tensors[1].end - header->tensors[1].begin, 12);
