@@ -97,8 +97,13 @@ std::vector<ParamDecl> AwqParams(const AwqLayout& layout) {
           {"qzeros", fast ? floats : words, ParamDecl::kZeroPoint, fast}};
 }
 
-Result<LinearPart> MakeAwqWeight(const BoundParams& params, const AwqLayout& layout) {
-  if (layout.bits < 2 || layout.bits > 8) return Unsupported("{}: {} bits, known are 2 to 8", ParamName(params, "qweight"), layout.bits);
+Result<LinearPart> MakeAwqWeight(const BoundParams& bound, const AwqLayout& layout) {
+  if (layout.bits < 2 || layout.bits > 8) return Unsupported("{}: {} bits, known are 2 to 8", ParamName(bound, "qweight"), layout.bits);
+  StoredExtent extent{.suffix = "qweight"};
+  if (layout.version == AwqVersion::kGemvFast) extent.row_num = 4;
+  else extent.column_num = 32, extent.column_den = layout.bits;
+  extent.swapped = layout.version == AwqVersion::kGemm;
+  const BoundParams params = WithStoredShape(bound, extent);
   const Groups groups = GroupsOf(params, layout);
   StoredWeight weight = StartWeight(params, "int_group", "qweight");
   const auto make = layout.version == AwqVersion::kGemm ? Gemm : layout.version == AwqVersion::kGemv ? Gemv : GemvFast;

@@ -109,6 +109,9 @@ inline void ExpectDequantizedWeights(const std::string& folder, const std::strin
     const auto part = checkpoint.Load(name, shape[0], shape[1]);
     ASSERT_TRUE(part) << part.error().ToString();
     EXPECT_TRUE(VerifyValues(*part->weight));
+    const auto as_stored = checkpoint.Load(name, 0, 0);  // nobody knows the shape: inspect
+    ASSERT_TRUE(as_stored) << as_stored.error().ToString();
+    EXPECT_EQ(Shape({as_stored->weight->n, as_stored->weight->k}).ToString(), shape.ToString());
     const int64_t rows = tensor.shape[0], k = tensor.shape[1];
     ASSERT_LE(rows, shape[0]);
     ASSERT_EQ(k, shape[1]);
