@@ -15,7 +15,7 @@ TEST_P(AwqCheckpoint, DecodesBitForBit) {
 }
 INSTANTIATE_TEST_SUITE_P(All, AwqCheckpoint,
                          ::testing::Values("gptqmodel-awq-gemm-g128", "gptqmodel-awq-gemv-g128", "gptqmodel-awq-gemv-fast-g128",
-                                           "autoawq-gemm-g128"));
+                                           "autoawq-gemm-g128", "autoawq-marlin-g128"));
 
 class AwqGolden : public ::testing::TestWithParam<const char*> {};
 TEST_P(AwqGolden, DecodesAModuleCutFromAToolsFile) {
@@ -41,8 +41,8 @@ TEST(AwqConfig, ReadsOldAndNewKeys) {
 
 TEST(AwqConfig, RefusesWhatItCannotMean) {
   EXPECT_EQ(Parse(R"({"bits":4,"version":"gemm","format":"gemv"})").error().code, Code::kCorrupt);
-  EXPECT_EQ(Parse(R"({"bits":4,"version":"marlin"})").error().ToString(),
-            "unsupported: config.json: version \"marlin\"; readable are gemm, gemv, gemv_fast");
+  EXPECT_EQ(Parse(R"({"bits":4,"version":"best"})").error().ToString(),
+            "unsupported: config.json: version \"best\"; readable are gemm, gemv, gemv_fast, marlin");
   EXPECT_EQ(Parse(R"({"bits":16})").error().code, Code::kCorrupt);
   EXPECT_EQ(Parse(R"({"bits":4,"modules_to_not_convert":"lm_head"})").error().code, Code::kCorrupt);
 }
