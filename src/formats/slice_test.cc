@@ -93,6 +93,7 @@ void ExpectSliceIsRectangle(const StoredWeight& weight) {
     }
     const std::vector<float> part = Decode(*cut, {0, cut->n}, {0, cut->k});
     ASSERT_EQ(part.size(), static_cast<size_t>(n.size() * k.size()));
+    if (part.empty()) continue;
     for (int64_t i = 0; i < n.size(); ++i) {
       const float* expected = whole.data() + (n.begin + i) * weight.k + k.begin;
       ASSERT_EQ(std::memcmp(part.data() + i * k.size(), expected, static_cast<size_t>(k.size()) * 4), 0)

@@ -3,6 +3,7 @@
 // and compares it with the dequantized weights that the tool itself gave.
 #pragma once
 
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -109,6 +110,9 @@ inline void ExpectDequantizedWeights(const std::string& folder, const std::strin
     const auto part = checkpoint.Load(name, shape[0], shape[1]);
     ASSERT_TRUE(part) << part.error().ToString();
     EXPECT_TRUE(VerifyValues(*part->weight));
+    const auto as_stored = checkpoint.Load(name, 0, 0);  // nobody knows the shape: inspect
+    ASSERT_TRUE(as_stored) << as_stored.error().ToString();
+    EXPECT_EQ(Shape({as_stored->weight->n, as_stored->weight->k}).ToString(), shape.ToString());
     const int64_t rows = tensor.shape[0], k = tensor.shape[1];
     ASSERT_LE(rows, shape[0]);
     ASSERT_EQ(k, shape[1]);
@@ -126,15 +130,24 @@ inline void ExpectDequantizedWeights(const std::string& folder, const std::strin
   }
 }
 
-// The shared checkpoints, unpacked once per process; empty when they are not there. $NIBBLE_CHECKPOINTS_DIR: an unpacked copy.
+// The shared checkpoints, unpacked once beside the test program (every test is a process of its own); empty when they are not there.
+// $NIBBLE_CHECKPOINTS_DIR: an unpacked copy.
 inline std::string Checkpoints() {
   static const std::string root = [] {
     if (const char* dir = std::getenv("NIBBLE_CHECKPOINTS_DIR")) return std::string(dir);
     const std::string archive = Shared("data/checkpoints.tar.xz");
     if (archive.empty()) return std::string();
-    static const TempDir folder;
-    const std::string command = "tar xf '" + archive + "' -C '" + folder.path() + "'";
-    return std::system(command.c_str()) == 0 ? folder.path() + "/checkpoints" : std::string();
+    namespace fs = std::filesystem;
+    std::error_code error;
+    const fs::path build = fs::read_symlink("/proc/self/exe", error).parent_path();
+    const fs::path unpacked = build / fmt::format("checkpoints-{}", fs::file_size(archive, error));
+    if (fs::exists(unpacked)) return unpacked.string();
+    std::string fresh = (build / "checkpoints-XXXXXX").string();
+    if (!mkdtemp(fresh.data())) return std::string();
+    const std::string command = fmt::format("tar xf '{}' -C '{}'", archive, fresh);
+    if (std::system(command.c_str()) == 0) fs::rename(fresh + "/checkpoints", unpacked, error);  // another process may have been faster
+    fs::remove_all(fresh, error);
+    return fs::exists(unpacked) ? unpacked.string() : std::string();
   }();
   return root;
 }

@@ -6,7 +6,8 @@
 
 namespace nibble {
 
-Result<StoredWeight> MakeFp8Weight(const BoundParams& params, const Fp8Layout& layout) {
+Result<StoredWeight> MakeFp8Weight(const BoundParams& bound, const Fp8Layout& layout) {
+  const BoundParams params = WithStoredShape(bound, {.suffix = "weight"});
   NIBBLE_TRY(const TensorView bytes, RequireParam(params, "weight", {params.n, params.k}));
   if (bytes.dtype != DType::kE4M3 && bytes.dtype != DType::kE5M2) {
     return Corrupt("{} is {}, wanted e4m3 or e5m2", ParamName(params, "weight"), DTypeName(bytes.dtype));

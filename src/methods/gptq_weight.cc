@@ -52,7 +52,8 @@ std::vector<ParamDecl> GptqParams() {
           {"g_idx", {DType::kI32, DType::kI64}, ParamDecl::kGroupIndex, false}};
 }
 
-Result<LinearPart> MakeGptqWeight(const BoundParams& params, const GptqLayout& layout) {
+Result<LinearPart> MakeGptqWeight(const BoundParams& bound, const GptqLayout& layout) {
+  const BoundParams params = WithStoredShape(bound, {.suffix = "qweight", .row_num = 32, .row_den = layout.bits, .swapped = true});
   NIBBLE_TRY(const Checked checked, CheckShapes(params, layout, params.k, params.n));
   StoredWeight weight = StartWeight(params, "int_group", "qweight");
   Coded coded;
@@ -71,7 +72,8 @@ Result<LinearPart> MakeGptqWeight(const BoundParams& params, const GptqLayout& l
   return FinishPart(std::move(weight));
 }
 
-Result<LinearPart> MakeGptqEmbedding(const BoundParams& params, const GptqLayout& layout) {
+Result<LinearPart> MakeGptqEmbedding(const BoundParams& bound, const GptqLayout& layout) {
+  const BoundParams params = WithStoredShape(bound, {.suffix = "qweight", .row_num = 32, .row_den = layout.bits});
   NIBBLE_TRY(const Checked checked, CheckShapes(params, layout, params.n, params.k));
   StoredWeight weight = StartWeight(params, "int_group", "qweight");
   if (const TensorView map = params.View("g_idx")) {

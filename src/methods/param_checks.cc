@@ -35,6 +35,16 @@ Result<float> ScalarParam(const BoundParams& params, std::string_view suffix) {
   return LoadScalar(view.dtype, view.data, 0);
 }
 
+BoundParams WithStoredShape(const BoundParams& params, const StoredExtent& extent) {
+  BoundParams shaped = params;
+  const TensorView view = params.View(extent.suffix);
+  if (!view || view.rank() != 2 || extent.row_den == 0 || extent.column_den == 0) return shaped;
+  const int64_t rows = view.dim(0) * extent.row_num / extent.row_den, columns = view.dim(1) * extent.column_num / extent.column_den;
+  if (shaped.n == 0) shaped.n = extent.swapped ? columns : rows;
+  if (shaped.k == 0) shaped.k = extent.swapped ? rows : columns;
+  return shaped;
+}
+
 TensorView AsMatrix(const TensorView& view) {
   if (view.rank() == 2) return view;
   if (view.elems() == 1) return view.Reshape({1, 1});

@@ -22,6 +22,15 @@ Result<TensorView> RequireRank(const BoundParams& params, std::string_view suffi
 // The only element, whatever the rank ([] or [1] or [1,1]).
 Result<float> ScalarParam(const BoundParams& params, std::string_view suffix);
 
+// The same parameters where n and k, if 0 ("take what is stored"), come from the 2-D tensor `suffix`: n = its rows * row_factor, k = its columns *
+// column_factor (fractions: words of 32 bits hold 32 / bits codes); `swapped`: its rows are k.
+struct StoredExtent {
+  std::string_view suffix;
+  int64_t row_num = 1, row_den = 1, column_num = 1, column_den = 1;
+  bool swapped = false;
+};
+BoundParams WithStoredShape(const BoundParams& params, const StoredExtent& extent);
+
 // [] [1] [1,1] -> [1,1]; [r] -> [r,1]; [r,c] as it is.
 TensorView AsMatrix(const TensorView& view);
 

@@ -8,6 +8,7 @@
 #include "formats/packing/awq.h"
 #include "formats/packing/bit_stream.h"
 #include "formats/packing/bytes.h"
+#include "formats/packing/marlin.h"
 
 namespace nibble {
 namespace {
@@ -163,6 +164,35 @@ TEST(Awq, GemvFastWordsAreThePublishedOnes) {
   words.resize(3 * 192);
   EncodeAwqGemvFast(random.data(), 12, 192, words.data());
   ExpectCodes(AwqGemvFast(TensorView(words.data(), DType::kI16, {3, 192})), random, 12, 192);
+}
+
+TEST(Marlin, TilesAreThePublishedOnes) {  // q[k][n] = (k + 3n) mod 2^b, k 16, n 64
+  Codes four, eight;
+  for (int n = 0; n < 64; ++n) {
+    for (int k = 0; k < 16; ++k) {
+      four.push_back(static_cast<uint8_t>((k + 3 * n) % 16));
+      eight.push_back(static_cast<uint8_t>((k + 3 * n) % 256));
+    }
+  }
+  Words words(128);
+  EncodeMarlinTiles(four.data(), 64, 16, 4, words.data());
+  EXPECT_EQ(Words(words.begin(), words.begin() + 5), (Words{0x19910880, 0x19910880, 0x19910880, 0x19910880, 0x3BB32AA2}));
+  EXPECT_EQ(Words(words.begin() + 123, words.end()), (Words{0xA22A9119, 0xC44CB33B, 0xC44CB33B, 0xC44CB33B, 0xC44CB33B}));
+  words.resize(256);
+  EncodeMarlinTiles(eight.data(), 64, 16, 8, words.data());
+  EXPECT_EQ(Words(words.begin(), words.begin() + 4), (Words{0x09010800, 0x21192018, 0x39313830, 0x51495048}));
+  for (const int bits : {4, 8}) {
+    const Codes codes = RandomCodes(192 * 48, bits);
+    words.assign(static_cast<size_t>(192 * 48 * bits / 32), 0);
+    EncodeMarlinTiles(codes.data(), 192, 48, bits, words.data());
+    ExpectCodes(MarlinTiles(View(words, 3, 192 * bits / 2), bits), codes, 192, 48);
+  }
+}
+
+TEST(Marlin, ScaleColumnsAreThePublishedOnes) {
+  const std::vector<int64_t> grouped = {0, 8, 16, 24, 32, 40, 48, 56, 1, 9, 17}, single = {0, 1, 8, 9, 16, 17, 24, 25, 2, 3, 10, 11};
+  for (size_t i = 0; i < grouped.size(); ++i) EXPECT_EQ(MarlinScaleColumn(static_cast<int64_t>(64 + i), true), 64 + grouped[i]);
+  for (size_t i = 0; i < single.size(); ++i) EXPECT_EQ(MarlinScaleColumn(static_cast<int64_t>(32 + i), false), 32 + single[i]);
 }
 
 TEST(Bytes, SignedCodesAreShifted) {

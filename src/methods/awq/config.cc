@@ -20,7 +20,8 @@ Result<AwqVersion> ParseVersion(const Json& json, const std::string& where) {
   if (version.empty() || version == "gemm" || version == "exllama" || version == "exllamav2" || version == "ipex") return AwqVersion::kGemm;
   if (version == "gemv") return AwqVersion::kGemv;
   if (version == "gemv_fast") return AwqVersion::kGemvFast;
-  return Unsupported("{}: version \"{}\"; readable are gemm, gemv, gemv_fast", where, version);
+  if (version == "marlin") return AwqVersion::kMarlin;
+  return Unsupported("{}: version \"{}\"; readable are gemm, gemv, gemv_fast, marlin", where, version);
 }
 
 // The value of the first key that is present.

@@ -22,7 +22,7 @@ class AwqQuantizationConfig : public QuantizationConfig {
   std::string_view name() const override { return "awq"; }
   std::string Describe() const override {
     const AwqLayout& layout = config_.layout;
-    static constexpr const char* kVersions[] = {"gemm", "gemv", "gemv_fast"};
+    static constexpr const char* kVersions[] = {"gemm", "gemv", "gemv_fast", "marlin"};
     return fmt::format("awq {}-bit {} {}", layout.bits, layout.group_size < 0 ? "per-channel" : fmt::format("g{}", layout.group_size),
                        kVersions[static_cast<int>(layout.version)]);
   }
@@ -55,7 +55,7 @@ const QuantizationEntry* awq_method() {
   static const QuantizationEntry entry = {.name = "awq",
                                           .quant_methods = {"awq"},
                                           .config_filenames = {"quant_config.json", "quantize_config.json"},
-                                          .summary = "AWQ: 4-bit integers (other widths read too) with zero points, layouts gemm, gemv, gemv_fast",
+                                          .summary = "AWQ: 4-bit integers (other widths read too) with zero points, layouts gemm, gemv, gemv_fast, marlin",
                                           .formats = {"int_group"},
                                           .from_config = FromConfig};
   return &entry;

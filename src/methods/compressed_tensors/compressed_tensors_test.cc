@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include "base/log.h"
 #include "methods/checkpoint_test.h"
 #include "methods/compressed_tensors/config.h"
 
@@ -21,6 +22,101 @@ INSTANTIATE_TEST_SUITE_P(All, CtCheckpoint,
                                            "llmcompressor-w4a8-g128-pack-quantized", "llmcompressor-w4afp8-g128", "llmcompressor-fp8-static",
                                            "llmcompressor-fp8-dynamic", "llmcompressor-fp8-block", "llmcompressor-moe-mixtral-w4a16-g128",
                                            "llmcompressor-spinquant-r1r2r4-block64-w4a16", "llmcompressor-quip-uv-hadamard-block64-w4a16"));
+
+class CtGolden : public ::testing::TestWithParam<const char*> {};
+TEST_P(CtGolden, DecodesAModuleCutFromAToolsFile) {
+  const std::string folder = testing::Repo("src/methods/compressed_tensors/golden/" + std::string(GetParam()));
+  testing::ExpectDequantizedWeights(folder, folder + "/expected.safetensors");
+}
+INSTANTIATE_TEST_SUITE_P(All, CtGolden, ::testing::Values("llmcompressor-w4a16-g128-asym-gptq-actorder-weight", "llmcompressor-w3a16-g64-asym-rtn",
+                                           "llmcompressor-old-w4a16-g128-gptq-actorder-group", "llmcompressor-w8a8-static-tensor-asym",
+                                           "llmcompressor-fp8-block"));
+
+Result<std::unique_ptr<QuantizationConfig>> Parse(const std::string& text) {
+  return FindQuantization("compressed-tensors")->from_config(*ParseJson(text, "test"), {"config.json", nullptr});
+}
+
+TEST(CtConfig, NamesBeatExpressionsBeatClasses) {
+  const CtConfig config = *CtConfig::Parse(*ParseJson(R"({"format":"pack-quantized","config_groups":{
+    "group_0":{"targets":["Linear"],"weights":{"num_bits":4,"group_size":128}},
+    "group_1":{"targets":["re:.*mlp.*"],"weights":{"num_bits":8,"strategy":"channel"},"format":"int-quantized"},
+    "group_2":{"targets":["a.mlp.up_proj"],"weights":{"num_bits":3,"group_size":64}}}})", "test"), "x");
+  const auto group = [&](const char* name, const char* fused = "") {
+    return config.FindGroup({.kind = LayerKind::kLinear, .name = name, .fused_name = fused})->name;
+  };
+  EXPECT_EQ(group("a.mlp.up_proj"), "group_2");
+  EXPECT_EQ(group("b.mlp.up_proj"), "group_1");
+  EXPECT_EQ(group("a.q_proj"), "group_0");
+  EXPECT_EQ(group("a.q_proj", "a.mlp_qkv"), "group_1");
+  EXPECT_EQ(config.FindGroup({.kind = LayerKind::kEmbedding, .name = "embed"}), nullptr);
+  EXPECT_EQ(config.groups[0].weights->strategy, CtArgs::kGroup);
+  EXPECT_EQ(config.groups[0].format, "pack-quantized");
+  EXPECT_EQ(config.groups[1].format, "int-quantized");
+}
+
+TEST(CtConfig, ActivationsAreThoseOfTheScheme) {
+  const auto checkpoint = testing::TestCheckpoint::Open(
+      testing::Repo("src/methods/compressed_tensors/golden/llmcompressor-w8a8-static-tensor-asym"));
+  const ActivationSpec act = checkpoint.Load("model.layers.0.self_attn.k_proj", 128, 256)->act;
+  EXPECT_EQ(act.grain, ActivationSpec::kTensor);
+  EXPECT_FALSE(act.dynamic);
+  EXPECT_FALSE(act.symmetric);
+  EXPECT_TRUE(act.half_step_range);
+  EXPECT_GT(act.scale, 0);
+  EXPECT_NE(act.zero, 0);
+}
+
+TEST(CtConfig, RefusesWhatItCannotMean) {
+  const auto with_weights = [](const std::string& weights, const std::string& format = "pack-quantized") {
+    return Parse(R"({"format":")" + format + R"(","config_groups":{"g":{"targets":["Linear"],"weights":)" + weights + "}}}");
+  };
+  EXPECT_EQ(with_weights(R"({"strategy":"group"})").error().code, Code::kCorrupt);
+  EXPECT_EQ(with_weights(R"({"strategy":"block"})").error().code, Code::kCorrupt);
+  EXPECT_EQ(with_weights(R"({"strategy":"fancy"})").error().code, Code::kUnsupported);
+  EXPECT_EQ(with_weights(R"({"num_bits":16})").error().code, Code::kUnsupported);
+  EXPECT_EQ(with_weights(R"({"dynamic":"often"})").error().code, Code::kCorrupt);
+  EXPECT_EQ(with_weights(R"({"strategy":"block","block_structure":"128x64"})")->get()->name(), "compressed_tensors");
+  const auto config = *with_weights(R"({"num_bits":4,"type":"float","strategy":"tensor_group","group_size":16})", "nvfp4-pack-quantized");
+  const std::string text = config->GetQuantMethod({.name = "a"}).error().ToString();
+  EXPECT_NE(text.find("nvfp4-pack-quantized"), std::string::npos) << text;
+  EXPECT_EQ(Parse(R"({"sparsity_config":{"format":"sparse-24-bitmask"}})").error().code, Code::kUnsupported);
+  EXPECT_TRUE(Parse(R"({"sparsity_config":{},"transform_config":{},"config_groups":{},"kv_cache_scheme":{"num_bits":8,"type":"float"}})"));
+}
+
+TEST(CtConfig, KvScalesWarnWhenAbsentAndWhenNonsense) {
+  const auto config = *Parse(R"({"kv_cache_scheme":{"num_bits":8,"type":"float"}})");
+  const auto method = *config->GetKvCacheMethod({.kind = LayerKind::kAttention, .name = "a.self_attn"});
+  ASSERT_TRUE(method);
+  const uint16_t half = 0x3f00, nan = 0x7fc0;
+  StoredTensor k{.view = TensorView(&half, DType::kBF16, {1})}, v{.view = TensorView(&nan, DType::kBF16, {1})};
+  std::vector<std::string> warnings;
+  SetLogSink([&](LogLevel, const std::string& text) { warnings.push_back(text); });
+  const auto scales = method->ProcessWeightsAfterLoading({.name = "a.self_attn", .params = {{"k_scale", &k}, {"v_scale", &v}}});
+  const auto none = method->ProcessWeightsAfterLoading({.name = "b.self_attn"});
+  SetLogSink(nullptr);
+  EXPECT_EQ(scales->format, DType::kE4M3);
+  EXPECT_EQ(scales->k_scale, 0.5f);
+  EXPECT_EQ(scales->v_scale, 1.0f);
+  EXPECT_EQ(none->k_scale, 1.0f);
+  EXPECT_EQ(warnings.size(), 3u);
+  EXPECT_EQ((*Parse(R"({"kv_cache_scheme":{"num_bits":8,"type":"int"}})"))->GetKvCacheMethod({}).error().code, Code::kUnsupported);
+}
+
+TEST(CtTransforms, OnlineRotationsBecomeTransforms) {
+  const auto config = *Parse(R"({"format":"int-quantized","config_groups":{"g":{"targets":["Linear"],"weights":{"num_bits":8,"strategy":"channel"}}},
+    "transform_config":{"config_groups":{"R4":{"type":"hadamard","head_dim":4,"apply":[
+      {"targets":["re:.*down_proj$"],"location":"input"},{"targets":["re:.*"],"location":"weight_input","inverse":true}]}}}})");
+  const int8_t codes[16] = {1, 2, 3, 4};
+  const float scales[2] = {1, 2};
+  StoredTensor weight{.view = TensorView(codes, DType::kI8, {2, 8})}, scale{.view = TensorView(scales, DType::kF32, {2, 1})};
+  const BoundParams params{.name = "x", .n = 2, .k = 8, .params = {{"weight", &weight}, {"weight_scale", &scale}}};
+  const auto down = (*config->GetQuantMethod({.name = "a.down_proj"}))->MakeWeight(params);
+  ASSERT_TRUE(down) << down.error().ToString();
+  ASSERT_EQ(down->weight->in.size(), 1u);
+  EXPECT_EQ(down->weight->in[0].kind, Transform::kHadamard);
+  EXPECT_EQ(down->weight->in[0].block, 4);
+  EXPECT_TRUE((*config->GetQuantMethod({.name = "a.up_proj"}))->MakeWeight(params)->weight->in.empty());
+}
 
 }  // namespace
 }  // namespace nibble

@@ -62,9 +62,24 @@ Result<std::optional<Plane>> Zeros(const BoundParams& params, const CtArgs& args
 Status CheckStoredShape(const BoundParams& params) {
   const TensorView shape = params.View("weight_shape");
   if (!shape || shape.elems() != 2) return {};
-  const auto n = static_cast<int64_t>(LoadScalar(shape.dtype, shape.data, 0)), k = static_cast<int64_t>(LoadScalar(shape.dtype, shape.data, 1));
-  if (n == params.n && k == params.k) return {};
+  const float n = LoadScalar(shape.dtype, shape.data, 0), k = LoadScalar(shape.dtype, shape.data, 1);
+  if (n == static_cast<float>(params.n) && k == static_cast<float>(params.k)) return {};
   return Corrupt("{} says [{},{}], the model wants [{},{}]", ParamName(params, "weight_shape"), n, k, params.n, params.k);
+}
+
+// weight_shape where it is stored, else what the words can hold.
+BoundParams WithPackedShape(const BoundParams& bound, const CtArgs& args) {
+  const TensorView shape = bound.View("weight_shape");
+  if (bound.n != 0 || !shape || shape.elems() != 2) {
+    return WithStoredShape(bound, {.suffix = "weight_packed", .column_num = 32, .column_den = args.bits});
+  }
+  const float n = LoadScalar(shape.dtype, shape.data, 0), k = LoadScalar(shape.dtype, shape.data, 1);
+  BoundParams params = bound;
+  if (n > 0 && k > 0 && n < 0x1p24f && k < 0x1p24f) {  // exact; CheckStoredShape refuses the rest
+    params.n = static_cast<int64_t>(n);
+    params.k = static_cast<int64_t>(k);
+  }
+  return params;
 }
 
 Result<StoredWeight> Finish(const BoundParams& params, const CtArgs& args, StoredWeight weight, CodeSource codes) {
@@ -80,8 +95,9 @@ Result<StoredWeight> Finish(const BoundParams& params, const CtArgs& args, Store
 
 }  // namespace
 
-Result<StoredWeight> MakePackedInts(const BoundParams& params, const CtArgs& args) {
-  if (args.is_float || args.bits < 2) return Unsupported("{}: pack-quantized weights that are no integers of 2 to 8 bits", params.name);
+Result<StoredWeight> MakePackedInts(const BoundParams& bound, const CtArgs& args) {
+  if (args.is_float || args.bits < 2) return Unsupported("{}: pack-quantized weights that are no integers of 2 to 8 bits", bound.name);
+  const BoundParams params = WithPackedShape(bound, args);
   NIBBLE_RETURN_IF_ERROR(CheckStoredShape(params));
   const int bits = static_cast<int>(args.bits);
   NIBBLE_TRY(const TensorView words, RequireRank(params, "weight_packed", 2));
@@ -94,7 +110,8 @@ Result<StoredWeight> MakePackedInts(const BoundParams& params, const CtArgs& arg
   return Finish(params, args, StartWeight(params, "int_group", "weight_packed"), stream(words, bits, StreamAxis::kAlongK));
 }
 
-Result<StoredWeight> MakeInts(const BoundParams& params, const CtArgs& args) {
+Result<StoredWeight> MakeInts(const BoundParams& bound, const CtArgs& args) {
+  const BoundParams params = WithStoredShape(bound, {.suffix = "weight"});
   NIBBLE_TRY(const TensorView bytes, RequireParam(params, "weight", {params.n, params.k}));
   if (bytes.dtype != DType::kI8) return Corrupt("{} is {}, wanted i8", ParamName(params, "weight"), DTypeName(bytes.dtype));
   return Finish(params, args, StartWeight(params, "int_group", "weight"), ByteCodes(bytes, static_cast<int>(args.bits), 1 << (args.bits - 1)));

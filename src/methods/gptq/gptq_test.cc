@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include "base/log.h"
 #include "methods/checkpoint_test.h"
 #include "methods/gptq/config.h"
 
@@ -17,6 +18,71 @@ INSTANTIATE_TEST_SUITE_P(All, GptqCheckpoint,
                          ::testing::Values("gptqmodel-4bit-g128-sym", "gptqmodel-4bit-g128-asym-desc", "gptqmodel-4bit-g128-asym-gptq-v2",
                                            "gptqmodel-2bit-g64", "gptqmodel-3bit-g128", "gptqmodel-4bit-channel", "gptqmodel-dynamic",
                                            "gptqmodel-lm-head", "gptqmodel-embed-both", "gptqmodel-rotation-hadamard"));
+
+class GptqGolden : public ::testing::TestWithParam<const char*> {};
+TEST_P(GptqGolden, DecodesAModuleCutFromAToolsFile) {
+  const std::string folder = testing::Repo("src/methods/gptq/golden/" + std::string(GetParam()));
+  testing::ExpectDequantizedWeights(folder, folder + "/expected.safetensors");
+}
+INSTANTIATE_TEST_SUITE_P(All, GptqGolden, ::testing::Values("gptqmodel-4bit-g128-asym-desc", "gptqmodel-3bit-g128"));
+
+Result<std::unique_ptr<QuantizationConfig>> Parse(const std::string& text) {
+  return FindQuantization("gptq")->from_config(*ParseJson(text, "test"), {"config.json", nullptr});
+}
+
+TEST(GptqConfig, DynamicRulesDecideByModule) {
+  const Json json = *ParseJson(R"({"quant_method":"gptq","bits":4,"group_size":128,"sym":true,"desc_act":false,"dynamic":{
+    "+:model\\.layers\\.0\\..*":{"bits":8,"group_size":64}, "-:.*\\.mlp\\.gate$":{}, ".*k_proj":{"sym":false}}})", "test");
+  const GptqConfig config = *GptqConfig::Parse(json, "config.json");
+  EXPECT_TRUE(config.FindRule("model.layers.0.mlp.gate", "")->skip);  // skips are tested first
+  EXPECT_EQ(config.SettingsOf(config.FindRule("model.layers.0.mlp.up_proj", "")).bits, 8);
+  EXPECT_EQ(config.SettingsOf(config.FindRule("model.layers.0.mlp.up_proj", "")).group_size, 64);
+  EXPECT_FALSE(config.SettingsOf(config.FindRule("model.layers.1.self_attn.k_proj", "")).sym);
+  EXPECT_EQ(config.FindRule("model.layers.1.self_attn.q_proj", ""), nullptr);
+  EXPECT_EQ(config.FindRule("x.model.layers.0.q_proj", ""), nullptr);  // anchored at the start
+  EXPECT_NE(config.FindRule("a.q_proj", "a.k_proj_and_more"), nullptr);  // a fused name counts
+}
+
+TEST(GptqConfig, WithoutTensorsTheSettingsDecide) {
+  const auto config = *Parse(R"({"bits":4,"lm_head":false,"modules_in_block_to_quantize":[["self_attn.q_proj"]],"dynamic":{"-:.*1.*":{}}})");
+  const auto quantized = [&](LayerKind kind, const char* name) { return *config->GetQuantMethod({.kind = kind, .name = name}) != nullptr; };
+  EXPECT_TRUE(quantized(LayerKind::kLinear, "layers.0.self_attn.q_proj"));
+  EXPECT_FALSE(quantized(LayerKind::kLinear, "layers.1.self_attn.q_proj"));
+  EXPECT_FALSE(quantized(LayerKind::kLinear, "layers.0.mlp.up_proj"));
+  EXPECT_FALSE(quantized(LayerKind::kLmHead, "lm_head"));
+  EXPECT_FALSE(quantized(LayerKind::kEmbedding, "model.embed_tokens"));
+}
+
+TEST(GptqConfig, RefusesWhatItCannotMean) {
+  const auto error = [](const std::string& text) { return Parse(text).error().ToString(); };
+  EXPECT_EQ(Parse(R"({"bits":9})").error().code, Code::kCorrupt);
+  EXPECT_EQ(error(R"({"bits":4,"group_size":0})"), "corrupt: config.json: group_size is 0, wanted -1 or a positive number");
+  EXPECT_EQ(error(R"({"bits":4,"format":"gptq","checkpoint_format":"gptq_v2"})"),
+            "corrupt: config.json: checkpoint_format \"gptq_v2\" contradicts format \"gptq\"");
+  EXPECT_EQ(error(R"({"bits":4,"checkpoint_format":"marlin"})"),
+            "unsupported: config.json: checkpoint_format \"marlin\"; readable are gptq, gptq_v2, gemm");
+  EXPECT_EQ(Parse(R"({"bits":4,"dynamic":{"(":{}}})").error().code, Code::kCorrupt);
+  EXPECT_EQ(Parse(R"({"bits":4,"dynamic":{"a":{"bits":1}}})").error().code, Code::kCorrupt);
+  EXPECT_EQ(Parse(R"({"bits":"four"})").error().code, Code::kCorrupt);
+}
+
+TEST(GptqConfig, UnknownKeysAreNamed) {
+  std::vector<std::string> warnings;
+  SetLogSink([&](LogLevel, const std::string& text) { warnings.push_back(text); });
+  ASSERT_TRUE(Parse(R"({"bits":4,"bitz":3,"damp_percent":0.1})"));
+  SetLogSink(nullptr);
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_NE(warnings[0].find("\"bitz\""), std::string::npos);
+}
+
+TEST(GptqWeight, ErrorsNameTensorAndShapes) {
+  const std::string folder = testing::Repo("src/methods/gptq/golden/gptqmodel-4bit-g128-asym-desc");
+  const testing::TestCheckpoint checkpoint = testing::TestCheckpoint::Open(folder);
+  const std::string name = "model.layers.0.self_attn.k_proj";
+  const std::string text = checkpoint.Load(name, 128, 512).error().ToString();
+  EXPECT_NE(text.find("k_proj.qweight is [32,128]"), std::string::npos) << text;
+  EXPECT_NE(checkpoint.Load(name, 64, 256).error().ToString().find("wanted [32,64]"), std::string::npos);
+}
 
 }  // namespace
 }  // namespace nibble

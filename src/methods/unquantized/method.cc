@@ -11,7 +11,8 @@ class UnquantizedLinearMethod : public LinearMethod {
   std::vector<ParamDecl> CreateWeights(const LinearShape&) const override {
     return {{"weight", {DType::kF32, DType::kF16, DType::kBF16}, ParamDecl::kWeight, true}};
   }
-  Result<LinearPart> MakeWeight(const BoundParams& params) const override {
+  Result<LinearPart> MakeWeight(const BoundParams& bound) const override {
+    const BoundParams params = WithStoredShape(bound, {.suffix = "weight"});
     NIBBLE_TRY(const TensorView view, RequireParam(params, "weight", {params.n, params.k}));
     return FinishPart(MakeDense(view, params.origin("weight"), params.Keep("weight")));
   }

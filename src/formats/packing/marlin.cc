@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "formats/packing/marlin.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "base/check.h"
+
+namespace nibble {
+namespace {
+
+constexpr int64_t kRun = 1024;  // codes that are permuted together
+
+// Position inside a run of the code that stands at [tile * 256 + row * 16 + column] before the permutation.
+std::array<uint16_t, kRun> Positions(int bits) {
+  static constexpr int kOrder4[8] = {0, 2, 4, 6, 1, 3, 5, 7}, kOrder8[8] = {0, 2, 1, 3, 4, 6, 5, 7};
+  const int* order = bits == 4 ? kOrder4 : kOrder8;
+  std::array<int, kRun> source{};
+  size_t at = 0;
+  for (int i = 0; i < 32; ++i) {
+    for (int tile = 0; tile < 4; ++tile) {
+      for (int block = 0; block < 2; ++block) {
+        for (const int row : {2 * (i % 4), 2 * (i % 4) + 1, 2 * (i % 4 + 4), 2 * (i % 4 + 4) + 1}) {
+          source[at++] = 16 * row + i / 4 + 8 * block + 256 * tile;
+        }
+      }
+    }
+  }
+  std::array<uint16_t, kRun> positions{};
+  for (size_t begin = 0; begin < kRun; begin += 8) {
+    for (size_t i = 0; i < 8; ++i) {
+      positions[static_cast<size_t>(source[begin + static_cast<size_t>(order[i])])] = static_cast<uint16_t>(begin + i);
+    }
+  }
+  return positions;
+}
+const std::array<uint16_t, kRun>& PositionsOf(int bits) {
+  static const std::array<uint16_t, kRun> four = Positions(4), eight = Positions(8);
+  return bits == 4 ? four : eight;
+}
+
+// Where code (n, k) of a row of tiles stands, counted in codes.
+int64_t PlaceOf(const std::array<uint16_t, kRun>& positions, int64_t n, int64_t k) {
+  const int64_t plain = n / 16 * 256 + k % 16 * 16 + n % 16;
+  return plain / kRun * kRun + positions[static_cast<size_t>(plain % kRun)];
+}
+
+void ReadTiles(const CodeSource& source, Range n, Range k, uint8_t* out) {
+  const TensorView& words = source.t[0];
+  const std::array<uint16_t, kRun>& positions = PositionsOf(source.bits);
+  const int bits = source.bits, per_word = 32 / bits;
+  for (int64_t row = n.begin + source.n0; row < n.end + source.n0; ++row) {
+    for (int64_t col = k.begin + source.k0; col < k.end + source.k0; ++col) {
+      const int64_t place = PlaceOf(positions, row, col);
+      uint32_t word;
+      std::memcpy(&word, words.data + (col / 16 * words.stride[0] + place / per_word) * 4, 4);
+      *out++ = static_cast<uint8_t>(word >> (place % per_word * bits) & ((1u << bits) - 1));
+    }
+  }
+}
+
+}  // namespace
+
+CodeSource MarlinTiles(TensorView words, int bits) {
+  NIBBLE_CHECK((bits == 4 || bits == 8) && words.rank() == 2 && DTypeBytes(words.dtype) == 4 && words.stride[1] == 1, "{} bits in {}", bits,
+               words.shape.ToString());
+  return {.read = ReadTiles, .t = {words, {}}, .bits = bits};
+}
+
+void EncodeMarlinTiles(const uint8_t* codes, int64_t n, int64_t k, int bits, uint32_t* words) {
+  const std::array<uint16_t, kRun>& positions = PositionsOf(bits);
+  const int64_t per_word = 32 / bits, row_words = n * 16 / per_word;
+  std::fill_n(words, k / 16 * row_words, 0u);
+  for (int64_t row = 0; row < n; ++row) {
+    for (int64_t col = 0; col < k; ++col) {
+      const int64_t place = PlaceOf(positions, row, col);
+      words[col / 16 * row_words + place / per_word] |= static_cast<uint32_t>(codes[row * k + col]) << (place % per_word * bits);
+    }
+  }
+}
+
+int64_t MarlinScaleColumn(int64_t stored, bool grouped) {
+  if (grouped) return stored / 64 * 64 + stored % 64 / 8 + stored % 8 * 8;  // 8 x 8 transposed
+  static constexpr int kSingle[8] = {0, 1, 8, 9, 16, 17, 24, 25};
+  return stored / 32 * 32 + stored % 32 / 8 * 2 + kSingle[stored % 8];
+}
+
+}  // namespace nibble
