@@ -10,6 +10,7 @@
 #include "cli/standard_input.h"
 #include "io/json.h"
 #include "tokenizers/chat_template.h"
+#include "tokenizers/gguf_vocab.h"
 #include "tokenizers/hub_config.h"
 
 namespace nibble {
@@ -38,9 +39,21 @@ Result<OrderedJson> ReadOrdered(const std::string& path) {
   return ParseOrderedJson(text, path);
 }
 
+Result<Source> ReadGgufSource(const std::string& path) {
+  NIBBLE_TRY(const GgufFile file, OpenGguf(path));
+  NIBBLE_TRY_IN(path, const GgufVocab vocab, ReadGgufVocab(file.metadata));
+  if (vocab.chat_template.empty()) return NotFound("{}: no tokenizer.chat_template in this file", path);
+  Source source = {vocab.chat_template, path, {}};
+  const auto text = [&](std::optional<int64_t> id) { return id && *id >= 0 && *id < std::ssize(vocab.tokens) ? vocab.tokens[static_cast<size_t>(*id)] : std::string(); };
+  source.config.bos_token = text(vocab.bos_id);
+  source.config.eos_token = text(vocab.eos_id);
+  return source;
+}
+
 Result<Source> ReadSource(const std::string& model) {
   Source source;
   source.name = model;
+  if (model.ends_with(".gguf")) return ReadGgufSource(model);
   std::error_code ignored;
   if (!std::filesystem::is_directory(model, ignored)) {
     NIBBLE_TRY(source.text, ReadFile(model));
@@ -99,7 +112,7 @@ Status Run(const Options& options) {
 
 std::function<Status()> Setup(CLI::App& app) {
   auto options = std::make_shared<Options>();
-  app.add_option("model", options->model, "model folder, or a template file (.jinja)")->required();
+  app.add_option("model", options->model, "model folder, .gguf file, or a template file (.jinja)")->required();
   app.add_option("--messages", options->messages, "JSON file: a list of {role, content}, or a record as for --jsonl");
   app.add_option("--tools", options->tools, "JSON file: the list of tools");
   app.add_flag("--add-generation-prompt", options->add_generation_prompt, "end with the start of the assistant's answer");

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tokenizer keys of a GGUF file (tokenizer.ggml.*) as plain values: what a GGUF reader fills and Tokenizer::FromGgufVocab takes.
+// The tokenizer keys of a GGUF file (tokenizer.ggml.*) as plain values, for Tokenizer::FromGgufVocab.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "base/status.h"
+#include "io/gguf.h"
 
 namespace nibble {
 
@@ -20,5 +23,8 @@ struct GgufVocab {
   std::optional<bool> add_bos, add_eos, add_space_prefix;
   std::string chat_template;         // tokenizer.chat_template, may be empty
 };
+
+// Copies the keys out of a file's metadata. Absent keys stay empty; a wrong type is an error.
+Result<GgufVocab> ReadGgufVocab(const GgufMetadata& metadata);
 
 }  // namespace nibble

@@ -31,7 +31,7 @@ class Tokenizer {
   static Result<std::unique_ptr<Tokenizer>> FromTokenizerJson(std::string_view text, const std::string& where);
   // "llama" (SentencePiece with scores) and "gpt2" (byte-level with merges and a pre-tokenizer name); others are kUnsupported.
   static Result<std::unique_ptr<Tokenizer>> FromGgufVocab(const GgufVocab& vocab, const std::string& where);
-  // A folder or a tokenizer.json file. (A caller that reads GGUF files uses FromGgufVocab.)
+  // A folder, a .gguf file, or a tokenizer.json.
   static Result<std::unique_ptr<Tokenizer>> Open(const std::string& path);
 
   // Ids of `text`. Bytes that are not UTF-8 read as U+FFFD. add_special: with what the post-processor adds (bos, [CLS] ...). Added tokens

@@ -90,6 +90,11 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromHubFolder(const std::string& f
 Result<std::unique_ptr<Tokenizer>> Tokenizer::Open(const std::string& path) {
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) return FromHubFolder(path);
+  if (path.ends_with(".gguf")) {
+    NIBBLE_TRY(const GgufFile file, OpenGguf(path));
+    NIBBLE_TRY_IN(path, const GgufVocab vocab, ReadGgufVocab(file.metadata));
+    return FromGgufVocab(vocab, path);
+  }
   NIBBLE_TRY(const Json root, ReadJsonFile(path, kMaxFileBytes));
   NIBBLE_TRY(Parts parts, ReadParts(root, path));
   return Make(std::move(parts), path);

@@ -10,9 +10,9 @@ Result<std::vector<Value>> Bind(const std::string& function, const Arguments& ar
   if (arguments.positional.size() > parameters.size()) {
     return Corrupt("{}() takes at most {} argument(s) but {} were given", function, parameters.size(), arguments.positional.size());
   }
-  for (const auto& [name, value] : arguments.keyword) {
-    const bool known = std::any_of(parameters.begin(), parameters.end(), [&](const Parameter& p) { return name == p.name; });
-    if (!known) return Corrupt("{}() got an unexpected keyword argument '{}'", function, name);
+  for (const auto& keyword : arguments.keyword) {
+    const bool known = std::any_of(parameters.begin(), parameters.end(), [&](const Parameter& p) { return keyword.first == p.name; });
+    if (!known) return Corrupt("{}() got an unexpected keyword argument '{}'", function, keyword.first);
   }
   std::vector<Value> values;
   for (const Parameter& parameter : parameters) {

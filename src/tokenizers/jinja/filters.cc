@@ -120,7 +120,7 @@ Result<Value> ToJson(Interpreter& interpreter, const Value& input, const Argumen
   style.has_indent = !values[1].IsNone();
   if (style.has_indent) {
     NIBBLE_TRY(style.indent, Indentation(values[1]));
-    style.item_separator = ",";
+    style.item_separator.resize(1);  // json.dumps leaves the space out at the end of a line
   }
   if (!values[2].IsNone()) {
     NIBBLE_TRY(const auto pair, Iterate(interpreter.budget(), values[2]));

@@ -307,7 +307,8 @@ Status Interpreter::BindParameters(const Statement& statement, size_t parameters
     return Corrupt("macro '{}' takes not more than {} argument(s)", name, parameters);
   }
   for (size_t i = 0; i < parameters; ++i) {
-    const auto& [parameter, symbol] = statement.parameters[i];
+    const std::string& parameter = statement.parameters[i].first;
+    const int symbol = statement.parameters[i].second;
     const auto keyword = std::find_if(arguments.keyword.begin(), arguments.keyword.end(), [&](const auto& k) { return k.first == parameter; });
     if (i < arguments.positional.size()) {
       if (keyword != arguments.keyword.end()) return Corrupt("macro '{}' got multiple values for argument '{}'", name, parameter);

@@ -70,7 +70,7 @@ bool HashKey(const Value& key, std::string& out) {
     const double number = key.Number();
     out = std::trunc(number) == number && std::abs(number) < 9e15 ? fmt::format("i{}", static_cast<int64_t>(number)) : fmt::format("f{}", number);
   } else if (key.IsNone()) {
-    out = "n";
+    out.assign(1, 'n');
   } else {
     return false;
   }
