@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "cli/terminal.h"
+#include "tokenizers/gguf_reader.h"
 
 namespace nibble {
 
@@ -61,6 +62,7 @@ Result<std::unique_ptr<Engine>> OpenEngine(const ModelOptions& o) {
 
 Result<std::unique_ptr<Tokenizer>> OpenTokenizer(const std::string& model) {
   NIBBLE_TRY(const ModelLocation location, ResolveModel(model));
+  if (location.kind == ModelLocation::kGguf) return OpenGgufTokenizer(location.path);
   return Tokenizer::Open(location.path);
 }
 

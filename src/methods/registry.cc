@@ -116,7 +116,7 @@ Result<std::unique_ptr<QuantizationConfig>> LoadQuantizationConfig(const std::st
 Status CheckKeys(const Json& object, const std::string& where, std::initializer_list<std::string_view> known,
                  std::initializer_list<std::string_view> ignored) {
   for (const auto& [key, value] : object.items()) {
-    const auto is = [&](std::string_view name) { return name == key; };
+    const auto is = [&name = key](std::string_view listed) { return listed == name; };
     if (std::any_of(known.begin(), known.end(), is) || std::any_of(ignored.begin(), ignored.end(), is)) continue;
     if (g_strict) return Unsupported("{}: key \"{}\" is not known to nibble (--strict)", where, key);
     Warn("{}: key \"{}\" is not known to nibble and has no effect", where, key);
