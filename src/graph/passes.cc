@@ -96,17 +96,20 @@ void PlanBuffers(Graph* graph) {
   struct Life {
     size_t first = SIZE_MAX, last = 0;
   };
+  // Time is counted in barriers: within a stretch without one, workers are at different ops, so nothing born there may reuse what dies there.
   std::vector<Life> lives(graph->buffers.size());
+  size_t stage = 0;
   for (size_t i = 0; i < graph->ops.size(); ++i) {
+    stage += graph->ops[i].barrier_before;
     const OpBuffers buffers = BuffersOf(graph->ops[i].op);
     for (const auto* list : {&buffers.reads, &buffers.writes})
       for (const BufferId id : *list) {
         Life& life = lives[static_cast<size_t>(id)];
-        life.first = std::min(life.first, i);
-        life.last = std::max(life.last, i);
+        life.first = std::min(life.first, stage);
+        life.last = std::max(life.last, stage);
       }
   }
-  if (graph->logits >= 0) lives[static_cast<size_t>(graph->logits)].last = graph->ops.size();
+  if (graph->logits >= 0) lives[static_cast<size_t>(graph->logits)].last = SIZE_MAX;
   // First fit in order of birth, in two arenas: token rows and logits rows.
   std::vector<size_t> order;
   for (size_t i = 0; i < lives.size(); ++i)

@@ -15,7 +15,8 @@ void InsertPrepare(Graph* graph, const BoundWeights& weights);
 // write, activation) become one stretch without a barrier, which is what fuses add + norm + quantize and activation + quantize.
 void FuseRowwise(Graph* graph);
 
-// Gives every buffer an offset in an arena of floats_per_row floats a row; buffers whose lifetimes do not overlap share space.
+// Gives every buffer an offset in an arena of floats_per_row floats a row; buffers whose lifetimes do not overlap share space. Call it last:
+// lifetimes are counted in barriers.
 void PlanBuffers(Graph* graph);
 
 // Buffers an op reads and writes.
