@@ -142,12 +142,39 @@ void CpuExecutor::RunOp(const PrepareOp& op, int64_t count, Worker& w) {
 
 void CpuExecutor::RunOp(const LinearOp& op, int64_t count, Worker& w) {
   const BoundLinear& linear = weights_.linears[static_cast<size_t>(op.linear)];
+  if (linear.packed.segments.empty()) {  // another rank computes this layer
+    const Range rows = MyRows(count, w);
+    std::fill(Data(op.out) + rows.begin * Width(op.out), Data(op.out) + rows.end * Width(op.out), 0.0f);
+    return;
+  }
   w.args.resize(linear.packed.inputs.size());
   for (size_t i = 0; i < w.args.size(); ++i) {
     const BufferId in = op.prepared.empty() ? op.in : op.prepared[linear.gather ? 0 : i];
     w.args[i] = {Data(in) + linear.column_begin, Width(in), Data(op.out), Width(op.out), count};
   }
   RunLinear(linear.packed, w.args, w.index, team_->size(), w.linear.data());
+}
+
+void CpuExecutor::RunOp(const FinishOp& op, int64_t count, Worker& w) {
+  const Range rows = MyRows(count, w);
+  for (const PackedWeight::Output& output : weights_.linears[static_cast<size_t>(op.linear)].packed.outputs) {
+    w.row.resize(static_cast<size_t>(output.n));
+    for (int64_t row = rows.begin; row < rows.end; ++row) {
+      float* y = Data(op.buffer) + row * Width(op.buffer) + output.n_begin;
+      const Status applied = ApplyTransforms(output.transforms, y, output.n, w.row.data());
+      NIBBLE_CHECK(applied.has_value(), "checked at load: {}", applied.error().message);
+      for (size_t i = 0; i < output.bias.size(); ++i) y[i] += output.bias[i];
+    }
+  }
+}
+
+void CpuExecutor::RunOp(const SelectColumnsOp& op, int64_t count, Worker& w) {
+  const Range rows = MyRows(count, w);
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    float* out = Data(op.out) + row * Width(op.out);
+    for (const Range& columns : weights_.linears[static_cast<size_t>(op.linear)].keep_columns)
+      out = std::copy_n(Data(op.in) + row * Width(op.in) + columns.begin, columns.size(), out);
+  }
 }
 
 void CpuExecutor::RunOp(const RopeOp& op, int64_t count, Worker& w) {

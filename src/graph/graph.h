@@ -96,6 +96,14 @@ struct PrepareOp {             // transforms and quantization that input `input`
   BufferId in, out;
   int linear, input;
 };
+struct FinishOp {              // transforms and bias that the outputs of a linear's parts demand; inserted by a pass
+  BufferId buffer;
+  int linear;
+};
+struct SelectColumnsOp {       // this rank's columns of a layer that could not be cut: copies each range of `in` to `out`, one after another
+  BufferId in, out;
+  int linear;
+};
 struct RopeOp {                // rotates heads [begin, begin + heads * head_dim) of a row, then q and k alike
   BufferId buffer;
   int rope;
@@ -130,7 +138,7 @@ struct AllGatherOp { BufferId in, out; };                        // ranks' slice
 struct GatherRowsOp { BufferId in, out; };                       // the rows whose logits are wanted
 struct SoftcapOp { BufferId buffer; float cap, scale; };         // cap * tanh(scale * x / cap); cap 0: scale only
 
-using AnyOp = std::variant<EmbedOp, NormOp, LinearOp, PrepareOp, RopeOp, WriteKvOp, AttentionOp, GatedOp, MoeOp, AddOp, AllReduceOp, AllGatherOp,
+using AnyOp = std::variant<EmbedOp, NormOp, LinearOp, PrepareOp, FinishOp, SelectColumnsOp, RopeOp, WriteKvOp, AttentionOp, GatedOp, MoeOp, AddOp, AllReduceOp, AllGatherOp,
                            GatherRowsOp, SoftcapOp>;
 
 struct Op {

@@ -16,7 +16,7 @@ Overloaded(F...) -> Overloaded<F...>;
 }  // namespace
 
 const char* OpKindName(const AnyOp& op) {
-  static constexpr const char* kNames[] = {"embed", "norm", "linear", "prepare", "rope", "write-kv", "attention",
+  static constexpr const char* kNames[] = {"embed", "norm", "linear", "prepare", "finish", "select-columns", "rope", "write-kv", "attention",
                                            "gated", "moe", "add", "all-reduce", "all-gather", "gather-rows", "softcap"};
   return kNames[op.index()];
 }
@@ -32,6 +32,8 @@ OpBuffers BuffersOf(const AnyOp& any) {
             return buffers;
           },
           [](const PrepareOp& op) { return OpBuffers{{op.in}, {op.out}}; },
+          [](const FinishOp& op) { return OpBuffers{{op.buffer}, {op.buffer}}; },
+          [](const SelectColumnsOp& op) { return OpBuffers{{op.in}, {op.out}}; },
           [](const RopeOp& op) { return OpBuffers{{op.buffer}, {op.buffer}}; },
           [](const WriteKvOp& op) { return OpBuffers{{op.in}, {}}; },
           [](const AttentionOp& op) { return OpBuffers{{op.in}, {op.out}}; },
@@ -79,7 +81,15 @@ void InsertPrepare(Graph* graph, const BoundWeights& weights) {
       ops.push_back({.op = PrepareOp{in, prepared, linear->linear, static_cast<int>(i)}, .name = op.name + " input", .logits_rows = op.logits_rows});
       linear->prepared.push_back(prepared);
     }
+    const int index = linear->linear;
+    const BufferId out = linear->out;
+    const std::string name = op.name;
+    const bool logits_rows = op.logits_rows;
+    const BufferId result = bound.keep_columns.empty() ? out : new_buffer(bound.packed.n);
+    linear->out = result;
     ops.push_back(std::move(op));
+    if (!bound.packed.outputs.empty()) ops.push_back({.op = FinishOp{result, index}, .name = name + " output", .logits_rows = logits_rows});
+    if (result != out) ops.push_back({.op = SelectColumnsOp{result, out, index}, .name = name + " columns", .logits_rows = logits_rows});
   }
   graph->ops = std::move(ops);
 }

@@ -31,7 +31,9 @@ TEST(Passes, RowwiseStretchesHaveNoBarrier) {
   // Per layer: qkv | rope, write | attention | o | add, norm | gate_up | activation | down | (add, norm of the next stretch).
   EXPECT_LE(barriers, 2 * 9 + 4);
   for (size_t i = 1; i < graph.ops.size(); ++i)
-    if (!graph.ops[i].barrier_before) EXPECT_TRUE(IsRowwise(graph.ops[i].op) && IsRowwise(graph.ops[i - 1].op));
+    if (!graph.ops[i].barrier_before) {
+      EXPECT_TRUE(IsRowwise(graph.ops[i].op) && IsRowwise(graph.ops[i - 1].op));
+    }
 }
 
 TEST(Passes, BuffersThatLiveAtTheSameStageNeverOverlap) {

@@ -16,6 +16,9 @@ struct BoundLinear {
   bool gather = false;
   int64_t column_begin = 0, whole_k = 0;
   PackedWeight::Input whole;
+  // A layer that could not be cut over ranks is computed whole: by every rank, which keeps these columns of the result (column parallel);
+  // by rank 0 alone, the others add nothing (row parallel, no segments).
+  std::vector<Range> keep_columns;
 
   // What has to be prepared, in order: packed.inputs, or the one whole row.
   size_t input_count() const { return gather ? 1 : packed.inputs.size(); }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <utility>
 
 #include "base/check.h"
 #include "kernels/pack_cache.h"
@@ -146,8 +147,8 @@ Result<PackedWeight> PrepareLinear(const LinearProblem& problem, const Machine& 
   for (size_t i = 0; i < problem.parts.size(); ++i) {
     const LinearPart& part = problem.parts[i];
     NIBBLE_CHECK(part.weight->k == problem.k, "part {} has k {}, the layer {}", i, part.weight->k, problem.k);
-    if (part.weight->lora_a || !part.weight->out.empty())
-      return Unsupported("tensor \"{}\": the weight has a low-rank or output-side term, which no kernel of this build runs", part.weight->origin.tensor);
+    if (part.weight->lora_a)
+      return Unsupported("tensor \"{}\": the weight has a low-rank term, which no kernel of this build runs", part.weight->origin.tensor);
     Segment segment;
     segment.part = static_cast<int>(i);
     segment.n = part.weight->n;
@@ -155,6 +156,8 @@ Result<PackedWeight> PrepareLinear(const LinearProblem& problem, const Machine& 
     segment.n_begin = packed.n;
     segment.weight = part.weight;
     segment.bias = BiasOf(part);
+    if (!part.weight->out.empty())
+      packed.outputs.push_back({packed.n, segment.n, part.weight->out, std::exchange(segment.bias, {}), part.weight->keep});
     segment.input = InputIndex(problem, part, &packed);
     Choose(*part.weight, machine, &segment, &packed.refused);
     NIBBLE_RETURN_IF_ERROR(PlaceSegment(problem, &segment, &packed, team));

@@ -131,6 +131,14 @@ struct PackedWeight {
     std::vector<std::shared_ptr<const void>> keep;
   };
   std::vector<Input> inputs;
+  // Parts whose result is transformed (rotated, scaled) before the bias is added: columns [n_begin, n_begin + n) of y.
+  struct Output {
+    int64_t n_begin = 0, n = 0;
+    std::vector<Transform> transforms;
+    std::vector<float> bias;             // [n] or empty
+    std::vector<std::shared_ptr<const void>> keep;
+  };
+  std::vector<Output> outputs;
   std::vector<Refusal> refused;
   int64_t n = 0, k = 0;
   int64_t packed_bytes = 0;              // anonymous or cache-mapped memory of all segments

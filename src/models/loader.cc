@@ -77,8 +77,35 @@ class Loader {
     return part;
   }
 
+  void NoteReplicated(const LinearPart& part, const Error& why, int rank) const {
+    if (rank == 0) model_.replicated.push_back(fmt::format("{}: {}", part.weight->origin.tensor, why.message));
+  }
+
+  // Column parallel. If one part cannot be cut, every rank computes the whole layer and keeps its columns.
+  Status CutAllRows(const LinearSpec& spec, const std::vector<LinearPart>& whole, int rank, std::vector<LinearPart>* parts, BoundLinear* bound) const {
+    int64_t n_begin = 0;
+    for (size_t i = 0; i < whole.size(); ++i) {
+      auto cut = CutRows(whole[i], RankRows(spec.parts[i], rank));
+      if (cut) {
+        (*parts)[i] = *std::move(cut);
+        continue;
+      }
+      if (cut.error().code != Code::kUnsupported) return tl::unexpected(std::move(cut.error()));
+      NoteReplicated(whole[i], cut.error(), rank);
+      *parts = whole;
+      for (size_t j = 0; j < whole.size(); ++j) {
+        const Range rows = RankRows(spec.parts[j], rank);
+        bound->keep_columns.push_back({n_begin + rows.begin, n_begin + rows.end});
+        n_begin += whole[j].weight->n;
+      }
+      return {};
+    }
+    return {};
+  }
+
   // Row parallel: the product reads columns of x; what it demands of x may need the whole row.
-  Status CutColumns(const LinearPart& whole, const LinearSpec& spec, int rank, LinearPart* part, BoundLinear* bound) const {
+  Status CutColumns(const LinearPart& whole, const LinearSpec& spec, int rank, std::vector<LinearPart>* parts, BoundLinear* bound) const {
+    LinearPart& part = parts->front();
     const Range units = SplitRange(spec.k / spec.shard_unit_k, rank, options_.ranks);
     const Range columns{units.begin * spec.shard_unit_k, units.end * spec.shard_unit_k};
     const bool demands = whole.act.grain != ActivationSpec::kNone && !options_.ignore_activation_scheme;
@@ -89,11 +116,21 @@ class Loader {
       bound->whole_k = spec.k;
       bound->whole = {stripped.in, demands ? whole.act : ActivationSpec{}, stripped.keep};
       stripped.in.clear();
-      part->act = {};
+      part.act = {};
     }
-    NIBBLE_TRY(StoredWeight cut, Slice(stripped, {0, stripped.n}, columns));
-    part->weight = std::make_shared<StoredWeight>(std::move(cut));
-    if (rank != 0) part->bias = {};  // added once: the sum over ranks follows
+    auto cut = Slice(stripped, {0, stripped.n}, columns);
+    if (!cut) {
+      if (cut.error().code != Code::kUnsupported) return tl::unexpected(std::move(cut.error()));
+      NoteReplicated(whole, cut.error(), rank);
+      bound->gather = true;
+      bound->whole_k = spec.k;
+      bound->column_begin = 0;
+      part.weight = std::make_shared<StoredWeight>(std::move(stripped));
+      if (rank != 0) parts->clear();
+      return {};
+    }
+    part.weight = std::make_shared<StoredWeight>(*std::move(cut));
+    if (rank != 0) part.bias = {};  // added once: the sum over ranks follows
     return {};
   }
 
@@ -105,12 +142,10 @@ class Loader {
       std::vector<LinearPart> parts = whole;
       int64_t k = spec.k;
       if (spec.shard == Shard::kRows && options_.ranks > 1) {
-        for (size_t i = 0; i < parts.size(); ++i) {
-          NIBBLE_TRY(parts[i], CutRows(whole[i], RankRows(spec.parts[i], rank)));
-        }
+        NIBBLE_RETURN_IF_ERROR(CutAllRows(spec, whole, rank, &parts, &bound));
       } else if (spec.shard == Shard::kColumns) {
-        NIBBLE_RETURN_IF_ERROR(CutColumns(whole[0], spec, rank, &parts[0], &bound));
-        k = parts[0].weight->k;
+        NIBBLE_RETURN_IF_ERROR(CutColumns(whole[0], spec, rank, &parts, &bound));
+        if (!parts.empty()) k = parts[0].weight->k;
       }
       ThreadTeam& team = *teams_[static_cast<size_t>(rank)];
       NIBBLE_TRY(bound.packed, PrepareLinear(Problem(std::move(parts), k), MachineOf(team), team));
@@ -130,6 +165,9 @@ class Loader {
       NIBBLE_TRY(LinearPart gate, matrix(MoeMatrix::kGate));
       NIBBLE_TRY(LinearPart up, matrix(MoeMatrix::kUp));
       NIBBLE_TRY(LinearPart down, matrix(MoeMatrix::kDown));
+      for (const LinearPart* part : {&gate, &up, &down})
+        if (!part->weight->out.empty())
+          return Unsupported("tensor \"{}\": experts whose outputs are rotated are not run by this build; convert the model to float first", part->weight->origin.tensor);
       for (int rank = 0; rank < options_.ranks; ++rank) {  // experts are divided among ranks, whole
         const Range mine = SplitRange(spec.experts, rank, options_.ranks);
         if (e < mine.begin || e >= mine.end) continue;
@@ -154,7 +192,8 @@ Status CheckShape(const LinearPart& part, const std::string& name, int64_t n, in
   if (w.n != n || w.k != k)
     return Corrupt("{}: module \"{}\" is [{},{}] as stored, config.json asks for [{},{}]; the config does not belong to these weights", w.origin.file, name, w.n,
                    w.k, n, k);
-  return CheckTransforms(w.in, k);
+  NIBBLE_RETURN_IF_ERROR(CheckTransforms(w.in, k));
+  return CheckTransforms(w.out, n);
 }
 
 Status CheckLeftovers(Checkpoint& checkpoint, const Architecture& architecture) {
