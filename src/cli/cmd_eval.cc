@@ -5,6 +5,7 @@
 #include "cli/command.h"
 #include "cli/model_options.h"
 #include "cli/terminal.h"
+#include "cli/text_file.h"
 #include "eval/perplexity.h"
 #include "io/safetensors.h"
 #include "io/safetensors_writer.h"
@@ -36,17 +37,6 @@ Result<std::vector<std::vector<int32_t>>> ReadTokens(const std::string& path) {
     rows[static_cast<size_t>(i / view.dim(1))].push_back(static_cast<int32_t>(id));
   }
   return rows;
-}
-
-// Line ends as text mode has them everywhere: CR LF and CR become LF, so that a file gives the same tokens however it was saved.
-std::string UniversalNewlines(const std::string& text) {
-  std::string out;
-  out.reserve(text.size());
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '\r') out += text[i];
-    else if (i + 1 == text.size() || text[i + 1] != '\n') out += '\n';
-  }
-  return out;
 }
 
 Status SaveLogits(Options options) {
@@ -96,9 +86,9 @@ Status Run(Options options) {
   options.model.kv_auto = DType::kF32;
   if (!options.tokens.empty()) return SaveLogits(options);
   if (options.text.empty()) return Usage("give --text FILE (perplexity) or --tokens FILE --save-logits OUT");
-  NIBBLE_TRY(const std::string text, ReadTextFile(options.text, int64_t{1} << 30));
+  NIBBLE_TRY(const std::string text, ReadTextForModel(options.text));
   NIBBLE_TRY(const auto tokenizer, OpenTokenizer(options.model.model));
-  NIBBLE_TRY(const auto ids, tokenizer->Encode(UniversalNewlines(text), false));
+  NIBBLE_TRY(const auto ids, tokenizer->Encode(text, false));
   EvalOptions eval{.context = options.context, .bos = tokenizer->bos_id(), .max_windows = options.windows};
   if (options.protocol == "llama.cpp") eval.protocol = EvalProtocol::kLlamaCpp;
   NIBBLE_TRY(const auto windows, MakeWindows(ids, eval));
