@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// Checkpoints that the real tools wrote, against the logits that the tools compute from them (shared data, about 100 small models).
+// A checkpoint that this build cannot run must be refused as unsupported, in one paragraph.
+#include "methods/checkpoint_test.h"
+#include "support/models.h"
+
+namespace nibble {
+namespace {
+
+using testing::Golden;
+using testing::TestOptions;
+
+enum Expectation {
+  kFloat,      // runs; the tool computed with float activations
+  kQuantized,  // runs; the tool quantized activations as the checkpoint demands
+  kNotYet,     // no method of this build reads it; once one does, it must be right at once
+};
+
+struct Case {
+  const char* name;
+  Expectation expectation;
+};
+void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
+
+constexpr Case kCases[] = {
+    {"autoawq-gemm-g128", kFloat}, {"autoawq-marlin-g128", kFloat}, {"gptqmodel-2bit-g64", kFloat},
+    {"gptqmodel-3bit-g128", kFloat}, {"gptqmodel-4bit-channel", kFloat}, {"gptqmodel-4bit-g128-asym-desc", kFloat},
+    {"gptqmodel-4bit-g128-asym-gptq-v2", kFloat}, {"gptqmodel-4bit-g128-sym", kFloat}, {"gptqmodel-awq-gemm-g128", kFloat},
+    {"gptqmodel-awq-gemv-fast-g128", kFloat}, {"gptqmodel-awq-gemv-g128", kFloat}, {"gptqmodel-dynamic", kFloat},
+    {"gptqmodel-embed-both", kFloat}, {"gptqmodel-fp8-row", kFloat}, {"gptqmodel-lm-head", kFloat},
+    {"gptqmodel-rotation-hadamard", kFloat}, {"hf-fp8-block128", kFloat}, {"llamacpp-iq4-xs", kFloat}, {"llamacpp-q2-k", kFloat},
+    {"llamacpp-q4-k-m", kFloat}, {"llamacpp-q4-k-m-split", kFloat}, {"llamacpp-q8-0", kFloat}, {"llamacpp-tied-q4-0", kFloat},
+    {"llmcompressor-moe-mixtral-w4a16-g128", kFloat}, {"llmcompressor-old-w4a16-g128-gptq-actorder-group", kFloat},
+    {"llmcompressor-quip-uv-hadamard-block64-w4a16", kFloat}, {"llmcompressor-spinquant-r1r2r4-block64-w4a16", kFloat},
+    {"llmcompressor-w3a16-g64-asym-rtn", kFloat}, {"llmcompressor-w4a16-g128-asym-gptq-actorder-weight", kFloat},
+    {"llmcompressor-w4a16-g128-rtn", kFloat}, {"llmcompressor-w4a16-g128-rtn-sharded", kFloat},
+    {"llmcompressor-fp8-block", kQuantized}, {"llmcompressor-fp8-dynamic", kQuantized}, {"llmcompressor-fp8-static", kQuantized},
+    {"llmcompressor-w4a8-g128-pack-quantized", kQuantized}, {"llmcompressor-w4afp8-g128", kQuantized},
+    {"llmcompressor-w8a8-dynamic-smoothquant-gptq", kQuantized}, {"llmcompressor-w8a8-dynamic-token-asym", kQuantized},
+    {"llmcompressor-w8a8-static-tensor-asym", kQuantized},
+    {"autoround-mlx-w4g64-asym", kNotYet}, {"autoround-mxint4", kNotYet}, {"autoround-nvfp4", kNotYet},
+    {"autoround-w2g64-asym", kNotYet}, {"autoround-w4-mixed-bits", kNotYet}, {"autoround-w4g128-auto-awq-packing", kNotYet},
+    {"autoround-w4g128-sym", kNotYet}, {"bnb-fp4", kNotYet}, {"bnb-int8", kNotYet}, {"bnb-nf4", kNotYet},
+    {"bnb-nf4-double-quant", kNotYet}, {"bnb-nf4-double-quant-storage-f32", kNotYet}, {"gptqmodel-5bit-g128-gptq-p", kNotYet},
+    {"gptqmodel-gguf-q4-k-m", kNotYet}, {"gptqmodel-paroquant", kNotYet}, {"gptqmodel-qqq-g128", kNotYet}, {"hf-bitnet", kNotYet},
+    {"hqq-4bit-g64", kNotYet}, {"hqq-hf-2bit-g64-axis0", kNotYet}, {"hqq-hf-3bit-g64", kNotYet}, {"hqq-hf-4bit-g64", kNotYet},
+    {"llamacpp-iq1-s", kNotYet}, {"llamacpp-iq2-xxs", kNotYet}, {"llamacpp-mxfp4", kNotYet}, {"llamacpp-nvfp4", kNotYet},
+    {"llamacpp-tq2-0", kNotYet}, {"llmcompressor-mixed-nvfp4-mlp-fp8-attn", kNotYet},
+    {"llmcompressor-moe-qwen3moe-nvfp4", kNotYet}, {"llmcompressor-mxfp4", kNotYet}, {"llmcompressor-mxfp8", kNotYet},
+    {"llmcompressor-nvfp4-kv-fp8", kNotYet}, {"llmcompressor-nvfp4a16-awq", kNotYet},
+    {"llmcompressor-old-marlin24-w4a16-g128", kNotYet}, {"llmcompressor-old-sparse24-bitmask-fp8-dynamic", kNotYet},
+    {"mlxlm-4bit-g64", kNotYet}, {"modelopt-auto-nvfp4-fp8", kNotYet}, {"modelopt-fp8-kv-fp8", kNotYet},
+    {"modelopt-fp8-pc-pt", kNotYet}, {"modelopt-int4-awq", kNotYet}, {"modelopt-int8-sq", kNotYet},
+    {"modelopt-nvfp4-awq-full", kNotYet}, {"modelopt-nvfp4-kv-nvfp4-affine", kNotYet}, {"modelopt-nvfp4-svdquant", kNotYet},
+    {"modelopt-w4a8-awq", kNotYet}, {"modelopt-w4a8-nvfp4-fp8", kNotYet}, {"quanto-qint4", kNotYet},
+    {"quark-fp8-kv-fp8", kNotYet}, {"quark-int4-fp8", kNotYet}, {"quark-int4-wo-128", kNotYet},
+    {"quark-int8-smoothquant", kNotYet}, {"quark-mixed-mxfp4-fp8-layers", kNotYet}, {"quark-mxfp4", kNotYet},
+    {"quark-mxfp6-e3m2", kNotYet}, {"quark-nvfp4", kNotYet}, {"quark-uint4-wo-128-awq", kNotYet},
+    {"torchao-float8-dyn-act-per-row", kNotYet}, {"torchao-int4-weight-only-g32", kNotYet},
+    {"torchao-int8-dyn-act-int4-weight-g32", kNotYet}, {"torchao-int8-dyn-act-int8-weight", kNotYet},
+    {"torchao-int8-weight-only", kNotYet}, {"torchao-int8-weight-only-bin", kNotYet},
+    {"torchao-intx-int3-weight-only-g64-asym", kNotYet}, {"torchao-mxfp8", kNotYet}, {"torchao-nvfp4-dyn-act", kNotYet},
+};
+
+// Float activations: only the order of f32 sums differs. Quantized ones: a value near a rounding border may fall to either side.
+constexpr double kFloatKl = 1e-6, kQuantizedKl = 1e-4;
+
+class Checkpoints : public ::testing::TestWithParam<Case> {
+ protected:
+  void SetUp() override {
+    if (testing::Checkpoints().empty()) GTEST_SKIP() << "needs the shared data: data/checkpoints.tar.xz";
+    folder_ = testing::Checkpoints() + "/" + GetParam().name;
+    ASSERT_TRUE(std::filesystem::exists(folder_)) << folder_;
+    path_ = folder_;
+    std::vector<std::string> gguf;
+    for (const auto& entry : std::filesystem::directory_iterator(folder_))
+      if (entry.path().extension() == ".gguf") gguf.push_back(entry.path().string());
+    if (!gguf.empty()) path_ = *std::min_element(gguf.begin(), gguf.end());
+  }
+
+  static Result<std::unique_ptr<Engine>> Open(const std::string& path, bool ignore_activation_scheme) {
+    EngineOptions options = TestOptions();
+    options.load.ignore_activation_scheme = ignore_activation_scheme;
+    return testing::OpenModel(path, options);
+  }
+
+  void ExpectKl(Engine& engine, const std::string& golden_file, double bound) {
+    const Golden golden = testing::ReadGolden(folder_ + "/expected/" + golden_file);
+    ASSERT_TRUE(golden.ok());
+    ASSERT_EQ(golden.vocabulary, engine.vocab());
+    const std::vector<float> logits = testing::Logits(engine, golden.tokens);
+    const double kl = testing::MeanKl(golden.logits, logits, golden.vocabulary);
+    std::printf("%-52s %-28s KL %9.2e   max difference %.2e\n", GetParam().name, golden_file.c_str(), kl,
+                static_cast<double>(testing::WorstDifference(logits, golden.logits)));
+    EXPECT_LT(kl, bound);
+  }
+
+  std::string folder_, path_;
+};
+
+TEST_P(Checkpoints, GivesTheToolsLogits) {
+  const bool quantized = GetParam().expectation == kQuantized;
+  auto engine = Open(path_, !quantized);
+  if (!engine && GetParam().expectation == kNotYet) {
+    EXPECT_EQ(engine.error().code, Code::kUnsupported) << engine.error().ToString();
+    EXPECT_EQ(engine.error().message.find('\n'), std::string::npos) << engine.error().ToString();
+    EXPECT_NE(engine.error().message.find(folder_), std::string::npos) << "names no file: " << engine.error().ToString();
+    GTEST_SKIP() << "this build: " << engine.error().ToString();
+  }
+  ASSERT_TRUE(engine) << engine.error().ToString();
+  ExpectKl(**engine, "logits.safetensors", quantized ? kQuantizedKl : kFloatKl);
+}
+
+TEST_P(Checkpoints, GivesTheToolsLogitsWithFloatActivations) {
+  if (!std::filesystem::exists(folder_ + "/expected/logits_float_act.safetensors")) GTEST_SKIP() << "the tool gave none";
+  auto engine = Open(path_, true);
+  if (!engine && GetParam().expectation == kNotYet) GTEST_SKIP() << "this build: " << engine.error().ToString();
+  ASSERT_TRUE(engine) << engine.error().ToString();
+  ExpectKl(**engine, "logits_float_act.safetensors", kFloatKl);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Checkpoints, ::testing::ValuesIn(kCases), [](const auto& info) {
+  std::string name = info.param.name;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+});
+
+TEST(CheckpointList, NamesEveryCheckpoint) {
+  if (testing::Checkpoints().empty()) GTEST_SKIP() << "needs the shared data: data/checkpoints.tar.xz";
+  std::set<std::string> listed;
+  for (const Case& c : kCases) listed.insert(c.name);
+  for (const auto& entry : std::filesystem::directory_iterator(testing::Checkpoints()))
+    EXPECT_TRUE(listed.count(entry.path().filename().string())) << entry.path() << " is not tested";
+}
+
+}  // namespace
+}  // namespace nibble

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// A model cut over ranks gives what the whole one gives, up to the order of the sums over ranks: same logits within rounding, same tokens.
+#include "methods/checkpoint_test.h"
+#include "support/models.h"
+
+namespace nibble {
+namespace {
+
+using testing::TestOptions;
+using testing::Tokens;
+
+struct Case {
+  const char* path;              // in the repository ("tests/..."), or a shared checkpoint
+  // Activations rounded by the model: a sum in another order may move a value over a rounding border, which is a whole step of 1/127 or
+  // 1/16 of it; the logits then differ by more than sums do.
+  bool quantized_activations = false;
+};
+void PrintTo(const Case& c, std::ostream* out) { *out << c.path; }
+
+class TensorParallel : public ::testing::TestWithParam<Case> {
+ protected:
+  void SetUp() override {
+    const std::string path = GetParam().path;
+    if (path.starts_with("tests/")) {
+      path_ = testing::Repo(path);
+      return;
+    }
+    if (testing::Checkpoints().empty()) GTEST_SKIP() << "needs the shared data: data/checkpoints.tar.xz";
+    path_ = testing::Checkpoints() + "/" + path;
+  }
+  std::string path_;
+};
+
+TEST_P(TensorParallel, RanksAgreeWithOne) {
+  auto one = testing::OpenModel(path_);
+  ASSERT_TRUE(one) << one.error().ToString();
+  const auto vocabulary = static_cast<int32_t>((*one)->vocab());
+  std::vector<Tokens> rows(2);
+  for (int32_t i = 0; i < 40; ++i) rows[static_cast<size_t>(i % 3 == 0)].push_back((i * 37 + 11) % vocabulary);
+  const auto wanted = testing::Logits(**one, rows);
+  const Tokens wanted_tokens = testing::Greedy(**one, rows[0], 12);
+  for (const int ranks : {2, 3}) {
+    SCOPED_TRACE(ranks);
+    EngineOptions options = TestOptions();
+    options.load.ranks = ranks;
+    auto cut = testing::OpenModel(path_, options);
+    if (!cut && ranks == 3) {
+      EXPECT_EQ(cut.error().code, Code::kUsage) << cut.error().ToString();
+      continue;  // the heads do not permit it, which the error says
+    }
+    ASSERT_TRUE(cut) << cut.error().ToString();
+    const auto got = testing::Logits(**cut, rows);
+    std::printf("%-50s ranks %d   max difference %.2e of %.2f   KL %.1e\n", GetParam().path, ranks, static_cast<double>(testing::WorstDifference(got, wanted)),
+                static_cast<double>(testing::Largest(wanted)), testing::MeanKl(wanted, got, vocabulary));
+    if (GetParam().quantized_activations) EXPECT_LT(testing::MeanKl(wanted, got, vocabulary), 1e-4);
+    else testing::ExpectClose(got, wanted);
+    EXPECT_EQ(testing::Greedy(**cut, rows[0], 12), wanted_tokens);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, TensorParallel,
+                         ::testing::Values(Case{"tests/data/models/tales-1m"}, Case{"tests/data/models/stories260K"}, Case{"tests/data/architectures/mixtral"},
+                                           Case{"tests/data/architectures/qwen3"}, Case{"tests/data/checkpoints/llamacpp-q2-k"}, Case{"gptqmodel-4bit-g128-sym"},
+                                           Case{"gptqmodel-4bit-g128-asym-desc"}, Case{"gptqmodel-3bit-g128"}, Case{"gptqmodel-rotation-hadamard"},
+                                           Case{"gptqmodel-awq-gemm-g128"}, Case{"gptqmodel-awq-gemv-fast-g128"}, Case{"hf-fp8-block128", true},
+                                           Case{"llamacpp-q4-k-m"}, Case{"llamacpp-q8-0"}, Case{"llamacpp-iq4-xs"}, Case{"llamacpp-tied-q4-0"},
+                                           Case{"llmcompressor-w4a16-g128-asym-gptq-actorder-weight"}, Case{"llmcompressor-old-w4a16-g128-gptq-actorder-group"},
+                                           Case{"llmcompressor-w8a8-dynamic-smoothquant-gptq", true}, Case{"llmcompressor-w8a8-dynamic-token-asym", true},
+                                           Case{"llmcompressor-w8a8-static-tensor-asym", true}, Case{"llmcompressor-fp8-block", true}, Case{"llmcompressor-fp8-dynamic", true},
+                                           Case{"llmcompressor-spinquant-r1r2r4-block64-w4a16"}, Case{"llmcompressor-quip-uv-hadamard-block64-w4a16"},
+                                           Case{"llmcompressor-moe-mixtral-w4a16-g128"}),
+                         [](const auto& info) {
+                           std::string name = std::filesystem::path(info.param.path).filename().string();
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace nibble
