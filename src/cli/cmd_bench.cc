@@ -56,11 +56,9 @@ Status Run(Options o) {
     return {};
   }
   o.model.context = std::max(o.speed.prompt, o.speed.generate + 2);
-  NIBBLE_TRY(const auto engine, OpenEngine([&] {
-               ModelOptions model = o.model;
-               model.sequences = 2;
-               return model;
-             }()));
+  o.model.sequences = 2;
+  o.model.share_prefixes = false;
+  NIBBLE_TRY(const auto engine, OpenEngine(o.model));
   const auto bar = MakeProgressBar();
   NIBBLE_TRY(const auto results, MeasureSpeed({engine.get()}, o.speed, bar.get()));
   EndProgressLine();

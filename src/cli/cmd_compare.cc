@@ -76,6 +76,7 @@ Result<std::unique_ptr<Engine>> OpenOne(const Options& o, const std::string& mod
     options.sequences = CeilDiv(options.batch_rows, o.context) + 1;
   } else {
     options.sequences = 2;
+    options.share_prefixes = false;
   }
   return OpenEngine(options);
 }

@@ -54,6 +54,7 @@ Result<std::unique_ptr<Engine>> OpenEngine(const ModelOptions& o) {
   options.max_sequences = o.sequences;
   options.batch_rows = o.batch_rows;
   options.logits_rows = o.logits_rows;
+  options.share_prefixes = o.share_prefixes;
   const auto bar = MakeProgressBar();
   NIBBLE_TRY(auto engine, Engine::Open(std::move(checkpoint), options, bar.get()));
   if (!engine->note().empty()) Info("{}", engine->note());

@@ -20,7 +20,7 @@ float Fma(int64_t rounds) {
   for (int j = 0; j < 12; ++j) chain[j] = F32x16::Set(static_cast<float>(j));
   const F32x16 a = F32x16::Set(0.999f), b = F32x16::Set(0.001f);
   for (int64_t i = 0; i < rounds; ++i)
-    for (F32x16& c : chain) c = F32x16::Fma(c, a, b);
+    for (int j = 0; j < 12; ++j) chain[j] = F32x16::Fma(chain[j], a, b);
   F32x16 sum = F32x16::Zero();
   for (const F32x16& c : chain) sum = sum + c;
   return sum.Sum();
