@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "quantizers/source_model.h"
+
+#include <bit>
+#include <set>
+
+namespace nibble {
+namespace {
+
+// Linears whose output decides which experts run.
+std::set<int> Routers(const Graph& graph) {
+  std::set<BufferId> logits;
+  for (const Op& op : graph.ops)
+    if (const auto* moe = std::get_if<MoeOp>(&op.op)) logits.insert(moe->logits);
+  std::set<int> routers;
+  for (const Op& op : graph.ops)
+    if (const auto* linear = std::get_if<LinearOp>(&op.op); linear && logits.count(linear->out)) routers.insert(linear->linear);
+  return routers;
+}
+
+void AddLinear(const Checkpoint& checkpoint, const LinearSpec& spec, ModuleRole role, std::vector<SourceModule>* modules) {
+  if (spec.is_lm_head && !spec.tied_to.empty()) return;
+  std::set<std::string> fused_done;
+  for (const LinearPartSpec& part : spec.parts) {
+    const bool fused = !part.fused_name.empty() && checkpoint.HasModule(part.fused_name) && !checkpoint.HasModule(part.name);
+    if (fused && !fused_done.insert(part.fused_name).second) continue;
+    SourceModule module{.name = fused ? part.fused_name : part.name, .role = role, .n = fused ? part.fused_n : part.n, .k = spec.k};
+    module.query = {.kind = spec.is_lm_head ? LayerKind::kLmHead : LayerKind::kLinear, .name = module.name, .n = module.n, .k = module.k, .bias = part.bias};
+    modules->push_back(std::move(module));
+  }
+}
+
+void AddExperts(const Checkpoint& checkpoint, const MoeSpec& spec, std::vector<SourceModule>* modules) {
+  static constexpr const char* kNames[] = {"gate_proj", "up_proj", "down_proj"};
+  std::string prefix = spec.prefix;
+  for (const std::string& other : spec.prefixes_on_disk)
+    if (!checkpoint.HasModule(prefix) && checkpoint.HasModule(other)) prefix = other;
+  for (int64_t e = 0; e < spec.experts; ++e) {
+    for (const MoeMatrix which : {MoeMatrix::kGate, MoeMatrix::kUp, MoeMatrix::kDown}) {
+      const bool down = which == MoeMatrix::kDown;
+      SourceModule& module = modules->emplace_back();
+      module.name = fmt::format("{}.{}.{}", prefix, e, kNames[static_cast<int>(which)]);
+      module.role = ModuleRole::kExpert;
+      module.n = down ? spec.hidden : spec.inter;
+      module.k = down ? spec.inter : spec.hidden;
+      module.experts = spec.prefix;
+      module.other_experts = spec.prefixes_on_disk;
+      module.expert = e;
+      module.matrix = which;
+    }
+  }
+}
+
+DType FloatTypeOf(const Checkpoint& checkpoint, const Graph& graph) {
+  for (const char* key : {"dtype", "torch_dtype"}) {
+    const Json* value = JsonFind(checkpoint.config(), key);
+    if (!value || !value->is_string()) continue;
+    const auto dtype = ParseDType(value->get<std::string>());
+    if (dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16) return *dtype;
+  }
+  if (!graph.embeddings.empty()) {
+    const StoredTensor* tensor = checkpoint.tensors().Find(graph.embeddings[0].name + ".weight");
+    if (tensor && (tensor->view.dtype == DType::kF32 || tensor->view.dtype == DType::kF16 || tensor->view.dtype == DType::kBF16)) return tensor->view.dtype;
+  }
+  return DType::kF16;
+}
+
+}  // namespace
+
+Result<SourceModel> ReadSourceModel(const Checkpoint& checkpoint) {
+  SourceModel model;
+  NIBBLE_TRY(model.config, ConfigOf(checkpoint, {}));
+  NIBBLE_TRY(const Graph graph, BuildGraph(model.config, 0, 1));
+  model.is_float = checkpoint.quantization().name() == "unquantized";
+  model.dtype = FloatTypeOf(checkpoint, graph);
+  model.vectors = graph.vectors;
+  for (const EmbeddingSpec& embedding : graph.embeddings) {
+    model.modules.push_back({.name = embedding.name, .role = ModuleRole::kEmbedding, .n = embedding.rows, .k = embedding.width,
+                             .query = {.kind = LayerKind::kEmbedding, .name = embedding.name, .n = embedding.rows, .k = embedding.width}});
+  }
+  const std::set<int> routers = Routers(graph);
+  for (size_t i = 0; i < graph.linears.size(); ++i) {
+    const LinearSpec& spec = graph.linears[i];
+    const ModuleRole role = spec.is_lm_head ? ModuleRole::kLmHead : routers.count(static_cast<int>(i)) ? ModuleRole::kRouter : ModuleRole::kLinear;
+    AddLinear(checkpoint, spec, role, &model.modules);
+  }
+  for (const MoeSpec& spec : graph.moes) AddExperts(checkpoint, spec, &model.modules);
+  return model;
+}
+
+Result<LinearPart> BindModule(Checkpoint& checkpoint, const SourceModule& module) {
+  Result<LinearPart> part = module.role == ModuleRole::kExpert
+                                ? checkpoint.Expert(module.experts, module.other_experts, module.expert, module.matrix, module.n, module.k)
+                                : checkpoint.Linear(module.query);
+  if (!part) return part;
+  if (part->weight->n != module.n || part->weight->k != module.k)
+    return Corrupt("{}: module \"{}\" is [{},{}] as stored, config.json asks for [{},{}]", part->weight->origin.file, module.name, part->weight->n, part->weight->k,
+                   module.n, module.k);
+  return part;
+}
+
+Status DecodeWhole(const StoredWeight& weight, const std::string& name, ThreadTeam& team, float* out) {
+  if (!weight.in.empty() || !weight.out.empty() || weight.lora_a)
+    return Unsupported("{}: this weight works together with {} of the activations; writing it as a plain matrix is not supported", name,
+                       weight.lora_a ? "low-rank factors" : "online transforms");
+  team.Run([&](int worker) {
+    const Range rows = SplitRange(weight.n, worker, team.size());
+    if (!rows.empty()) DecodeRows(weight, rows, {0, weight.k}, out + rows.begin * weight.k);
+  });
+  return {};
+}
+
+DecodedSummary SummarizeDecoded(const StoredWeight& weight, const float* reference, ThreadTeam& team) {
+  std::vector<DecodedSummary> by_row(static_cast<size_t>(weight.n));
+  team.Run([&](int worker) {
+    const Range rows = SplitRange(weight.n, worker, team.size());
+    std::vector<float> values(static_cast<size_t>(weight.k));
+    for (int64_t row = rows.begin; row < rows.end; ++row) {
+      DecodedSummary& summary = by_row[static_cast<size_t>(row)];
+      DecodeRows(weight, {row, row + 1}, {0, weight.k}, values.data());
+      uint64_t hash = 0xcbf29ce484222325;
+      for (const float value : values) hash = (hash ^ std::bit_cast<uint32_t>(value)) * 0x100000001b3;
+      summary.hash = hash;
+      if (!reference) continue;
+      for (int64_t i = 0; i < weight.k; ++i) {
+        const double wanted = reference[row * weight.k + i], difference = static_cast<double>(values[static_cast<size_t>(i)]) - wanted;
+        summary.error2 += difference * difference;
+        summary.norm2 += wanted * wanted;
+      }
+    }
+  });
+  DecodedSummary total;
+  for (const DecodedSummary& row : by_row) {
+    total.hash = (total.hash ^ row.hash) * 0x9e3779b97f4a7c15 + 1;
+    total.error2 += row.error2;
+    total.norm2 += row.norm2;
+  }
+  return total;
+}
+
+}  // namespace nibble
