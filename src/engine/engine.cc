@@ -13,7 +13,12 @@ constexpr int64_t kReserveBytes = int64_t{64} << 20;  // left to the rest of the
 
 std::string Mib(int64_t bytes) { return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20)); }
 
-DType KvDType(const EngineOptions& options) { return options.kv_dtype.value_or(options.kv_auto); }
+// What the user asked for; else the checkpoint's own cache format; else what the command takes for auto.
+Result<DType> KvDType(const EngineOptions& options, Checkpoint& checkpoint) {
+  if (options.kv_dtype) return *options.kv_dtype;
+  NIBBLE_TRY(const KvCacheMethod::Scales scales, checkpoint.KvScales("model.layers.0.self_attn"));
+  return scales.format == DType::kNone ? options.kv_auto : scales.format;
+}
 
 }  // namespace
 
@@ -37,8 +42,9 @@ Result<std::unique_ptr<Engine>> Engine::Open(std::unique_ptr<Checkpoint> checkpo
   engine->logits_rows_ = std::clamp<int64_t>(options.logits_rows, 1, engine->batch_rows_);
   engine->share_prefixes_ = options.share_prefixes;
 
+  NIBBLE_TRY(const DType kv_dtype, KvDType(options, *engine->checkpoint_));
   const int64_t wanted = options.context > 0 ? options.context : config.max_positions;
-  NIBBLE_TRY_IN(config.where, engine->plan_, PlanMemory(*engine->checkpoint_, config, {wanted, options.max_sequences, KvDType(options), engine->batch_rows_, engine->logits_rows_}));
+  NIBBLE_TRY_IN(config.where, engine->plan_, PlanMemory(*engine->checkpoint_, config, {wanted, options.max_sequences, kv_dtype, engine->batch_rows_, engine->logits_rows_}));
   const int64_t available = AvailableMemoryBytes() - kReserveBytes;
   engine->context_ = ContextThatFits(engine->plan_, wanted, available);
   if (engine->context_ < wanted && (options.context > 0 || engine->context_ < kPageTokens))
@@ -54,18 +60,18 @@ Result<std::unique_ptr<Engine>> Engine::Open(std::unique_ptr<Checkpoint> checkpo
   std::vector<std::shared_ptr<ThreadTeam>> teams;
   for (int rank = 0; rank < ranks; ++rank) teams.push_back(std::make_shared<ThreadTeam>(each));
   NIBBLE_TRY(LoadedModel model, LoadModel(*engine->checkpoint_, options.load, teams, progress));
-  NIBBLE_RETURN_IF_ERROR(engine->MakeExecutors(std::move(model), options, teams));
+  NIBBLE_RETURN_IF_ERROR(engine->MakeExecutors(std::move(model), options, kv_dtype, teams));
   return engine;
 }
 
-Status Engine::MakeExecutors(LoadedModel model, const EngineOptions& options, const std::vector<std::shared_ptr<ThreadTeam>>& teams) {
+Status Engine::MakeExecutors(LoadedModel model, const EngineOptions& options, DType kv_dtype, const std::vector<std::shared_ptr<ThreadTeam>>& teams) {
   packed_bytes_ = model.packed_bytes;
   const size_t ranks = model.graphs.size();
   if (ranks > 1) comms_ = MakeThreadCommunicators(static_cast<int>(ranks));
   rank_team_ = std::make_unique<ThreadTeam>(static_cast<int>(ranks));
   const int64_t pages = CeilDiv(context_, kPageTokens) * std::max<int64_t>(options.max_sequences, 1);
   for (size_t rank = 0; rank < ranks; ++rank) {
-    NIBBLE_TRY(PagedCache cache, PagedCache::Make(model.graphs[rank].states, KvDType(options), pages));
+    NIBBLE_TRY(PagedCache cache, PagedCache::Make(model.graphs[rank].states, kv_dtype, pages));
     caches_.push_back(std::make_unique<PagedCache>(std::move(cache)));
     executors_.push_back(std::make_unique<CpuExecutor>(std::move(model.graphs[rank]), std::move(model.weights[rank]), OpsFor(options.load.isa), caches_.back().get(),
                                                        teams[rank], ranks > 1 ? comms_[rank].get() : nullptr, batch_rows_, logits_rows_));

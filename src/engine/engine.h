@@ -92,7 +92,7 @@ class Engine {
   };
 
   Engine() = default;
-  Status MakeExecutors(LoadedModel model, const EngineOptions& options, const std::vector<std::shared_ptr<ThreadTeam>>& teams);
+  Status MakeExecutors(LoadedModel model, const EngineOptions& options, DType kv_dtype, const std::vector<std::shared_ptr<ThreadTeam>>& teams);
   void Admit();
   void TakeSharedPages(Sequence* sequence);
   bool GrowPages(Sequence* sequence, int64_t positions);

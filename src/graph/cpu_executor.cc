@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "formats/activation.h"
 #include "formats/transform.h"
+#include "tensors/scalar.h"
 
 namespace nibble {
 
@@ -188,9 +189,18 @@ void CpuExecutor::RunOp(const RopeOp& op, int64_t count, Worker& w) {
   }
 }
 
+// One head's row into the cache; e4m3 codes are x / scale, saturated.
+void CpuExecutor::StoreKv(const float* x, int64_t width, int64_t stride, float scale, std::byte* out, Worker& w) {
+  if (cache_->dtype() != DType::kE4M3) return ops_.store(cache_->dtype(), x, width, stride, out);
+  w.row.assign(static_cast<size_t>(stride), 0.0f);
+  for (int64_t i = 0; i < width; ++i) w.row[static_cast<size_t>(i)] = x[i] / scale;
+  ConvertFromF32(DType::kE4M3, w.row.data(), stride, out);
+}
+
 void CpuExecutor::RunOp(const WriteKvOp& op, int64_t count, Worker& w) {
   const LayerState& state = cache_->layer(op.layer);
   const int64_t stride = Width(op.in), bytes = DTypeBytes(cache_->dtype());
+  const KvScale scale = weights_.kv_scales[static_cast<size_t>(op.layer)];
   const Range rows = MyRows(count, w);
   for (int64_t row = rows.begin; row < rows.end; ++row) {
     const auto table = step_->block_tables[static_cast<size_t>(step_->sequence[static_cast<size_t>(row)])];
@@ -198,8 +208,8 @@ void CpuExecutor::RunOp(const WriteKvOp& op, int64_t count, Worker& w) {
     const int32_t page = table[static_cast<size_t>(position / kPageTokens)];
     const float* x = Data(op.in) + row * stride;
     for (int64_t head = 0; head < state.heads; ++head) {
-      ops_.store(cache_->dtype(), x + op.k_begin + head * state.k_dim, state.k_dim, state.k_stride(), cache_->K(op.layer, page, head) + slot * state.k_stride() * bytes);
-      ops_.store(cache_->dtype(), x + op.v_begin + head * state.v_dim, state.v_dim, state.v_stride(), cache_->V(op.layer, page, head) + slot * state.v_stride() * bytes);
+      StoreKv(x + op.k_begin + head * state.k_dim, state.k_dim, state.k_stride(), scale.k, cache_->K(op.layer, page, head) + slot * state.k_stride() * bytes, w);
+      StoreKv(x + op.v_begin + head * state.v_dim, state.v_dim, state.v_stride(), scale.v, cache_->V(op.layer, page, head) + slot * state.v_stride() * bytes, w);
     }
   }
 }
@@ -215,6 +225,7 @@ void CpuExecutor::AttendHead(const AttentionOp& op, int64_t row, int64_t head, W
     w.runs.push_back({cache_->K(op.layer, id, kv_head), cache_->V(op.layer, id, kv_head), std::min(kPageTokens, position + 1 - page * kPageTokens)});
   }
   const int64_t tokens = position + 1 - first;
+  const KvScale kv = cache_->dtype() == DType::kE4M3 ? weights_.kv_scales[static_cast<size_t>(op.layer)] : KvScale{};
   w.scores.resize(std::max(w.scores.size(), static_cast<size_t>(RoundUp(tokens, 16))));
   const float* q = Data(op.in) + row * Width(op.in) + op.q_begin + head * op.head_dim;
   if (state.k_stride() != op.head_dim) {
@@ -224,7 +235,7 @@ void CpuExecutor::AttendHead(const AttentionOp& op, int64_t row, int64_t head, W
   }
   ops_.attention({.q = q, .out = Data(op.out) + row * Width(op.out) + head * op.v_dim, .runs = w.runs.data(), .run_count = static_cast<int64_t>(w.runs.size()),
                   .skip = first % kPageTokens, .tokens = tokens, .k_stride = state.k_stride(), .v_stride = state.v_stride(), .v_dim = op.v_dim,
-                  .dtype = cache_->dtype(), .scale = op.scale, .softcap = op.softcap, .scores = w.scores.data()});
+                  .dtype = cache_->dtype(), .k_scale = kv.k, .v_scale = kv.v, .scale = op.scale, .softcap = op.softcap, .scores = w.scores.data()});
 }
 
 void CpuExecutor::RunOp(const AttentionOp& op, int64_t count, Worker& w) {

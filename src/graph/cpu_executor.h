@@ -87,6 +87,7 @@ class CpuExecutor {
   void RunOp(const SoftcapOp& op, int64_t rows, Worker& w);
 
   void PrepareRows(const PackedWeight::Input& input, const float* in, int64_t width, Range rows, float* out, Worker& w);
+  void StoreKv(const float* x, int64_t width, int64_t stride, float scale, std::byte* out, Worker& w);
   void AttendHead(const AttentionOp& op, int64_t row, int64_t head, Worker& w);
   void Route(const MoeSpec& spec, const float* logits, int64_t row);
   void RunExpert(const MoeSpec& spec, const BoundExpert& expert, const MoeOp& op, int64_t index, Worker& w);

@@ -29,11 +29,16 @@ struct BoundExpert {
   PackedWeight w13, w2;       // [gate; up] and down; empty (no segments) when another rank has this expert
 };
 
+struct KvScale {
+  float k = 1, v = 1;         // of 8-bit cache codes
+};
+
 struct BoundWeights {
   std::vector<BoundLinear> linears;                               // by Graph::linears
   std::vector<std::vector<float>> vectors;                        // by Graph::vectors
   std::vector<std::shared_ptr<const StoredWeight>> embeddings;    // by Graph::embeddings: rows are decoded from the file
   std::vector<std::vector<BoundExpert>> moes;                     // by Graph::moes
+  std::vector<KvScale> kv_scales;                                 // by Graph::states
 };
 
 }  // namespace nibble

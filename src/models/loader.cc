@@ -246,7 +246,7 @@ Result<LoadedModel> LoadModel(Checkpoint& checkpoint, const LoadOptions& options
   NIBBLE_RETURN_IF_ERROR(Loader(checkpoint, options, teams, &model).Run(progress));
   for (size_t layer = 0; layer < model.graphs[0].states.size(); ++layer) {
     NIBBLE_TRY(auto scales, checkpoint.KvScales(fmt::format("model.layers.{}.self_attn", layer)));
-    model.kv.push_back(scales);
+    for (BoundWeights& weights : model.weights) weights.kv_scales.push_back({scales.k_scale, scales.v_scale});
   }
   NIBBLE_RETURN_IF_ERROR(CheckLeftovers(checkpoint, *model.architecture));
   for (size_t rank = 0; rank < model.graphs.size(); ++rank) {

@@ -30,7 +30,6 @@ struct LoadedModel {
   ModelConfig config;
   std::vector<Graph> graphs;             // by rank, passes applied
   std::vector<BoundWeights> weights;     // by rank
-  std::vector<KvCacheMethod::Scales> kv; // by layer
   int64_t packed_bytes = 0;              // all ranks
   std::vector<std::string> replicated;   // layers that could not be cut over ranks, and why
 };

@@ -191,6 +191,13 @@ template <DType dtype>
 inline F32x16 LoadCache(const void* row, int64_t i) {
   if constexpr (dtype == DType::kF32) return F32x16::Load(static_cast<const float*>(row) + i);
   if constexpr (dtype == DType::kF16) return F32x16::LoadF16(static_cast<const char*>(row) + 2 * i);
+  if constexpr (dtype == DType::kE4M3) {
+    // The code's bits moved into f16 are its value times 2^-8, exact for subnormals too; saturated codes are never NaN.
+    alignas(32) uint16_t half[kLanes];
+    const uint8_t* codes = static_cast<const uint8_t*>(row) + i;
+    for (int64_t j = 0; j < kLanes; ++j) half[j] = static_cast<uint16_t>(((codes[j] & 0x80) << 8) | ((codes[j] & 0x7f) << 7));
+    return F32x16::LoadF16(half) * F32x16::Set(256.0f);
+  }
   return F32x16::LoadBf16(static_cast<const char*>(row) + 2 * i);
 }
 
@@ -209,11 +216,11 @@ inline void ForTokens(const AttentionHead& h, int element_bytes, const F& f) {
 
 template <DType dtype>
 void AttendIn(const AttentionHead& h) {
-  constexpr int bytes = dtype == DType::kF32 ? 4 : 2;
+  constexpr int bytes = dtype == DType::kF32 ? 4 : dtype == DType::kE4M3 ? 1 : 2;
   ForTokens(h, bytes, [&](int64_t t, const char* k, const char*) {
     F32x16 sum = F32x16::Zero();
     for (int64_t i = 0; i < h.k_stride; i += kLanes) sum = F32x16::Fma(F32x16::Load(h.q + i), LoadCache<dtype>(k, i), sum);
-    h.scores[t] = sum.Sum() * h.scale;
+    h.scores[t] = sum.Sum() * (h.scale * h.k_scale);
   });
   if (h.softcap > 0) {
     const F32x16 cap = F32x16::Set(h.softcap);
@@ -230,7 +237,7 @@ void AttendIn(const AttentionHead& h) {
     });
     for (int64_t i = 0; i < vectors; ++i) {
       const int64_t at = begin + i * kLanes;
-      if (at < h.v_dim) StorePart(sum[i], h.out + at, h.v_dim - at < kLanes ? h.v_dim - at : kLanes);
+      if (at < h.v_dim) StorePart(h.v_scale == 1 ? sum[i] : sum[i] * F32x16::Set(h.v_scale), h.out + at, h.v_dim - at < kLanes ? h.v_dim - at : kLanes);
     }
   }
 }
@@ -239,6 +246,7 @@ void Attend(const AttentionHead& h) {
   switch (h.dtype) {
     case DType::kF16: return AttendIn<DType::kF16>(h);
     case DType::kBF16: return AttendIn<DType::kBF16>(h);
+    case DType::kE4M3: return AttendIn<DType::kE4M3>(h);
     default: return AttendIn<DType::kF32>(h);
   }
 }

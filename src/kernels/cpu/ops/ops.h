@@ -28,7 +28,8 @@ struct AttentionHead {
   int64_t run_count = 0, skip = 0;
   int64_t tokens = 0;              // positions attended, after skip
   int64_t k_stride = 0, v_stride = 0, v_dim = 0;
-  DType dtype = DType::kF32;       // of the cache: f32, f16, bf16
+  DType dtype = DType::kF32;       // of the cache: f32, f16, bf16, e4m3
+  float k_scale = 1, v_scale = 1;  // of e4m3 codes: k = code * k_scale
   float scale = 1, softcap = 0;    // softcap 0: none
   float* scores = nullptr;         // scratch [tokens rounded up to 16]
 };
@@ -45,7 +46,7 @@ struct CpuOps {
   // out[i] = act(gate[i]) * up[i]
   void (*gated)(Activation act, const float* gate, const float* up, int64_t width, float* out);
   void (*attention)(const AttentionHead& head);
-  // f32 -> cache dtype, zero padded from width to stride.
+  // f32 -> cache dtype (f32, f16, bf16), zero padded from width to stride.
   void (*store)(DType dtype, const float* x, int64_t width, int64_t stride, void* out);
   // In place; numbers are p = exp(x - max) / sum.
   void (*softmax)(float* x, int64_t width);

@@ -8,6 +8,8 @@
 #include <random>
 #include <vector>
 
+#include "tensors/scalar.h"
+
 namespace nibble {
 namespace {
 
@@ -129,6 +131,36 @@ TEST(Ops, AttentionMatchesSoftmaxOfDotProducts) {
         for (int64_t t = 5; t < tokens; ++t) expected += p[static_cast<size_t>(t - 5)] / sum * vf[static_cast<size_t>(t * dim + i)];
         EXPECT_NEAR(out[static_cast<size_t>(i)], expected, dtype == DType::kF32 ? 1e-5 : dtype == DType::kF16 ? 2e-3 : 2e-2);
       }
+    }
+  }
+}
+
+TEST(Ops, AttentionReadsScaledE4m3Codes) {
+  const int64_t dim = 16, tokens = 7;
+  std::vector<uint8_t> k(static_cast<size_t>(tokens * dim)), v(k.size());
+  std::mt19937 rng(21);
+  for (auto* codes : {&k, &v})
+    for (uint8_t& code : *codes) code = static_cast<uint8_t>((rng() & 0xbf) % 0x7f);
+  const auto q = Random(static_cast<size_t>(dim), 22);
+  std::vector<double> p;
+  double sum = 0;
+  for (int64_t t = 0; t < tokens; ++t) {
+    double s = 0;
+    for (int64_t i = 0; i < dim; ++i)
+      s += static_cast<double>(q[static_cast<size_t>(i)]) * static_cast<double>(DecodeSmallFloat(DType::kE4M3, k[static_cast<size_t>(t * dim + i)])) * 0.01;
+    p.push_back(std::exp(0.25 * s));
+    sum += p.back();
+  }
+  const KvRun run = {k.data(), v.data(), tokens};
+  for (Isa isa : IsasHere()) {
+    std::vector<float> out(static_cast<size_t>(dim)), scores(16);
+    OpsFor(isa).attention({.q = q.data(), .out = out.data(), .runs = &run, .run_count = 1, .tokens = tokens, .k_stride = dim, .v_stride = dim, .v_dim = dim,
+                           .dtype = DType::kE4M3, .k_scale = 0.01f, .v_scale = 0.5f, .scale = 0.25f, .scores = scores.data()});
+    for (int64_t i = 0; i < dim; ++i) {
+      double expected = 0;
+      for (int64_t t = 0; t < tokens; ++t)
+        expected += p[static_cast<size_t>(t)] / sum * static_cast<double>(DecodeSmallFloat(DType::kE4M3, v[static_cast<size_t>(t * dim + i)])) * 0.5;
+      EXPECT_NEAR(out[static_cast<size_t>(i)], expected, 1e-4 * (1 + std::fabs(expected))) << IsaName(isa);
     }
   }
 }
