@@ -40,6 +40,7 @@ TEST_P(Architectures, LogitsInOneChunkAndInMany) {
     SCOPED_TRACE(batch_rows);
     EngineOptions options = TestOptions();
     options.batch_rows = batch_rows;
+    options.context = 64;
     auto engine = testing::OpenModel(folder_, options);
     ASSERT_TRUE(engine) << engine.error().ToString();
     testing::ExpectClose(testing::Logits(**engine, golden_.tokens), golden_.logits);
@@ -53,6 +54,7 @@ TEST_P(Architectures, GreedyContinuation) {
     SCOPED_TRACE(batch_rows);
     EngineOptions options = TestOptions();
     options.batch_rows = batch_rows;
+    options.context = 64;
     auto engine = testing::OpenModel(folder_, options);
     ASSERT_TRUE(engine) << engine.error().ToString();
     const Tokens prompt(golden_.tokens[0].begin(), golden_.tokens[0].begin() + 8);
@@ -63,6 +65,7 @@ TEST_P(Architectures, GreedyContinuation) {
 TEST_P(Architectures, TwoRanks) {
   EngineOptions options = TestOptions();
   options.load.ranks = 2;
+  options.context = 64;
   auto engine = testing::OpenModel(folder_, options);
   ASSERT_TRUE(engine) << engine.error().ToString();
   testing::ExpectClose(testing::Logits(**engine, golden_.tokens), golden_.logits);
@@ -74,8 +77,8 @@ INSTANTIATE_TEST_SUITE_P(All, Architectures,
                          ::testing::Values(Case{"llama-rope3-tied", true}, Case{"mistral", true}, Case{"qwen3", true}, Case{"mixtral", true}, Case{"llama"},
                                            Case{"llama-linear"}, Case{"llama-dynamic", false, true}, Case{"llama-yarn"}, Case{"llama-rope3-tied-v4config"},
                                            Case{"llama-sharded"}, Case{"qwen2"}),
-                         [](const auto& info) {
-                           std::string name = info.param.name;
+                         [](const auto& test) {
+                           std::string name = test.param.name;
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });

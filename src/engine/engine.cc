@@ -44,7 +44,7 @@ Result<std::unique_ptr<Engine>> Engine::Open(std::unique_ptr<Checkpoint> checkpo
 
   NIBBLE_TRY(const DType kv_dtype, KvDType(options, *engine->checkpoint_));
   const int64_t wanted = options.context > 0 ? options.context : config.max_positions;
-  NIBBLE_TRY_IN(config.where, engine->plan_, PlanMemory(*engine->checkpoint_, config, {wanted, options.max_sequences, kv_dtype, engine->batch_rows_, engine->logits_rows_}));
+  NIBBLE_TRY(engine->plan_, PlanMemory(*engine->checkpoint_, config, {wanted, options.max_sequences, kv_dtype, engine->batch_rows_, engine->logits_rows_}));
   const int64_t available = AvailableMemoryBytes() - kReserveBytes;
   engine->context_ = ContextThatFits(engine->plan_, wanted, available);
   if (engine->context_ < wanted && (options.context > 0 || engine->context_ < kPageTokens))
@@ -97,7 +97,13 @@ Result<SequenceId> Engine::Add(Request request) {
 }
 
 void Engine::Cancel(SequenceId id) {
-  std::erase_if(waiting_, [&](const auto& s) { return s->id == id; });
+  const auto it = std::find_if(waiting_.begin(), waiting_.end(), [&](const auto& s) { return s->id == id; });
+  if (it != waiting_.end()) {
+    const auto on_finish = std::move((*it)->request.on_finish);
+    waiting_.erase(it);
+    if (on_finish) on_finish(Finish::kStopped);
+    return;
+  }
   for (const auto& sequence : running_)
     if (sequence->id == id) return End(sequence.get(), Finish::kStopped);
 }

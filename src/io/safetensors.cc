@@ -103,9 +103,9 @@ Result<SafetensorsFiles> OpenSafetensorsFolder(const std::string& folder) {
     return OpenIndexed(folder, folder + "/model.safetensors.index.json");
   if (indices.size() == 1) return OpenIndexed(folder, folder + "/" + indices[0]);
   if (files.size() == 1) return OpenSafetensors(folder + "/" + files[0]);
-  if (files.empty())
-    return NotFound("{}: no *.safetensors in this folder{}", folder,
-                    pickles ? "; PyTorch's .bin and .pt files can run code and are not read: convert them to safetensors" : "");
+  if (files.empty() && pickles)
+    return Unsupported("{}: no *.safetensors in this folder; PyTorch's .bin and .pt files can run code and are not read: convert them to safetensors", folder);
+  if (files.empty()) return NotFound("{}: no *.safetensors in this folder", folder);
   return Usage("{}: {} *.safetensors files ({}, ...) and no model.safetensors.index.json that says which belong together; give one file or "
                "add the index", folder, files.size(), files[0]);
 }

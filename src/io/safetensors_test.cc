@@ -217,7 +217,7 @@ TEST_F(SafetensorsFolder, RejectsShardNamesWithPaths) {
 TEST_F(SafetensorsFolder, TakesTheOnlyFileButNeverGuesses) {
   EXPECT_THAT(Fails(Code::kNotFound), HasSubstr("no *.safetensors"));
   std::ofstream(dir_.File("pytorch_model.bin"));
-  EXPECT_THAT(Fails(Code::kNotFound), HasSubstr("convert them"));
+  EXPECT_THAT(Fails(Code::kUnsupported), HasSubstr("convert them"));
   Shard("x.safetensors", "a");
   EXPECT_TRUE(OpenSafetensorsFolder(dir_.path()));
   Shard("y.safetensors", "b");

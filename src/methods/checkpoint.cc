@@ -58,6 +58,24 @@ Result<std::unique_ptr<Checkpoint>> Checkpoint::OpenConfigOnly(const std::string
 
 bool Checkpoint::HasModule(std::string_view module) const { return tensors_.HasPrefix(std::string(module) + "."); }
 
+// A needed tensor is not there. When the module has tensors but none that the method knows, another method wrote them.
+tl::unexpected<Error> Checkpoint::MissingTensor(const std::string& module, const std::string& name, const std::vector<ParamDecl>& decls) const {
+  std::string others;
+  bool known = false;
+  for (const StoredTensor& tensor : tensors_.tensors()) {
+    if (!tensor.name.starts_with(module + ".")) continue;
+    const std::string_view suffix = std::string_view(tensor.name).substr(module.size() + 1);
+    if (suffix == "bias") continue;
+    known |= std::any_of(decls.begin(), decls.end(), [&](const ParamDecl& decl) { return decl.suffix == suffix; });
+    others += fmt::format("{}{}", others.empty() ? "" : ", ", suffix);
+  }
+  if (!known && !others.empty())
+    return Unsupported("{}: module \"{}\" holds {}; method {} wants \"{}\" and reads none of them: another method wrote this checkpoint, which its config does not say or "
+                       "this build does not read", path_, module, others, quantization_->name(), name);
+  return NotFound("{}: tensor \"{}\" is not in the checkpoint, and method {} needs it; is a shard missing, or is the module listed wrongly in the config?", path_, name,
+                  quantization_->name());
+}
+
 Result<BoundParams> Checkpoint::Bind(const std::string& module, const std::vector<ParamDecl>& decls) {
   BoundParams params{.name = module};
   for (const ParamDecl& decl : decls) {
@@ -65,8 +83,7 @@ Result<BoundParams> Checkpoint::Bind(const std::string& module, const std::vecto
     const StoredTensor* tensor = tensors_.Find(name);
     if (!tensor) {
       if (!decl.required) continue;
-      return NotFound("tensor \"{}\": not in the checkpoint, and method {} needs it; is a shard missing, or is the module listed wrongly in the config?", name,
-                      quantization_->name());
+      return MissingTensor(module, name, decls);
     }
     if (!tensor->unsupported.empty()) return Unsupported("{}: tensor \"{}\": {}", tensor->file, name, tensor->unsupported);
     if (!decl.dtypes.empty() && !tensor->ggml && std::find(decl.dtypes.begin(), decl.dtypes.end(), tensor->view.dtype) == decl.dtypes.end()) {
@@ -109,7 +126,7 @@ Status Checkpoint::BindBias(const std::string& module, Range rows, LinearPart* p
 Result<LinearPart> Checkpoint::Linear(const LinearQuery& query) {
   const bool fused = !query.fused_name.empty() && HasModule(query.fused_name) && !HasModule(query.name);
   if (!fused) {
-    if (!HasModule(query.name)) return NotFound("module \"{}\": the checkpoint has none of its tensors", query.name);
+    if (!HasModule(query.name)) return NotFound("{}: module \"{}\": the checkpoint has none of its tensors", path_, query.name);
     NIBBLE_TRY(LinearPart part, Module(query.kind, query.name, query.fused_name, query.n, query.k));
     if (query.bias) NIBBLE_RETURN_IF_ERROR(BindBias(query.name, {0, part.weight->n}, &part));
     return part;
@@ -160,12 +177,12 @@ Result<LinearPart> Checkpoint::Expert(const std::string& prefix, const std::vect
   }
   for (const std::string& each : prefixes)
     if (auto fused = FusedExpert(each, expert, which, n, k); fused || fused.error().code != Code::kNotFound) return fused;
-  return NotFound("expert {} of \"{}\": the checkpoint has it in none of the known spellings", expert, prefix);
+  return NotFound("{}: expert {} of \"{}\": the checkpoint has it in none of the known spellings", path_, expert, prefix);
 }
 
 Result<std::vector<float>> Checkpoint::Vector(const std::string& name, int64_t size) {
   const StoredTensor* tensor = tensors_.Find(name);
-  if (!tensor) return NotFound("tensor \"{}\": not in the checkpoint", name);
+  if (!tensor) return NotFound("{}: tensor \"{}\" is not in the checkpoint", path_, name);
   if (!tensor->view.contiguous() || tensor->shape.elems() != size || !IsFloat(tensor->view.dtype))
     return Corrupt("{}: tensor \"{}\": {} {}, wanted {} floats", tensor->file, name, DTypeName(tensor->view.dtype), tensor->shape.ToString(), size);
   claimed_.insert(name);

@@ -64,6 +64,7 @@ class Checkpoint {
   void ReleasePages() const;
 
  private:
+  tl::unexpected<Error> MissingTensor(const std::string& module, const std::string& name, const std::vector<ParamDecl>& decls) const;
   Result<BoundParams> Bind(const std::string& module, const std::vector<ParamDecl>& decls);
   Result<LinearPart> Module(LayerKind kind, const std::string& module, const std::string& fused_name, int64_t n, int64_t k);
   Status BindBias(const std::string& module, Range rows, LinearPart* part);

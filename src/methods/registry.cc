@@ -104,7 +104,9 @@ Result<std::unique_ptr<QuantizationConfig>> LoadQuantizationConfig(const std::st
   const ConfigSource source{where, &model_config};
   if (json.is_null()) return FindQuantization("unquantized")->from_config(json, source);
   if (!json.is_object()) return Corrupt("{}: wanted an object, found {}", where, json.type_name());
-  NIBBLE_TRY_IN(where, const std::string quant_method, JsonString(json, "quant_method", ""));
+  NIBBLE_TRY_IN(where, std::string quant_method, JsonString(json, "quant_method", ""));
+  // MLX names no method; it is the only tool that writes these two keys at top level without one.
+  if (quant_method.empty() && JsonFind(json, "bits") && JsonFind(json, "group_size")) quant_method = "mlx";
   if (quant_method.empty()) return Corrupt("{}: no quant_method names the method; known ones: nibble methods", where);
   const QuantizationEntry* entry = FindQuantization(quant_method);
   if (!entry)
