@@ -30,19 +30,28 @@ std::string Parameters(int64_t count) {
 OrderedJson RowJson(const InspectRow& row) {
   OrderedJson shape = OrderedJson::array();
   for (int i = 0; i < row.shape.rank(); ++i) shape.push_back(row.shape[i]);
-  OrderedJson json = {{"name", row.name}, {"kind", row.kind}, {"method", row.method}, {"format", row.format}, {"shape", shape}, {"bits_per_weight", row.bits}, {"bytes", row.bytes}};
+  OrderedJson json = {{"name", row.name},     {"kind", row.kind}, {"method", row.method},
+                      {"format", row.format}, {"shape", shape},   {"bits_per_weight", row.bits},
+                      {"bytes", row.bytes}};
   if (!row.tied_to.empty()) json["tied_to"] = row.tied_to;
   if (!row.error.empty()) json["error"] = row.error;
   return json;
 }
 
 void PrintJson(const Options& o, const InspectReport& report) {
-  OrderedJson rows = OrderedJson::array();
+  OrderedJson rows = OrderedJson::array(), json;
   for (const InspectRow& row : report.rows) rows.push_back(RowJson(row));
-  const OrderedJson json = {{"model", o.model.model}, {"architecture", report.architecture}, {"architecture_known", report.architecture_known},
-                            {"method", report.method}, {"parameters", report.parameters}, {"bits_per_weight", report.matrix_bits},
-                            {"linear_bits_per_weight", report.linear_bits}, {"tensor_bytes", report.tensor_bytes}, {"file_bytes", report.file_bytes},
-                            {"files", report.files}, {"tensors", rows}};
+  json["model"] = o.model.model;
+  json["architecture"] = report.architecture;
+  json["architecture_known"] = report.architecture_known;
+  json["method"] = report.method;
+  json["parameters"] = report.parameters;
+  json["bits_per_weight"] = report.matrix_bits;
+  json["linear_bits_per_weight"] = report.linear_bits;
+  json["tensor_bytes"] = report.tensor_bytes;
+  json["file_bytes"] = report.file_bytes;
+  json["files"] = report.files;
+  json["tensors"] = std::move(rows);
   std::printf("%s\n", json.dump().c_str());
 }
 
@@ -60,9 +69,13 @@ std::string WithoutNumber(const std::string& name, std::string_view mark, std::s
 void PrintRows(const InspectReport& report) {
   TextTable table({"matrix", "method", "format", "shape", "bits", "bytes"}, "lllrrr");
   for (const InspectRow& row : report.rows) {
-    if (!row.error.empty()) table.Add({row.name, "?", row.error});
-    else if (!row.tied_to.empty()) table.Add({row.name, row.method, row.format, row.shape.ToString(), fmt::format("{:.2f}", row.bits), "(" + row.tied_to + ")"});
-    else table.Add({row.name, row.method, row.format, row.shape.ToString(), fmt::format("{:.2f}", row.bits), std::to_string(row.bytes)});
+    if (!row.error.empty())
+      table.Add({row.name, "?", row.error});
+    else if (!row.tied_to.empty())
+      table.Add({row.name, row.method, row.format, row.shape.ToString(), fmt::format("{:.2f}", row.bits), "(" + row.tied_to + ")"});
+    else
+      table.Add(
+          {row.name, row.method, row.format, row.shape.ToString(), fmt::format("{:.2f}", row.bits), std::to_string(row.bytes)});
   }
   table.Print();
 }
@@ -91,9 +104,14 @@ void PrintSummary(const InspectReport& report) {
   TextTable table({"matrices", "layers", "count", "method", "format", "shape", "bits", "bytes"}, "llrllrrr");
   for (const std::string& key : order) {
     const Group& g = groups[key];
-    const std::string layers = g.first == g.last ? g.first : g.first + "-" + g.last;
-    table.Add({key.substr(0, key.find('|')), layers, std::to_string(g.count), g.row->method, g.row->error.empty() ? g.row->format : "cannot be read: " + g.row->error,
-               g.row->shape.ToString(), fmt::format("{:.2f}", g.row->bits), HumanBytes(g.bytes)});
+    const std::string name = key.substr(0, key.find('|')), layers = g.first == g.last ? g.first : g.first + "-" + g.last,
+                      count = std::to_string(g.count);
+    if (!g.row->error.empty()) {
+      table.Add({name, layers, count, "?", g.row->error});
+      continue;
+    }
+    table.Add({name, layers, count, g.row->method, g.row->format, g.row->shape.ToString(), fmt::format("{:.2f}", g.row->bits),
+               HumanBytes(g.bytes)});
   }
   table.Print();
 }
@@ -101,29 +119,34 @@ void PrintSummary(const InspectReport& report) {
 Status List(const Options& o, Checkpoint& checkpoint, const MatrixTable& table) {
   const InspectReport report = InspectCheckpoint(checkpoint, table);
   if (!report.architecture_known)
-    std::fprintf(stderr, "nibble: this build does not run model_type \"%s\"; the list shows what the files hold\n", report.architecture.c_str());
+    std::fprintf(stderr, "nibble: this build does not run model_type \"%s\"; the list shows what the files hold\n",
+                 report.architecture.c_str());
   if (o.json) {
     PrintJson(o, report);
     return {};
   }
   o.summary ? PrintSummary(report) : PrintRows(report);
-  std::printf("\narchitecture     %s\nmethod           %s\nparameters       %s (%lld)\n", report.architecture.c_str(), report.method.c_str(),
-              Parameters(report.parameters).c_str(), static_cast<long long>(report.parameters));
-  std::printf("bits per weight  %.3f over all matrices, %.3f over linear layers\nbytes on disk    %s in %d file%s (tensors %lld bytes)\n", report.matrix_bits, report.linear_bits,
-              HumanBytes(report.file_bytes).c_str(), report.files, report.files == 1 ? "" : "s", static_cast<long long>(report.tensor_bytes));
+  std::printf("\narchitecture     %s\nmethod           %s\nparameters       %s (%lld)\n", report.architecture.c_str(),
+              report.method.c_str(), Parameters(report.parameters).c_str(), static_cast<long long>(report.parameters));
+  std::printf(
+      "bits per weight  %.3f over all matrices, %.3f over linear layers\nbytes on disk    %s in %d file%s (tensors %lld bytes)\n",
+      report.matrix_bits, report.linear_bits, HumanBytes(report.file_bytes).c_str(), report.files, report.files == 1 ? "" : "s",
+      static_cast<long long>(report.tensor_bytes));
   return {};
 }
 
 void PrintStatistics(const MatrixStatistics& s) {
   const double count = static_cast<double>(s.n * s.k);
   std::printf("%s  [%lld,%lld]  %s\n", s.name.c_str(), static_cast<long long>(s.n), static_cast<long long>(s.k), s.format.c_str());
-  std::printf("min %.6g  max %.6g  mean %.6g  std %.6g  zeros %.2f %%  not finite %lld\n", static_cast<double>(s.min), static_cast<double>(s.max), s.mean, s.std,
-              count > 0 ? 100 * static_cast<double>(s.zeros) / count : 0, static_cast<long long>(s.not_finite));
+  std::printf("min %.6g  max %.6g  mean %.6g  std %.6g  zeros %.2f %%  not finite %lld\n", static_cast<double>(s.min),
+              static_cast<double>(s.max), s.mean, s.std, count > 0 ? 100 * static_cast<double>(s.zeros) / count : 0,
+              static_cast<long long>(s.not_finite));
   const int64_t most = std::max<int64_t>(1, *std::max_element(s.histogram.begin(), s.histogram.end()));
   const double width = (static_cast<double>(s.max) - static_cast<double>(s.min)) / static_cast<double>(s.histogram.size());
   for (size_t i = 0; i < s.histogram.size(); ++i) {
     const auto length = static_cast<size_t>((s.histogram[i] * 60 + most - 1) / most);
-    std::printf("%12.5g | %-60s %lld\n", static_cast<double>(s.min) + (static_cast<double>(i) + 0.5) * width, std::string(length, '#').c_str(), static_cast<long long>(s.histogram[i]));
+    std::printf("%12.5g | %-60s %lld\n", static_cast<double>(s.min) + (static_cast<double>(i) + 0.5) * width,
+                std::string(length, '#').c_str(), static_cast<long long>(s.histogram[i]));
   }
 }
 
@@ -135,8 +158,16 @@ Status Statistics(const Options& o, const MatrixTable& table) {
       PrintStatistics(s);
       continue;
     }
-    all.push_back({{"name", s.name}, {"format", s.format}, {"shape", {s.n, s.k}}, {"min", s.min}, {"max", s.max}, {"mean", s.mean}, {"std", s.std}, {"zeros", s.zeros},
-                   {"not_finite", s.not_finite}, {"histogram", s.histogram}});
+    all.push_back({{"name", s.name},
+                   {"format", s.format},
+                   {"shape", {s.n, s.k}},
+                   {"min", s.min},
+                   {"max", s.max},
+                   {"mean", s.mean},
+                   {"std", s.std},
+                   {"zeros", s.zeros},
+                   {"not_finite", s.not_finite},
+                   {"histogram", s.histogram}});
   }
   if (o.json) std::printf("%s\n", all.dump().c_str());
   return {};
@@ -155,7 +186,8 @@ Status Verify(const Options& o, Checkpoint& checkpoint, const MatrixTable& table
     if (findings.empty()) std::printf("%zu matrices and vectors verified: all values are sound\n", table.all().size());
   }
   if (findings.empty()) return {};
-  return Fail(Code::kCheckFailed, "{}: {} of {} matrices and vectors are not sound", checkpoint.path(), findings.size(), table.all().size());
+  return Fail(Code::kCheckFailed, "{}: {} of {} matrices and vectors are not sound", checkpoint.path(), findings.size(),
+              table.all().size());
 }
 
 Status Run(const Options& o) {
@@ -174,10 +206,12 @@ Status Run(const Options& o) {
 std::function<Status()> Setup(CLI::App& app) {
   auto o = std::make_shared<Options>();
   AddModelArgument(app, o->model);
-  app.add_option("--tensor", o->tensors, "range and histogram of this matrix or vector, decoded (may be repeated)")->allow_extra_args(false);
+  app.add_option("--tensor", o->tensors, "range and histogram of this matrix or vector, decoded (may be repeated)")
+      ->allow_extra_args(false);
   app.add_option("--dequantize", o->dequantize, "write this matrix, decoded, as f32 (may be repeated)")->allow_extra_args(false);
   app.add_option("--save", o->save, "safetensors file for --dequantize");
-  app.add_flag("--verify", o->verify, "read every value: NaN and Inf, codes and maps out of range; exit code 1 if anything is wrong");
+  app.add_flag("--verify", o->verify,
+               "read every value: NaN and Inf, codes and maps out of range; exit code 1 if anything is wrong");
   app.add_flag("--summary", o->summary, "one line for equal matrices of all layers and experts");
   app.add_option("--architecture-as", o->model.architecture_as, "treat the model as this model_type");
   app.add_flag("--strict", o->model.strict, "unknown keys in quantization configs are errors");
@@ -188,8 +222,8 @@ std::function<Status()> Setup(CLI::App& app) {
 }  // namespace
 
 const Command* inspect_command() {
-  static const Command command = {"inspect", "what is in a checkpoint: matrices, formats, bits, histograms, verification", "nibble inspect MODEL --tensor model.layers.0.mlp.down_proj", 50,
-                                  Setup};
+  static const Command command = {"inspect", "what is in a checkpoint: matrices, formats, bits, histograms, verification",
+                                  "nibble inspect MODEL --tensor model.layers.0.mlp.down_proj", 50, Setup};
   return &command;
 }
 

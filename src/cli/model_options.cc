@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/model_options.h"
 
+#include <filesystem>
+
 #include "base/log.h"
 #include "cli/terminal.h"
 #include "tokenizers/gguf_reader.h"
@@ -29,6 +31,23 @@ Result<std::unique_ptr<Checkpoint>> OpenCheckpoint(const ModelOptions& options) 
   SetStrictConfigs(options.strict);
   NIBBLE_TRY(const ModelLocation location, ResolveModel(options.model));
   return Checkpoint::Open(location.path, location.kind == ModelLocation::kGguf ? CheckpointKind::kGguf : CheckpointKind::kHubFolder);
+}
+
+Result<std::unique_ptr<Checkpoint>> OpenCheckpointOrConfig(const ModelOptions& options) {
+  namespace fs = std::filesystem;
+  std::error_code ignored;
+  std::string config = options.model.ends_with(".json") ? options.model : "";
+  if (fs::exists(options.model + "/config.json", ignored)) {
+    bool weights = false;
+    for (const fs::directory_entry& entry : fs::directory_iterator(options.model, ignored)) {
+      const std::string name = entry.path().filename().string();
+      weights |= name.ends_with(".safetensors") || name.ends_with(".gguf");
+    }
+    if (!weights) config = options.model + "/config.json";
+  }
+  if (config.empty()) return OpenCheckpoint(options);
+  SetStrictConfigs(options.strict);
+  return Checkpoint::OpenConfigOnly(config);
 }
 
 LoadOptions MakeLoadOptions(const ModelOptions& o) {

@@ -32,6 +32,8 @@ void AddRunOptions(CLI::App& app, ModelOptions& options);
 
 // Resolves and opens the checkpoint; loads nothing.
 Result<std::unique_ptr<Checkpoint>> OpenCheckpoint(const ModelOptions& options);
+// The same, or config.json alone: `model` is a .json file, or a folder with config.json and no weights. For shapes and plans.
+Result<std::unique_ptr<Checkpoint>> OpenCheckpointOrConfig(const ModelOptions& options);
 // A whole engine. Notes (context cut, cache dtype) go to the log.
 Result<std::unique_ptr<Engine>> OpenEngine(const ModelOptions& options);
 Result<std::unique_ptr<Tokenizer>> OpenTokenizer(const std::string& model);

@@ -31,43 +31,81 @@ class Planner {
     }
   }
 
-  int64_t Matrix(const std::string& name, const std::string& fused, LayerKind kind, int64_t n, int64_t k) {
-    plan_.parameters += n * k;
-    int64_t bytes = 0;
-    if (const auto it = module_bytes_.find(name); it != module_bytes_.end()) {
-      bytes = it->second;
-    } else {
-      const LayerQuery query{.kind = kind, .name = name, .fused_name = fused, .has = [](std::string_view) { return false; }};
+  // What the checkpoint stores of a matrix [n,k]: its own module, its share of a fused one, or (config alone) the method's estimate.
+  Result<int64_t> Matrix(LayerKind kind, const std::vector<std::string>& names, const std::string& fused, int64_t fused_n, int64_t n, int64_t k) {
+    int64_t bytes = -1;
+    for (const std::string& name : names)
+      if (const auto it = module_bytes_.find(name); it != module_bytes_.end()) bytes = it->second;
+    if (const auto it = module_bytes_.find(fused); bytes < 0 && !fused.empty() && it != module_bytes_.end())
+      bytes = static_cast<int64_t>(static_cast<double>(it->second) * static_cast<double>(n) / static_cast<double>(std::max<int64_t>(fused_n, 1)));
+    if (bytes < 0) {
+      const LayerQuery query{.kind = kind, .name = names[0], .fused_name = fused};
+      // A scheme that cannot be read is no plan.
+      if (plan_.from_config_alone) {
+        NIBBLE_TRY([[maybe_unused]] const auto method, checkpoint_.quantization().GetQuantMethod(query));
+      }
       const double bits = checkpoint_.quantization().EstimateBits(query);
       bytes = static_cast<int64_t>(static_cast<double>(n * k) * (bits > 0 ? bits : float_bits_) / 8);
     }
+    plan_.parameters += n * k;
     bits_ += 8.0 * static_cast<double>(bytes);
     weights_ += n * k;
     return bytes;
   }
 
-  void Linears(const Graph& graph) {
+  Status Linears(const Graph& graph) {
     int64_t attention = 0, mlp = 0, head = 0;
     for (const LinearSpec& linear : graph.linears)
       for (const LinearPartSpec& part : linear.parts) {
-        if (linear.is_lm_head) {
-          head += Matrix(linear.tied_to.empty() ? part.name : linear.tied_to, "", LayerKind::kLmHead, part.n, linear.k);
-          continue;
-        }
-        (part.name.find("attn") != std::string::npos ? attention : mlp) += Matrix(part.name, part.fused_name, LayerKind::kLinear, part.n, linear.k);
+        const std::string& name = linear.is_lm_head && !linear.tied_to.empty() ? linear.tied_to : part.name;
+        NIBBLE_TRY(const int64_t bytes, Matrix(linear.is_lm_head ? LayerKind::kLmHead : LayerKind::kLinear, {name}, part.fused_name, part.fused_n, part.n, linear.k));
+        (linear.is_lm_head ? head : part.name.find("attn") != std::string::npos ? attention : mlp) += bytes;
+        if (linear.is_lm_head && !linear.tied_to.empty()) plan_.parameters -= part.n * linear.k;  // counted as the embedding
       }
     Add("attention projections", attention);
     Add("mlp projections", mlp);
     Add("lm_head", head);
+    return {};
   }
 
-  void Experts(const Graph& graph) {
+  Status Experts(const Graph& graph) {
+    static constexpr const char* kNames[3][2] = {{"gate_proj", "w1"}, {"up_proj", "w3"}, {"down_proj", "w2"}};
     int64_t bytes = 0;
-    for (const MoeSpec& moe : graph.moes)
+    for (const MoeSpec& moe : graph.moes) {
+      if (const int64_t fused = FusedExperts(moe); fused > 0) {
+        bytes += fused;
+        continue;
+      }
       for (int64_t e = 0; e < moe.experts; ++e)
-        for (const char* name : {"gate_proj", "up_proj", "down_proj"})
-          bytes += Matrix(fmt::format("{}.{}.{}", moe.prefix, e, name), "", LayerKind::kExpert, moe.inter, moe.hidden);
+        for (const auto& spellings : kNames) {
+          std::vector<std::string> names;
+          for (const char* spelling : spellings) names.push_back(fmt::format("{}.{}.{}", moe.prefix, e, spelling));
+          for (const std::string& prefix : moe.prefixes_on_disk)
+            for (const char* spelling : spellings) names.push_back(fmt::format("{}.{}.{}", prefix, e, spelling));
+          NIBBLE_TRY(const int64_t one, Matrix(LayerKind::kExpert, names, "", 0, moe.inter, moe.hidden));
+          bytes += one;
+        }
+    }
     Add("experts", bytes);
+    return {};
+  }
+
+  // Experts kept in 3-D tensors: "<prefix>.gate_up_proj" and "<prefix>.down_proj", with or without ".weight"; 0 if there are none.
+  int64_t FusedExperts(const MoeSpec& moe) {
+    int64_t bytes = 0;
+    std::vector<std::string> prefixes = moe.prefixes_on_disk;
+    prefixes.push_back(moe.prefix);
+    for (const std::string& prefix : prefixes) {
+      if (!checkpoint_.tensors().HasPrefix(prefix + ".gate_up_proj")) continue;
+      for (const StoredTensor& tensor : checkpoint_.tensors().tensors())
+        if (tensor.name.starts_with(prefix + ".gate_up_proj") || tensor.name.starts_with(prefix + ".down_proj")) bytes += tensor.size_bytes;
+    }
+    if (bytes == 0) return 0;
+    const int64_t weights = 3 * moe.experts * moe.inter * moe.hidden;
+    plan_.parameters += weights;
+    weights_ += weights;
+    bits_ += 8.0 * static_cast<double>(bytes);
+    return bytes;
   }
 
   void Embeddings(const Graph& graph) {
@@ -112,8 +150,8 @@ Result<MemoryPlan> PlanMemory(const Checkpoint& checkpoint, const ModelConfig& c
   Planner planner(checkpoint, config);
   planner.plan_.context = options.context > 0 ? options.context : config.max_positions;
   planner.plan_.sequences = options.sequences;
-  planner.Linears(graph);
-  planner.Experts(graph);
+  NIBBLE_RETURN_IF_ERROR(planner.Linears(graph));
+  NIBBLE_RETURN_IF_ERROR(planner.Experts(graph));
   planner.Embeddings(graph);
   planner.Cache(graph, options);
   FuseRowwise(&graph);

@@ -20,8 +20,14 @@ std::string MethodOf(const Checkpoint& checkpoint, const StoredWeight& weight) {
 }
 
 InspectRow TensorRow(const StoredTensor& tensor, const char* kind) {
-  InspectRow row{.name = tensor.name, .kind = kind, .method = "-", .format = tensor.stored_type, .shape = tensor.shape, .bytes = tensor.size_bytes};
-  std::transform(row.format.begin(), row.format.end(), row.format.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  InspectRow row{.name = tensor.name,
+                 .kind = kind,
+                 .method = "-",
+                 .format = tensor.stored_type,
+                 .shape = tensor.shape,
+                 .bytes = tensor.size_bytes};
+  std::transform(row.format.begin(), row.format.end(), row.format.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   if (tensor.shape.elems() > 0) row.bits = 8.0 * static_cast<double>(tensor.size_bytes) / static_cast<double>(tensor.shape.elems());
   return row;
 }
@@ -32,7 +38,8 @@ class Inspector {
 
   InspectReport Run() {
     report_.method = checkpoint_.quantization().Describe();
-    if (const Json* type = JsonFind(checkpoint_.config(), "model_type"); type && type->is_string()) report_.architecture = type->get<std::string>();
+    if (const Json* type = JsonFind(checkpoint_.config(), "model_type"); type && type->is_string())
+      report_.architecture = type->get<std::string>();
     report_.architecture_known = table_.architecture_known();
     for (const NamedMatrix& matrix : table_.all()) matrix.kind == NamedMatrix::kVector ? AddVector(matrix) : AddMatrix(matrix);
     for (const std::string& name : checkpoint_.Unclaimed())
@@ -60,8 +67,10 @@ class Inspector {
     InspectRow row{.name = matrix.name, .kind = kKinds[matrix.kind], .tied_to = matrix.tied_to};
     const auto part = table_.Load(matrix);
     if (!part) {
+      // Without an architecture a module is a guess: what no method finds tensors of is shown as it is stored.
+      const bool guess = !table_.architecture_known() && part.error().code == Code::kNotFound;
       row.error = part.error().ToString();
-      report_.rows.push_back(std::move(row));
+      if (!guess) report_.rows.push_back(std::move(row));
       return AddRaw(matrix.query.name);
     }
     const StoredWeight& w = *part->weight;
@@ -86,13 +95,18 @@ class Inspector {
   // The tensors of a module that no method reads.
   void AddRaw(const std::string& module) {
     if (module.empty() || table_.architecture_known()) return;
-    for (const StoredTensor& tensor : checkpoint_.tensors().tensors())
-      if (tensor.name.starts_with(module + ".") && seen_.insert(tensor.name).second) report_.rows.push_back(TensorRow(tensor, "other"));
+    if (by_module_.empty()) {
+      for (const StoredTensor& tensor : checkpoint_.tensors().tensors())
+        by_module_[tensor.name.substr(0, tensor.name.find_last_of('.'))].push_back(&tensor);
+    }
+    for (const StoredTensor* tensor : by_module_[module])
+      if (seen_.insert(tensor->name).second) report_.rows.push_back(TensorRow(*tensor, "other"));
   }
 
   void AddFiles() {
     std::map<std::string, int64_t> files;
-    for (const StoredTensor& tensor : checkpoint_.tensors().tensors()) files[tensor.file] = tensor.keep ? tensor.keep->size_bytes() : 0;
+    for (const StoredTensor& tensor : checkpoint_.tensors().tensors())
+      files[tensor.file] = tensor.keep ? tensor.keep->size_bytes() : 0;
     report_.files = static_cast<int>(files.size());
     for (const auto& [file, bytes] : files) report_.file_bytes += bytes;
     report_.tensor_bytes = checkpoint_.tensors().total_bytes();
@@ -102,6 +116,7 @@ class Inspector {
   const MatrixTable& table_;
   InspectReport report_;
   std::set<std::string> seen_;
+  std::map<std::string, std::vector<const StoredTensor*>> by_module_;
   double bits_ = 0, weights_ = 0, linear_bits_ = 0, linear_weights_ = 0;
 };
 
@@ -187,7 +202,8 @@ Result<MatrixStatistics> StatisticsOf(const MatrixTable& table, const std::strin
   return s;
 }
 
-Status SaveDequantized(const MatrixTable& table, const std::vector<std::string>& names, const std::string& path, Progress* progress) {
+Status SaveDequantized(const MatrixTable& table, const std::vector<std::string>& names, const std::string& path,
+                       Progress* progress) {
   std::vector<NamedMatrix> matrices;
   std::vector<SafetensorsDeclaration> declarations;
   for (const std::string& name : names) {
@@ -216,7 +232,9 @@ Result<std::vector<Finding>> VerifyCheckpoint(Checkpoint& checkpoint, const Matr
     const auto values = table.LoadVector(matrix);
     if (!values) return findings.push_back({file, matrix.name, values.error().ToString()});
     const auto bad = std::find_if(values->begin(), values->end(), [](float x) { return !std::isfinite(x); });
-    if (bad != values->end()) findings.push_back({file, matrix.name, fmt::format("corrupt: {}: {}: value {} is {}", file, matrix.name, bad - values->begin(), *bad)});
+    if (bad != values->end())
+      findings.push_back(
+          {file, matrix.name, fmt::format("corrupt: {}: {}: value {} is {}", file, matrix.name, bad - values->begin(), *bad)});
   };
   for (const NamedMatrix& matrix : table.all()) {
     if (StopRequested()) return Fail(Code::kCancelled, "verifying was stopped after {} of {} tensors", done, total);
@@ -225,7 +243,8 @@ Result<std::vector<Finding>> VerifyCheckpoint(Checkpoint& checkpoint, const Matr
     } else if (matrix.tied_to.empty()) {
       const auto part = table.Load(matrix);
       const Status status = part ? VerifyValues(*part->weight) : Status(tl::unexpected(part.error()));
-      if (!status) findings.push_back({part ? part->weight->origin.file : checkpoint.path(), matrix.name, status.error().ToString()});
+      if (!status)
+        findings.push_back({part ? part->weight->origin.file : checkpoint.path(), matrix.name, status.error().ToString()});
     }
     if (progress) progress->Update("verifying", ++done, total);
     if (done % 64 == 0) checkpoint.ReleasePages();

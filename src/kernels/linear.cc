@@ -141,9 +141,9 @@ int64_t PackedWeight::strips() const {
   return total;
 }
 
-Result<PackedWeight> PrepareLinear(const LinearProblem& problem, const Machine& machine, ThreadTeam& team) {
-  PackedWeight packed;
-  packed.k = problem.k;
+Result<PackedWeight> ChooseLinear(const LinearProblem& problem, const Machine& machine) {
+  PackedWeight chosen;
+  chosen.k = problem.k;
   for (size_t i = 0; i < problem.parts.size(); ++i) {
     const LinearPart& part = problem.parts[i];
     NIBBLE_CHECK(part.weight->k == problem.k, "part {} has k {}, the layer {}", i, part.weight->k, problem.k);
@@ -153,16 +153,23 @@ Result<PackedWeight> PrepareLinear(const LinearProblem& problem, const Machine& 
     segment.part = static_cast<int>(i);
     segment.n = part.weight->n;
     segment.k = problem.k;
-    segment.n_begin = packed.n;
+    segment.n_begin = chosen.n;
     segment.weight = part.weight;
     segment.bias = BiasOf(part);
     if (!part.weight->out.empty())
-      packed.outputs.push_back({packed.n, segment.n, part.weight->out, std::exchange(segment.bias, {}), part.weight->keep});
-    segment.input = InputIndex(problem, part, &packed);
-    Choose(*part.weight, machine, &segment, &packed.refused);
+      chosen.outputs.push_back({chosen.n, segment.n, part.weight->out, std::exchange(segment.bias, {}), part.weight->keep});
+    segment.input = InputIndex(problem, part, &chosen);
+    Choose(*part.weight, machine, &segment, &chosen.refused);
+    chosen.n += segment.n;
+    chosen.segments.push_back(std::move(segment));
+  }
+  return chosen;
+}
+
+Result<PackedWeight> PrepareLinear(const LinearProblem& problem, const Machine& machine, ThreadTeam& team) {
+  NIBBLE_TRY(PackedWeight packed, ChooseLinear(problem, machine));
+  for (Segment& segment : packed.segments) {
     NIBBLE_RETURN_IF_ERROR(PlaceSegment(problem, &segment, &packed, team));
-    packed.n += segment.n;
-    packed.segments.push_back(std::move(segment));
   }
   return packed;
 }

@@ -147,6 +147,8 @@ struct PackedWeight {
   int64_t strips() const;
 };
 
+// Chooses layout and kernels for every part and packs nothing: no segment has data, packed_bytes is 0. What explain shows.
+Result<PackedWeight> ChooseLinear(const LinearProblem& problem, const Machine& machine);
 // Chooses layout and kernels for every part, packs on the team. Errors: corrupt values found while packing.
 Result<PackedWeight> PrepareLinear(const LinearProblem& problem, const Machine& machine, ThreadTeam& team);
 

@@ -211,7 +211,8 @@ Status CheckLeftovers(Checkpoint& checkpoint, const Architecture& architecture) 
 Result<ModelConfig> ConfigOf(const Checkpoint& checkpoint, const LoadOptions& options) {
   Json json = checkpoint.config();
   if (!options.architecture_as.empty()) json["model_type"] = options.architecture_as;
-  return ParseModelConfig(json, checkpoint.path() + "/config.json");
+  const std::string& path = checkpoint.path();
+  return ParseModelConfig(json, path.ends_with(".json") || path.ends_with(".gguf") ? path : path + "/config.json");
 }
 
 Result<Graph> BuildGraph(const ModelConfig& config, int rank, int ranks) {

@@ -34,9 +34,11 @@ std::optional<ExpertName> ParseExpert(std::string_view name) {
   if (at == std::string_view::npos || (at > 0 && name[at - 1] != '.')) return std::nullopt;
   const std::string_view rest = name.substr(at + kMark.size());
   const size_t dot = rest.find('.');
-  if (dot == std::string_view::npos || dot == 0 || !std::all_of(rest.begin(), rest.begin() + static_cast<ptrdiff_t>(dot), [](char c) { return c >= '0' && c <= '9'; }))
+  if (dot == std::string_view::npos || dot == 0 ||
+      !std::all_of(rest.begin(), rest.begin() + static_cast<ptrdiff_t>(dot), [](char c) { return c >= '0' && c <= '9'; }))
     return std::nullopt;
-  return ExpertName{std::string(name.substr(0, at + kMark.size() - 1)), std::string(rest.substr(0, dot)), std::string(rest.substr(dot + 1))};
+  return ExpertName{std::string(name.substr(0, at + kMark.size() - 1)), std::string(rest.substr(0, dot)),
+                    std::string(rest.substr(dot + 1))};
 }
 
 std::string CanonicalExpertMatrix(const std::string& name) {
@@ -70,8 +72,9 @@ NamedMatrix Linear(NamedMatrix::Kind kind, LayerKind layer, const std::string& n
 Status CheckShape(const LinearPart& part, const NamedMatrix& matrix) {
   const StoredWeight& w = *part.weight;
   if (matrix.n == 0 || (w.n == matrix.n && w.k == matrix.k)) return {};
-  return Corrupt("{}: module \"{}\" is [{},{}] as stored, config.json asks for [{},{}]; the config does not belong to these weights", w.origin.file, matrix.name, w.n,
-                 w.k, matrix.n, matrix.k);
+  return Corrupt(
+      "{}: module \"{}\" is [{},{}] as stored, config.json asks for [{},{}]; the config does not belong to these weights",
+      w.origin.file, matrix.name, w.n, w.k, matrix.n, matrix.k);
 }
 
 }  // namespace
@@ -98,7 +101,8 @@ Result<MatrixTable> MatrixTable::Of(Checkpoint& checkpoint, const LoadOptions& o
     }
   }
   if (!table.known_) table.AddStored(checkpoint);
-  std::stable_sort(table.matrices_.begin(), table.matrices_.end(), [](const NamedMatrix& a, const NamedMatrix& b) { return LayerOrder(a) < LayerOrder(b); });
+  std::stable_sort(table.matrices_.begin(), table.matrices_.end(),
+                   [](const NamedMatrix& a, const NamedMatrix& b) { return LayerOrder(a) < LayerOrder(b); });
   table.Index();
   return table;
 }
@@ -108,12 +112,13 @@ void MatrixTable::AddBias(const std::string& module, int64_t size) {
 }
 
 void MatrixTable::AddGraph(const Graph& graph) {
-  for (const EmbeddingSpec& e : graph.embeddings) matrices_.push_back(Linear(NamedMatrix::kEmbedding, LayerKind::kEmbedding, e.name, e.rows, e.width));
+  for (const EmbeddingSpec& e : graph.embeddings)
+    matrices_.push_back(Linear(NamedMatrix::kEmbedding, LayerKind::kEmbedding, e.name, e.rows, e.width));
   std::set<std::string> fused;
   for (const LinearSpec& spec : graph.linears) {
     for (const LinearPartSpec& part : spec.parts) {
-      NamedMatrix matrix = Linear(spec.is_lm_head ? NamedMatrix::kLmHead : NamedMatrix::kLinear, spec.is_lm_head ? LayerKind::kLmHead : LayerKind::kLinear, part.name,
-                                  part.n, spec.k);
+      NamedMatrix matrix = Linear(spec.is_lm_head ? NamedMatrix::kLmHead : NamedMatrix::kLinear,
+                                  spec.is_lm_head ? LayerKind::kLmHead : LayerKind::kLinear, part.name, part.n, spec.k);
       matrix.tied_to = spec.tied_to;
       if (!spec.tied_to.empty()) {
         matrix.query.kind = LayerKind::kEmbedding;
@@ -138,7 +143,8 @@ void MatrixTable::AddExperts(const MoeSpec& moe) {
   for (const std::string& other : moe.prefixes_on_disk) prefixes_[other] = moe.prefix;
   for (int64_t e = 0; e < moe.experts; ++e) {
     for (const MoeMatrix which : {MoeMatrix::kGate, MoeMatrix::kUp, MoeMatrix::kDown}) {
-      NamedMatrix matrix{.kind = NamedMatrix::kExpert, .name = fmt::format("{}.{}.{}", moe.prefix, e, kExpertNames[static_cast<int>(which)])};
+      NamedMatrix matrix{.kind = NamedMatrix::kExpert,
+                         .name = fmt::format("{}.{}.{}", moe.prefix, e, kExpertNames[static_cast<int>(which)])};
       matrix.n = which == MoeMatrix::kDown ? moe.hidden : moe.inter;
       matrix.k = which == MoeMatrix::kDown ? moe.inter : moe.hidden;
       matrix.experts = moe.prefix;
@@ -150,7 +156,8 @@ void MatrixTable::AddExperts(const MoeSpec& moe) {
   }
 }
 
-// All experts in one tensor: "<prefix>.gate_up_proj" [E,2I,H] and "<prefix>.down_proj" [E,H,I]. Nothing when the shapes say otherwise.
+// All experts in one tensor: "<prefix>.gate_up_proj" [E,2I,H] and "<prefix>.down_proj" [E,H,I]. Nothing when the shapes say
+// otherwise.
 void MatrixTable::AddStoredExperts(const StoredTensor& tensor) {
   std::string name = tensor.name;
   StripSuffix(&name, ".weight");
@@ -158,7 +165,11 @@ void MatrixTable::AddStoredExperts(const StoredTensor& tensor) {
   const StoredTensor* down = checkpoint_->tensors().Find(name + ".down_proj");
   if (!down) down = checkpoint_->tensors().Find(name + ".down_proj.weight");
   if (!down || !(down->shape == Shape({tensor.shape[0], tensor.shape[2], tensor.shape[1] / 2}))) return;
-  AddExperts({.prefix = name, .prefixes_on_disk = {}, .experts = tensor.shape[0], .hidden = tensor.shape[2], .inter = tensor.shape[1] / 2});
+  AddExperts({.prefix = name,
+              .prefixes_on_disk = {},
+              .experts = tensor.shape[0],
+              .hidden = tensor.shape[2],
+              .inter = tensor.shape[1] / 2});
 }
 
 // The split names of a fused module, where sizes can be known without the architecture.
@@ -262,19 +273,21 @@ Result<NamedMatrix> MatrixTable::Find(std::string_view asked) const {
   if (const NamedMatrix* found = find(name)) return *found;
   if (const auto expert = ParseExpert(name)) {
     const auto prefix = prefixes_.find(expert->prefix);
-    const std::string canonical = fmt::format("{}.{}.{}", prefix == prefixes_.end() ? expert->prefix : prefix->second, expert->number,
-                                              CanonicalExpertMatrix(expert->matrix));
+    const std::string canonical = fmt::format("{}.{}.{}", prefix == prefixes_.end() ? expert->prefix : prefix->second,
+                                              expert->number, CanonicalExpertMatrix(expert->matrix));
     if (const NamedMatrix* found = find(canonical)) return *found;
   }
   std::vector<std::string_view> names;
   for (const NamedMatrix& m : matrices_) names.push_back(m.name);
   for (const NamedMatrix& m : aliases_) names.push_back(m.name);
-  return NotFound("{}: no matrix \"{}\"; the nearest names are {}; `nibble inspect` lists all", checkpoint_->path(), asked, NearestNames(name, names));
+  return NotFound("{}: no matrix \"{}\"; the nearest names are {}; `nibble inspect` lists all", checkpoint_->path(), asked,
+                  NearestNames(name, names));
 }
 
 Result<LinearPart> MatrixTable::Load(const NamedMatrix& m) const {
   if (m.kind == NamedMatrix::kVector) return Usage("\"{}\" is a vector, not a matrix", m.name);
-  NIBBLE_TRY(LinearPart part, m.expert >= 0 ? checkpoint_->Expert(m.experts, m.other_experts, m.expert, m.which, m.n, m.k) : checkpoint_->Linear(m.query));
+  NIBBLE_TRY(LinearPart part, m.expert >= 0 ? checkpoint_->Expert(m.experts, m.other_experts, m.expert, m.which, m.n, m.k)
+                                            : checkpoint_->Linear(m.query));
   NIBBLE_RETURN_IF_ERROR(CheckShape(part, m));
   return part;
 }

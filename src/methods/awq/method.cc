@@ -30,11 +30,21 @@ class AwqQuantizationConfig : public QuantizationConfig {
     if (layer.kind == LayerKind::kAttention || layer.kind == LayerKind::kEmbedding || !IsQuantized(layer)) return nullptr;
     return std::make_shared<const AwqLinearMethod>(config_.layout);
   }
+  // Codes, and for each group a float16 scale and a zero point: packed, float16 (gemv_fast) or none (marlin).
+  double EstimateBits(const LayerQuery& layer) const override {
+    if (layer.kind == LayerKind::kAttention || layer.kind == LayerKind::kEmbedding || !ConfigSays(layer)) return 0;
+    const double bits = config_.layout.bits;
+    if (config_.layout.group_size < 0) return bits;
+    const double zero = config_.layout.version == AwqVersion::kGemvFast ? 16 : config_.layout.version == AwqVersion::kMarlin ? 0 : bits;
+    return bits + (16 + zero) / static_cast<double>(config_.layout.group_size);
+  }
 
  private:
   // Names are matched as parts of the module's name; tensors decide where they are known (the list is often incomplete).
   bool IsQuantized(const LayerQuery& layer) const {
-    if (layer.has) return layer.has("qweight");
+    return layer.has ? layer.has("qweight") : ConfigSays(layer);
+  }
+  bool ConfigSays(const LayerQuery& layer) const {
     if (layer.kind == LayerKind::kLmHead) return config_.lm_head;
     for (const std::string& part : config_.modules_to_not_convert) {
       if (layer.name.find(part) != std::string::npos) return false;

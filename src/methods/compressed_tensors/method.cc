@@ -105,10 +105,28 @@ class CtQuantizationConfig : public QuantizationConfig {
     return MakeKvScales(DType::kE4M3);
   }
 
+  // Codes (whole bytes unless packed), and for each group or block a scale and, if asymmetric, a zero point. Scales are bfloat16 but for
+  // the one-byte ones of the small-block formats.
+  double EstimateBits(const LayerQuery& layer) const override {
+    const CtGroup* group = config_.FindGroup(layer);
+    if (layer.kind == LayerKind::kAttention || !ConfigSays(layer) || !group) return 0;
+    const CtArgs& args = *group->weights;
+    const bool packed = group->format.find("pack") != std::string::npos || group->format.find("marlin") != std::string::npos;
+    const double bits = packed ? static_cast<double>(args.bits) : 8;
+    if (args.strategy == CtArgs::kTensorGroup) return bits + 8.0 / static_cast<double>(std::max<int64_t>(args.group_size, 1));
+    const double scale = args.scale_dtype == "torch.uint8" || args.scale_dtype == "torch.float8_e4m3fn" ? 8 : 16;
+    const double zero = args.symmetric || args.is_float ? 0 : bits;
+    if (args.strategy == CtArgs::kGroup && args.group_size > 0) return bits + (scale + zero) / static_cast<double>(args.group_size);
+    if (args.strategy == CtArgs::kBlock) return bits + (scale + zero) / static_cast<double>(std::max<int64_t>(args.block_n * args.block_k, 1));
+    return bits;
+  }
+
  private:
   // Lists of exceptions lose entries in some tool versions: a layer without stored scales is not quantized.
   bool IsQuantized(const LayerQuery& layer) const {
-    if (layer.has) return layer.has("weight_scale");
+    return layer.has ? layer.has("weight_scale") : ConfigSays(layer);
+  }
+  bool ConfigSays(const LayerQuery& layer) const {
     if (config_.ignore.Rank(layer) > 0) return false;
     const CtGroup* group = config_.FindGroup(layer);
     return group && group->weights;

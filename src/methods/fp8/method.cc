@@ -86,11 +86,18 @@ class Fp8QuantizationConfig : public QuantizationConfig {
     if (!config_.kv_cache && !stored) return nullptr;
     return MakeKvScales(DType::kE4M3);
   }
+  // One byte a weight, a float32 scale a block.
+  double EstimateBits(const LayerQuery& layer) const override {
+    if (layer.kind == LayerKind::kAttention || !ConfigSays(layer)) return 0;
+    return config_.block_n > 0 ? 8 + 32.0 / static_cast<double>(config_.block_n * config_.block_k) : 8;
+  }
 
  private:
   // A layer whose scales are not stored is not quantized, whatever the lists say.
   bool IsQuantized(const LayerQuery& layer) const {
-    if (layer.has) return layer.has("weight_scale_inv") || layer.has("weight_scale");
+    return layer.has ? layer.has("weight_scale_inv") || layer.has("weight_scale") : ConfigSays(layer);
+  }
+  bool ConfigSays(const LayerQuery& layer) const {
     if (layer.kind == LayerKind::kLmHead || layer.kind == LayerKind::kEmbedding) return false;
     const auto names = [&](const std::string& name) { return name == layer.name || (!layer.fused_name.empty() && name == layer.fused_name); };
     const auto matches = [&](const NamePattern& pattern) { return pattern.Matches(layer.name); };

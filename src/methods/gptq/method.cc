@@ -83,6 +83,15 @@ class GptqQuantizationConfig : public QuantizationConfig {
     return std::make_shared<const GptqLinearMethod>(layout, layer.kind == LayerKind::kEmbedding, needs_map, std::move(in));
   }
 
+  // Codes, and for each group a float16 scale and a packed zero point; g_idx is too small to count.
+  double EstimateBits(const LayerQuery& layer) const override {
+    const GptqRule* rule = config_.FindRule(layer.name, layer.fused_name);
+    if (layer.kind == LayerKind::kAttention || !ConfigSays(layer, rule)) return 0;
+    const GptqSettings settings = config_.SettingsOf(rule);
+    const auto bits = static_cast<double>(settings.bits);
+    return settings.group_size > 0 ? bits + (16 + bits) / static_cast<double>(settings.group_size) : bits;
+  }
+
  private:
   // The tensors decide where they are known: "lm_head": false may stand beside a quantized lm_head.
   bool IsQuantized(const LayerQuery& layer, const GptqRule* rule) const {
