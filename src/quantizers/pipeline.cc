@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "quantizers/pipeline.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstring>
 #include <map>
-#include <set>
 
 #include "base/log.h"
 #include "formats/packing/bit_stream.h"
 #include "io/atomic_file.h"
-#include "io/mapped_file.h"
 #include "methods/compressed_tensors/writer.h"
 #include "quantizers/config_file.h"
 #include "quantizers/float_tensors.h"
@@ -58,8 +57,9 @@ class Pipeline {
       for (const std::string& name : source_.Unclaimed()) copied_.push_back(source_.tensors().Find(name));
       return {};
     }
-    Warn("{}: this model is quantized already ({}); it is decoded to {} first, and the errors of both add up", source_.path(), source_.quantization().Describe(),
-         DTypeName(model_.dtype));
+    const auto quantized = [](const LinearPart& part) { return !std::holds_alternative<Dense>(part.weight->body); };
+    if (std::any_of(parts_.begin(), parts_.end(), quantized))
+      Warn("{}: this model is quantized already ({}); it is decoded first, and the errors of both add up", source_.path(), source_.quantization().Describe());
     for (size_t i = 0; i < plan_.quantized.size(); ++i) floats_->AddBias(plan_.quantized[i].source.name, parts_[i]);
     for (const SourceModule& module : plan_.kept) {
       NIBBLE_TRY_IN(source_.path(), const LinearPart part, BindModule(source_, module));
