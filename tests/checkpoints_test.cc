@@ -31,7 +31,7 @@ constexpr Case kCases[] = {
     {"gptqmodel-rotation-hadamard", kFloat}, {"hf-fp8-block128", kFloat}, {"llamacpp-iq4-xs", kFloat}, {"llamacpp-q2-k", kFloat},
     {"llamacpp-q4-k-m", kFloat}, {"llamacpp-q4-k-m-split", kFloat}, {"llamacpp-q8-0", kFloat}, {"llamacpp-tied-q4-0", kFloat},
     {"llmcompressor-moe-mixtral-w4a16-g128", kFloat}, {"llmcompressor-old-w4a16-g128-gptq-actorder-group", kFloat},
-    {"llmcompressor-quip-uv-hadamard-block64-w4a16", kNotYet}, {"llmcompressor-spinquant-r1r2r4-block64-w4a16", kFloat},
+    {"llmcompressor-quip-uv-hadamard-block64-w4a16", kFloat}, {"llmcompressor-spinquant-r1r2r4-block64-w4a16", kFloat},
     {"llmcompressor-w3a16-g64-asym-rtn", kFloat}, {"llmcompressor-w4a16-g128-asym-gptq-actorder-weight", kFloat},
     {"llmcompressor-w4a16-g128-rtn", kFloat}, {"llmcompressor-w4a16-g128-rtn-sharded", kFloat},
     {"llmcompressor-fp8-block", kQuantized}, {"llmcompressor-fp8-dynamic", kQuantized}, {"llmcompressor-fp8-static", kQuantized},

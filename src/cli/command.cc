@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/command.h"
 
+#include <unistd.h>
+
 #include <csignal>
 #include <cstdio>
 
@@ -9,6 +11,7 @@
 #include "base/log.h"
 #include "base/progress.h"
 #include "cli/terminal.h"
+#include "io/mapped_file.h"
 
 namespace nibble {
 namespace {
@@ -18,6 +21,30 @@ constexpr const char* kVersion = "0.1.0";
 void OnInterrupt(int) {
   // A second Ctrl-C kills: the first one asks for an orderly end.
   if (StopRequested().exchange(true)) std::_Exit(130);
+}
+
+// A mapped file that somebody shortens gives SIGBUS at the next touch, in any thread. Only async-signal-safe calls from here on.
+void OnBusError(int signal, siginfo_t* info, void*) {
+  const MappedFile* file = MappedFile::Containing(info->si_addr);
+  if (!file) {
+    std::signal(signal, SIG_DFL);  // not ours: the fault comes again and ends the process as it would have
+    return;
+  }
+  const auto say = [](const char* text, size_t size) { [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, text, size); };
+  constexpr std::string_view kBefore = "\nnibble: io: ";
+  constexpr std::string_view kAfter = ": a part of this file is gone: it was shortened or its disk failed while nibble was reading it; programs that change a model "
+                                      "must write a new file and rename it; start nibble again\n";
+  say(kBefore.data(), kBefore.size());
+  say(file->path().data(), file->path().size());
+  say(kAfter.data(), kAfter.size());
+  _exit(5);  // ExitCode(Code::kIo)
+}
+
+void InstallBusErrorHandler() {
+  struct sigaction action = {};
+  action.sa_sigaction = OnBusError;
+  action.sa_flags = SA_SIGINFO;
+  sigaction(SIGBUS, &action, nullptr);
 }
 
 std::vector<const Command*> SortedCommands() {
@@ -34,6 +61,7 @@ int RunCommandLine(int argc, const char* const* argv) {
   std::signal(SIGINT, OnInterrupt);
   std::signal(SIGTERM, OnInterrupt);
   std::signal(SIGPIPE, SIG_IGN);
+  InstallBusErrorHandler();
 
   CLI::App app("nibble: load, run, make and measure quantized language models", "nibble");
   app.set_version_flag("--version", kVersion);

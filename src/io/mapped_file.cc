@@ -7,10 +7,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <cerrno>
 
 namespace nibble {
 namespace {
+
+// Every open map, for Containing(): a signal handler can take no lock.
+std::array<std::atomic<const MappedFile*>, 4096> g_open_files;
 
 struct Opened {
   int fd;
@@ -47,10 +52,25 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::string& pa
   file->data_ = static_cast<const std::byte*>(data);
   file->size_bytes_ = opened.info.st_size;
   file->mtime_ns_ = int64_t{opened.info.st_mtim.tv_sec} * 1'000'000'000 + opened.info.st_mtim.tv_nsec;
+  for (auto& slot : g_open_files) {
+    const MappedFile* empty = nullptr;
+    if (slot.load(std::memory_order_relaxed) == nullptr && slot.compare_exchange_strong(empty, file.get())) break;
+  }
   return file;
 }
 
+const MappedFile* MappedFile::Containing(const void* address) {
+  const auto* at = static_cast<const std::byte*>(address);
+  for (const auto& slot : g_open_files) {
+    const MappedFile* file = slot.load();
+    if (file && at >= file->data_ && at < file->data_ + file->size_bytes_) return file;
+  }
+  return nullptr;
+}
+
 MappedFile::~MappedFile() {
+  for (auto& slot : g_open_files)
+    if (slot.load(std::memory_order_relaxed) == this) slot.store(nullptr);
   if (data_) munmap(const_cast<std::byte*>(data_), static_cast<size_t>(size_bytes_));
   if (fd_ >= 0) close(fd_);
 }

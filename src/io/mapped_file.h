@@ -29,6 +29,10 @@ class MappedFile {
   int64_t size_bytes() const { return size_bytes_; }
   int64_t mtime_ns() const { return mtime_ns_; }
 
+  // The open file whose map holds `address`, or null. Async-signal-safe: for a SIGBUS handler, which must know whose file shrank. Files
+  // beyond the first few thousand open ones are not found.
+  static const MappedFile* Containing(const void* address);
+
   // Says that bytes [begin, end) will not be read again soon: drops the whole pages inside from this process and, when nobody else
   // maps them, from the page cache. Reading them again is allowed and reads the disk. A range beyond the file is cut.
   void ReleasePages(Range bytes) const;

@@ -148,7 +148,7 @@ Result<PackedWeight> ChooseLinear(const LinearProblem& problem, const Machine& m
     const LinearPart& part = problem.parts[i];
     NIBBLE_CHECK(part.weight->k == problem.k, "part {} has k {}, the layer {}", i, part.weight->k, problem.k);
     if (part.weight->lora_a)
-      return Unsupported("tensor \"{}\": the weight has a low-rank term, which no kernel of this build runs", part.weight->origin.tensor);
+      return Unsupported("{}: tensor \"{}\": the weight has a low-rank term, which no kernel of this build runs", part.weight->origin.file, part.weight->origin.tensor);
     Segment segment;
     segment.part = static_cast<int>(i);
     segment.n = part.weight->n;

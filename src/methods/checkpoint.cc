@@ -184,7 +184,7 @@ Result<std::vector<float>> Checkpoint::Vector(const std::string& name, int64_t s
   const StoredTensor* tensor = tensors_.Find(name);
   if (!tensor) return NotFound("{}: tensor \"{}\" is not in the checkpoint", path_, name);
   if (!tensor->view.contiguous() || tensor->shape.elems() != size || !IsFloat(tensor->view.dtype))
-    return Corrupt("{}: tensor \"{}\": {} {}, wanted {} floats", tensor->file, name, DTypeName(tensor->view.dtype), tensor->shape.ToString(), size);
+    return Corrupt("{}: tensor \"{}\": found {} {}, wanted {} floats, as config.json says", tensor->file, name, DTypeName(tensor->view.dtype), tensor->shape.ToString(), size);
   claimed_.insert(name);
   std::vector<float> values(static_cast<size_t>(size));
   ConvertToF32(tensor->view.dtype, tensor->view.data, size, values.data());

@@ -15,7 +15,7 @@ Result<TensorView> RequireParam(const BoundParams& params, std::string_view suff
   const TensorView view = params.View(suffix);
   if (!view) return Corrupt("{} is missing", ParamName(params, suffix));
   if (view.shape != Shape(shape)) {
-    return Corrupt("{} is {}, wanted {} for a weight [{},{}]", ParamName(params, suffix), view.shape.ToString(), Shape(shape).ToString(),
+    return Corrupt("{} is {}, wanted {} for a weight [{},{}] with the sizes and the group_size of config.json", ParamName(params, suffix), view.shape.ToString(), Shape(shape).ToString(),
                    params.n, params.k);
   }
   return view;
