@@ -60,12 +60,17 @@ std::string Kernels(const ExplainedPart& part) {
   return text;
 }
 
+// What the cache will be, and why.
+std::string KvCache(const Options& o, const Explanation& e) {
+  if (o.model.kv_cache_dtype != "auto")
+    return o.model.kv_cache_dtype + (e.kv_scheme.empty() ? "" : fmt::format("; the checkpoint asks for {}", e.kv_scheme));
+  return e.kv_scheme.empty() ? "bf16 (auto)" : e.kv_scheme + " (the checkpoint's scheme)";
+}
+
 void Print(const Options& o, const Explanation& e) {
-  std::printf("method       %s%s\nmachine      %s, %s, activations %s\nK/V cache    %s%s\n", e.method.c_str(),
+  std::printf("method       %s%s\nmachine      %s, %s, activations %s\nK/V cache    %s\n", e.method.c_str(),
               e.from_config_alone ? " (from config.json alone: forms are the method's usual ones)" : "", Cpu().name.c_str(),
-              e.isa.c_str(), o.model.activations.c_str(),
-              o.model.kv_cache_dtype == "auto" ? "bf16 (auto)" : o.model.kv_cache_dtype.c_str(),
-              e.kv_scheme.empty() ? "" : fmt::format("; the checkpoint asks for {}", e.kv_scheme).c_str());
+              e.isa.c_str(), o.model.activations.c_str(), KvCache(o, e).c_str());
   for (const ExplainedLayer& layer : e.layers) {
     const std::string where = layer.layers.empty() ? "outside of layers" : fmt::format("layers {}", RangesOf(layer.layers));
     const auto layers = static_cast<int64_t>(std::max<size_t>(layer.layers.size(), 1));

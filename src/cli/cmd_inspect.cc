@@ -186,8 +186,11 @@ Status Verify(const Options& o, Checkpoint& checkpoint, const MatrixTable& table
     if (findings.empty()) std::printf("%zu matrices and vectors verified: all values are sound\n", table.all().size());
   }
   if (findings.empty()) return {};
-  return Fail(Code::kCheckFailed, "{}: {} of {} matrices and vectors are not sound", checkpoint.path(), findings.size(),
-              table.all().size());
+  const auto wrong = std::count_if(findings.begin(), findings.end(), [](const Finding& f) { return f.code != Code::kUnsupported; });
+  if (wrong == 0)
+    return Unsupported("{}: {} of {} matrices and vectors are of a kind that this build does not read; the others are sound",
+                       checkpoint.path(), findings.size(), table.all().size());
+  return Fail(Code::kCheckFailed, "{}: {} of {} matrices and vectors are not sound", checkpoint.path(), wrong, table.all().size());
 }
 
 Status Run(const Options& o) {

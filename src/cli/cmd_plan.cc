@@ -23,11 +23,15 @@ struct Answer {
   bool fits = false;
 };
 
-Result<Answer> Ask(const Options& o, const Checkpoint& checkpoint) {
+Result<Answer> Ask(const Options& o, Checkpoint& checkpoint) {
   Answer answer;
   NIBBLE_TRY(const ModelConfig config, ConfigOf(checkpoint, MakeLoadOptions(o.model)));
   PlanOptions options{.context = o.model.context, .sequences = o.model.sequences};
-  if (o.model.kv_cache_dtype != "auto") options.kv_dtype = *ParseDType(o.model.kv_cache_dtype);
+  NIBBLE_TRY(const DType scheme, KvScheme(checkpoint));
+  if (o.model.kv_cache_dtype != "auto")
+    options.kv_dtype = *ParseDType(o.model.kv_cache_dtype);
+  else if (scheme != DType::kNone)
+    options.kv_dtype = scheme;
   NIBBLE_TRY(answer.plan, PlanMemory(checkpoint, config, options));
   answer.model_context = config.max_positions;
   answer.memory = o.memory > 0 ? o.memory : Cpu().memory_bytes;

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <map>
 
+#include "models/matrices.h"
+
 namespace nibble {
 namespace {
 
@@ -46,10 +48,8 @@ class Explainer {
     result_.from_config_alone = !checkpoint_.has_weights();
     for (const LinearSpec& spec : graph.linears) NIBBLE_RETURN_IF_ERROR(AddLinear(spec));
     for (const MoeSpec& moe : graph.moes) NIBBLE_RETURN_IF_ERROR(AddExperts(moe));
-    if (!graph.states.empty() && checkpoint_.has_weights()) {
-      NIBBLE_TRY(const auto scales, checkpoint_.KvScales("model.layers.0.self_attn"));
-      if (scales.format != DType::kNone) result_.kv_scheme = DTypeName(scales.format);
-    }
+    NIBBLE_TRY(const DType kv, KvScheme(checkpoint_));
+    if (kv != DType::kNone) result_.kv_scheme = DTypeName(kv);
     return std::move(result_);
   }
 
@@ -150,6 +150,7 @@ class Explainer {
 }  // namespace
 
 Result<Explanation> ExplainModel(Checkpoint& checkpoint, const LoadOptions& options, int threads) {
+  ExpectSparseReads(checkpoint);
   return Explainer(checkpoint, options, threads).Run();
 }
 

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "io/safetensors_writer.h"
+#include "tensors/scalar.h"
 
 namespace nibble {
 namespace {
@@ -67,8 +68,9 @@ class Inspector {
     InspectRow row{.name = matrix.name, .kind = kKinds[matrix.kind], .tied_to = matrix.tied_to};
     const auto part = table_.Load(matrix);
     if (!part) {
-      // Without an architecture a module is a guess: what no method finds tensors of is shown as it is stored.
-      const bool guess = !table_.architecture_known() && part.error().code == Code::kNotFound;
+      // Without an architecture a module is a guess: what no method reads is shown as it is stored.
+      const bool guess =
+          !table_.architecture_known() && (part.error().code == Code::kNotFound || part.error().code == Code::kUnsupported);
       row.error = part.error().ToString();
       if (!guess) report_.rows.push_back(std::move(row));
       return AddRaw(matrix.query.name);
@@ -149,9 +151,45 @@ Result<Shape> ShapeOf(const MatrixTable& table, const NamedMatrix& matrix) {
   return Shape{part.weight->n, part.weight->k};
 }
 
+void VerifyMatrix(Checkpoint& checkpoint, const MatrixTable& table, const NamedMatrix& matrix, std::vector<Finding>* findings) {
+  const auto part = table.Load(matrix);
+  if (!part && !table.architecture_known() && (part.error().code == Code::kNotFound || part.error().code == Code::kUnsupported))
+    return;  // a module was a guess; its float tensors are checked as such
+  const Status status = part ? VerifyValues(*part->weight) : Status(tl::unexpected(part.error()));
+  if (!status)
+    findings->push_back(
+        {status.error().code, part ? part->weight->origin.file : checkpoint.path(), matrix.name, status.error().ToString()});
+}
+
+void VerifyVector(Checkpoint& checkpoint, const MatrixTable& table, const NamedMatrix& matrix, std::vector<Finding>* findings) {
+  const StoredTensor* tensor = checkpoint.tensors().Find(matrix.name);
+  const std::string file = tensor ? tensor->file : checkpoint.path();
+  const auto values = table.LoadVector(matrix);
+  if (!values) return findings->push_back({values.error().code, file, matrix.name, values.error().ToString()});
+  const auto bad = std::find_if(values->begin(), values->end(), [](float x) { return !std::isfinite(x); });
+  if (bad == values->end()) return;
+  findings->push_back({Code::kCorrupt, file, matrix.name,
+                       fmt::format("corrupt: {}: {}: value {} is {}", file, matrix.name, bad - values->begin(), *bad)});
+}
+
+// A float tensor that belongs to no matrix. Others have no values that could be wrong by themselves.
+Status VerifyFloats(const StoredTensor& tensor) {
+  const DType dtype = tensor.view.dtype;
+  if (dtype != DType::kF32 && dtype != DType::kF16 && dtype != DType::kBF16) return {};
+  if (!tensor.view.contiguous()) return {};
+  for (int64_t i = 0; i < tensor.view.elems(); ++i) {
+    const float x = LoadScalar(dtype, tensor.view.data, i);
+    if (!std::isfinite(x)) return Corrupt("{}: {}: value {} is {}", tensor.file, tensor.name, i, x);
+  }
+  return {};
+}
+
 }  // namespace
 
-InspectReport InspectCheckpoint(Checkpoint& checkpoint, const MatrixTable& table) { return Inspector(checkpoint, table).Run(); }
+InspectReport InspectCheckpoint(Checkpoint& checkpoint, const MatrixTable& table) {
+  ExpectSparseReads(checkpoint);
+  return Inspector(checkpoint, table).Run();
+}
 
 Result<MatrixStatistics> StatisticsOf(const MatrixTable& table, const std::string& name) {
   MatrixStatistics s;
@@ -226,28 +264,20 @@ Result<std::vector<Finding>> VerifyCheckpoint(Checkpoint& checkpoint, const Matr
   std::vector<Finding> findings;
   const auto total = static_cast<int64_t>(table.all().size());
   int64_t done = 0;
-  const auto vector = [&](const NamedMatrix& matrix) {
-    const StoredTensor* tensor = checkpoint.tensors().Find(matrix.name);
-    const std::string file = tensor ? tensor->file : checkpoint.path();
-    const auto values = table.LoadVector(matrix);
-    if (!values) return findings.push_back({file, matrix.name, values.error().ToString()});
-    const auto bad = std::find_if(values->begin(), values->end(), [](float x) { return !std::isfinite(x); });
-    if (bad != values->end())
-      findings.push_back(
-          {file, matrix.name, fmt::format("corrupt: {}: {}: value {} is {}", file, matrix.name, bad - values->begin(), *bad)});
-  };
   for (const NamedMatrix& matrix : table.all()) {
     if (StopRequested()) return Fail(Code::kCancelled, "verifying was stopped after {} of {} tensors", done, total);
     if (matrix.kind == NamedMatrix::kVector) {
-      vector(matrix);
+      VerifyVector(checkpoint, table, matrix, &findings);
     } else if (matrix.tied_to.empty()) {
-      const auto part = table.Load(matrix);
-      const Status status = part ? VerifyValues(*part->weight) : Status(tl::unexpected(part.error()));
-      if (!status)
-        findings.push_back({part ? part->weight->origin.file : checkpoint.path(), matrix.name, status.error().ToString()});
+      VerifyMatrix(checkpoint, table, matrix, &findings);
     }
     if (progress) progress->Update("verifying", ++done, total);
     if (done % 64 == 0) checkpoint.ReleasePages();
+  }
+  for (const std::string& name : checkpoint.Unclaimed()) {
+    const StoredTensor& tensor = *checkpoint.tensors().Find(name);
+    if (Status status = VerifyFloats(tensor); !status)
+      findings.push_back({status.error().code, tensor.file, name, status.error().ToString()});
   }
   return findings;
 }

@@ -52,9 +52,11 @@ Status SaveDequantized(const MatrixTable& table, const std::vector<std::string>&
                        Progress* progress = nullptr);
 
 struct Finding {
+  Code code;  // kUnsupported: this build cannot tell; others: the checkpoint is wrong
   std::string file, tensor, message;
 };
-// Reads every value of every matrix and vector. Empty: all is well. Errors only when stopped.
+// Reads every value of every matrix and vector, and of float tensors that belong to none. Empty: all is well. Errors only when
+// stopped.
 Result<std::vector<Finding>> VerifyCheckpoint(Checkpoint& checkpoint, const MatrixTable& table, Progress* progress = nullptr);
 
 }  // namespace nibble

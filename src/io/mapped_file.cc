@@ -75,6 +75,8 @@ MappedFile::~MappedFile() {
   if (fd_ >= 0) close(fd_);
 }
 
+void MappedFile::ExpectSparseReads() const { madvise(const_cast<std::byte*>(data_), static_cast<size_t>(size_bytes_), MADV_RANDOM); }
+
 void MappedFile::ReleasePages(Range bytes) const {
   const int64_t page = sysconf(_SC_PAGESIZE);
   const int64_t begin = RoundUp(std::clamp<int64_t>(bytes.begin, 0, size_bytes_), page);

@@ -38,6 +38,9 @@ class MappedFile {
   void ReleasePages(Range bytes) const;
   // The same for a span inside bytes(); others are ignored.
   void ReleasePages(std::span<const std::byte> part) const;
+  // Says that the file will be read here and there only (scalars, maps): touching a byte reads its page and nothing around it. For whoever
+  // describes a file; reading it through wants the default.
+  void ExpectSparseReads() const;
 
  private:
   MappedFile() = default;

@@ -168,9 +168,7 @@ Result<PackedWeight> ChooseLinear(const LinearProblem& problem, const Machine& m
 
 Result<PackedWeight> PrepareLinear(const LinearProblem& problem, const Machine& machine, ThreadTeam& team) {
   NIBBLE_TRY(PackedWeight packed, ChooseLinear(problem, machine));
-  for (Segment& segment : packed.segments) {
-    NIBBLE_RETURN_IF_ERROR(PlaceSegment(problem, &segment, &packed, team));
-  }
+  for (Segment& segment : packed.segments) NIBBLE_RETURN_IF_ERROR(PlaceSegment(problem, &segment, &packed, team));
   return packed;
 }
 

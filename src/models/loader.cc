@@ -220,6 +220,16 @@ Result<Graph> BuildGraph(const ModelConfig& config, int rank, int ranks) {
   return architecture->build(config, rank, ranks);
 }
 
+Result<DType> KvScheme(Checkpoint& checkpoint) {
+  const std::string name = "model.layers.0.self_attn";
+  if (checkpoint.has_weights()) {
+    NIBBLE_TRY(const KvCacheMethod::Scales scales, checkpoint.KvScales(name));
+    return scales.format;
+  }
+  NIBBLE_TRY(const auto method, checkpoint.quantization().GetKvCacheMethod({.kind = LayerKind::kAttention, .name = name}));
+  return method ? DType::kE4M3 : DType::kNone;  // the only format that checkpoints name and this build reads
+}
+
 Result<std::vector<LinearPart>> LinearParts(Checkpoint& checkpoint, const LinearSpec& spec) {
   std::vector<LinearPart> parts;
   for (const LinearPartSpec& part : spec.parts) {

@@ -38,6 +38,9 @@ struct LoadedModel {
 Result<ModelConfig> ConfigOf(const Checkpoint& checkpoint, const LoadOptions& options);
 Result<Graph> BuildGraph(const ModelConfig& config, int rank, int ranks);
 
+// Number format that the checkpoint asks of the K/V cache; kNone: it asks for none. Works for a config alone.
+Result<DType> KvScheme(Checkpoint& checkpoint);
+
 // Binds, cuts and packs every weight. teams[r] packs rank r's. Errors name the tensor. Leftover tensors are an error.
 Result<LoadedModel> LoadModel(Checkpoint& checkpoint, const LoadOptions& options, const std::vector<std::shared_ptr<ThreadTeam>>& teams,
                               Progress* progress = nullptr);

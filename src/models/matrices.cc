@@ -89,6 +89,14 @@ std::string NearestNames(std::string_view name, const std::vector<std::string_vi
   return text;
 }
 
+void ExpectSparseReads(const Checkpoint& checkpoint) {
+  const MappedFile* last = nullptr;
+  for (const StoredTensor& tensor : checkpoint.tensors().tensors()) {
+    if (tensor.keep && tensor.keep.get() != last) tensor.keep->ExpectSparseReads();
+    last = tensor.keep.get();
+  }
+}
+
 Result<MatrixTable> MatrixTable::Of(Checkpoint& checkpoint, const LoadOptions& options) {
   MatrixTable table(checkpoint);
   auto config = ConfigOf(checkpoint, options);

@@ -66,6 +66,9 @@ class MatrixTable {
   std::map<std::string, size_t, std::less<>> by_name_, alias_by_name_;
 };
 
+// Says that the checkpoint's files will be described, not read: binding thousands of matrices then costs no readahead.
+void ExpectSparseReads(const Checkpoint& checkpoint);
+
 // At most `count` of `names` that are closest to `name` by edit distance, as text: "a, b, c".
 std::string NearestNames(std::string_view name, const std::vector<std::string_view>& names, size_t count = 3);
 
