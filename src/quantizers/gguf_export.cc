@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "methods/gguf/names.h"
 #include "quantizers/float_tensors.h"
+#include "quantizers/graph_text.h"
 #include "tensors/scalar.h"
 
 namespace nibble {
@@ -26,13 +27,13 @@ struct TypeRow {
 };
 constexpr TypeRow kTypes[] = {{"f32", kF32, 0, 0}, {"f16", kF16, 1, 0x1p-9}, {"bf16", kBF16, 32, 0x1p-7}, {"q8_0", kQ8, 7, 0.03}};
 
+// The row of a model type; for others that of plain decoders, whose names most have. Whether the model is one is checked on the result.
 const GgufArchitecture* FindByModelType(const std::string& model_type, bool experts) {
-  const std::string wanted = model_type == "mistral" ? "llama" : model_type;  // the same tensors; GGUF has no name of its own
   for (const char* name : {"llama", "qwen2", "qwen3", "qwen3moe"}) {
     const GgufArchitecture* row = FindGgufArchitecture(name, experts);
-    if (row && row->model_type == wanted) return row;
+    if (row && row->model_type == model_type) return row;
   }
-  return nullptr;
+  return FindGgufArchitecture("llama", experts);
 }
 
 // One tensor of the file: matrices in order (several: the experts of a layer), or a vector.
@@ -52,7 +53,6 @@ class Export {
     NIBBLE_RETURN_IF_ERROR(CheckOutput(out));
     NIBBLE_TRY(graph_, BuildGraph(model_.config, 0, 1));
     architecture_ = FindByModelType(model_.config.model_type, !graph_.moes.empty());
-    if (!architecture_) return Unsupported("{}: GGUF files of model_type \"{}\" are not written; written are {} and mistral", source_.path(), model_.config.model_type, GgufArchitectureNames());
     NIBBLE_RETURN_IF_ERROR(ChooseType());
     NIBBLE_RETURN_IF_ERROR(Plan());
     NIBBLE_RETURN_IF_ERROR(Metadata());
@@ -249,12 +249,11 @@ Status Export::RopeKeys(const std::string& prefix) {
   if (!rope || !rope->is_object()) rope = JsonFind(config, "rope_scaling");
   const Json none = Json::object();
   if (!rope || !rope->is_object()) rope = &none;
-  NIBBLE_TRY(const double outer_theta, JsonNumber(config, "rope_theta", model_.config.model_type == "mixtral" ? 1e6 : 1e4));
-  NIBBLE_TRY(const double theta, JsonNumber(*rope, "rope_theta", outer_theta));
   NIBBLE_TRY(const std::string old_type, JsonString(*rope, "type", "default"));
   NIBBLE_TRY(const std::string type, JsonString(*rope, "rope_type", old_type));
   if (graph_.ropes.empty()) return {};
   const RopeSpec& spec = graph_.ropes[0];
+  const double theta = spec.theta;
   keys_.U32(prefix + "rope.dimension_count", static_cast<uint32_t>(spec.rotary_dims));
   keys_.F32(prefix + "rope.freq_base", static_cast<float>(theta));
   if (type == "default") return {};
@@ -300,8 +299,6 @@ Status Export::Metadata() {
   keys_.F32(prefix + "attention.layer_norm_rms_epsilon", c.norm_eps);
   const Json* window = JsonFind(c.json, "sliding_window");
   if (window && window->is_number_integer()) u32("attention.sliding_window", window->get<int64_t>());
-  if (window && window->is_number_integer() && c.model_type == "mistral" && window->get<int64_t>() < c.max_positions)
-    Warn("{}: attention slides over {} positions; readers of GGUF's llama attend to all, which differs beyond that length", source_.path(), window->get<int64_t>());
   if (!graph_.moes.empty()) {
     const MoeSpec& moe = graph_.moes[0];
     u32("expert_count", moe.experts);
@@ -327,6 +324,12 @@ Status Export::Check(const std::string& path) {
   report_.bytes_after = written->tensors().total_bytes();
   NIBBLE_TRY(const ModelConfig config, ConfigOf(*written, {}));
   NIBBLE_TRY(const Graph graph, BuildGraph(config, 0, 1));
+  if (GraphText(graph, false) != GraphText(graph_, false))
+    return Unsupported("{}: what GGUF calls {} computes something else than model_type \"{}\"; written are {} and models with the same layers", source_.path(),
+                       architecture_->name, model_.config.model_type, GgufArchitectureNames());
+  if (GraphText(graph, true) != GraphText(graph_, true))
+    Warn("{}: its attention slides over a window; readers of GGUF's {} attend to all positions, which differs in texts longer than the window", source_.path(),
+         architecture_->name);
   for (size_t r = 0; r < graph_.ropes.size(); ++r)
     for (size_t i = 0; i < graph_.ropes[r].inv_freq.size(); ++i)
       if (r >= graph.ropes.size() || std::fabs(graph.ropes[r].inv_freq[i] - graph_.ropes[r].inv_freq[i]) > 1e-5f * graph_.ropes[r].inv_freq[i])

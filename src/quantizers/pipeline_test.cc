@@ -24,7 +24,9 @@ std::unique_ptr<Checkpoint> Open(const std::string& path) {
 
 QuantizeOptions Options(const char* scheme, int64_t group = 0) {
   QuantizeOptions options{.scheme = ParseScheme(scheme).value(), .threads = 2, .source_name = "source"};
-  if (group != 0) EXPECT_TRUE(SetGroupSize(group, &options.scheme));
+  if (group != 0) {
+    EXPECT_TRUE(SetGroupSize(group, &options.scheme));
+  }
   return options;
 }
 
@@ -157,13 +159,13 @@ TEST(Pipeline, RaggedRows) {
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, Code::kUsage);
   EXPECT_THAT(refused.error().message, HasSubstr("\"model.layers.0.mlp.down_proj\" (and 4 more): rows of 172"));
-  QuantizeOptions options = Options("W4A16", 64);
+  QuantizeOptions options = Options("W4A16", 32);
   options.ragged = Ragged::kChannel;
   ASSERT_TRUE(Quantize(kStories, dir.File("channel"), options));
   const auto written = Open(dir.File("channel"));
   EXPECT_EQ(written->config()["quantization_config"]["config_groups"].size(), 2u);
   EXPECT_EQ(Describe(*written->Linear({.name = "model.layers.2.mlp.down_proj", .n = 64, .k = 172})->weight), "int4 per-channel");
-  EXPECT_EQ(Describe(*written->Linear({.name = "model.layers.2.mlp.up_proj", .n = 172, .k = 64})->weight), "int4 g64");
+  EXPECT_EQ(Describe(*written->Linear({.name = "model.layers.2.mlp.up_proj", .n = 172, .k = 64})->weight), "int4 g32");
   options.ragged = Ragged::kIgnore;
   ASSERT_TRUE(Quantize(kStories, dir.File("ignore"), options));
   EXPECT_TRUE(Open(dir.File("ignore"))->Has("model.layers.0.mlp.down_proj.weight"));

@@ -73,7 +73,9 @@ TEST(Rtn, SearchIsNeverWorse) {
           const auto plain = Round(c, Ints(bits, symmetric, group), false, 1, scales), searched = Round(c, Ints(bits, symmetric, group), true, 1, scales);
           ASSERT_TRUE(plain && searched);
           EXPECT_LE(Error(c, *searched), Error(c, *plain) * (1 + 1e-6)) << bits << " bits, group " << group;
-          if (bits <= 4) EXPECT_LT(Error(c, *searched), 0.97 * Error(c, *plain)) << bits << " bits, group " << group;
+          if (bits <= 4) {
+            EXPECT_LT(Error(c, *searched), 0.97 * Error(c, *plain)) << bits << " bits, group " << group;
+          }
           EXPECT_TRUE(VerifyValues(*searched));
         }
 }
