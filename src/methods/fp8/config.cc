@@ -68,7 +68,7 @@ Result<std::string> OneOf(const Json& json, const std::string& where, const char
 }
 
 Status ParseFormat(const Json& json, const std::string& where, Fp8Config& config) {
-  NIBBLE_RETURN_IF_ERROR(OneOf(json, where, "fmt", {"e4m3", "e5m2"}));  // the tensors' dtype tells
+  NIBBLE_RETURN_IF_ERROR(OneOf(json, where, "fmt", {"e4m3", "e4m3fn", "float8_e4m3fn", "e5m2", "float8_e5m2"}));  // the tensors' dtype tells
   NIBBLE_TRY(const std::string scale_format, OneOf(json, where, "scale_fmt", {"", "float", "ue8m0"}));
   config.pow2_scales = scale_format == "ue8m0";
   NIBBLE_RETURN_IF_ERROR(OneOf(json, where, "store_dtype", {"", "fp8"}));  // others: experts of another number format
