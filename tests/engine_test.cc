@@ -246,23 +246,26 @@ TEST(Engine, CallbacksMayCancelAndAdd) {
   auto engine = MustOpen(Tales1m(), options);
   ASSERT_TRUE(engine);
   Outcome victim, added;
-  SequenceId victim_id = 0;
+  SequenceId victim_id = 0, killer_id = 0;
   Tokens mine;
   Engine::Request killer = testing::GreedyRequest(SomeTokens(9, 1), 8, &mine);
   killer.on_token = [&](int32_t token) {
     mine.push_back(token);
+    if (mine.size() == 6) engine->Cancel(killer_id);  // itself
     if (mine.size() == 3) {
       engine->Cancel(victim_id);
       EXPECT_TRUE(engine->Add(Record({.prompt = SomeTokens(4, 9), .max_tokens = 2}, &added)));
     }
     return true;
   };
-  ASSERT_TRUE(engine->Add(std::move(killer)));
+  const auto killer_added = engine->Add(std::move(killer));
+  ASSERT_TRUE(killer_added);
+  killer_id = *killer_added;
   const auto id = engine->Add(Record({.prompt = SomeTokens(9, 2), .max_tokens = 8}, &victim));
   ASSERT_TRUE(id);
   victim_id = *id;
   ASSERT_TRUE(engine->RunUntilIdle());
-  EXPECT_EQ(mine.size(), 8u);
+  EXPECT_EQ(mine.size(), 6u);
   EXPECT_EQ(victim.tokens.size(), 2u);
   EXPECT_EQ(victim.finishes, 1);
   EXPECT_EQ(added.tokens.size(), 2u);

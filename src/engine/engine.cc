@@ -97,6 +97,10 @@ Result<SequenceId> Engine::Add(Request request) {
 }
 
 void Engine::Cancel(SequenceId id) {
+  if (delivering_) {
+    cancelled_.push_back(id);
+    return;
+  }
   const auto it = std::find_if(waiting_.begin(), waiting_.end(), [&](const auto& s) { return s->id == id; });
   if (it != waiting_.end()) {
     const auto on_finish = std::move((*it)->request.on_finish);

@@ -54,6 +54,8 @@ class Engine {
   };
   // Usage error for tokens outside the vocabulary, empty prompts, prompts longer than the context.
   Result<SequenceId> Add(Request request);
+  // Ends a sequence, waiting or running, with Finish::kStopped; one that is not there (any more) is ignored. From inside a callback it takes
+  // effect at once for what is delivered, and on_finish comes at the end of the step.
   void Cancel(SequenceId id);
   bool idle() const { return waiting_.empty() && running_.empty(); }
   // One step of the batch. Cancelled when StopRequested.
@@ -116,6 +118,8 @@ class Engine {
   std::deque<std::unique_ptr<Sequence>> waiting_;
   std::vector<std::unique_ptr<Sequence>> running_;         // oldest first
   SequenceId next_id_ = 1;
+  bool delivering_ = false;                                // callbacks are running: sequences must not go away
+  std::vector<SequenceId> cancelled_;                      // meanwhile
 };
 
 }  // namespace nibble

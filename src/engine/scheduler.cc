@@ -2,6 +2,7 @@
 // One step of the batch: admit, choose rows (running sequences that decode first, then chunks of prompts), find pages for them, run, hand out
 // the results. When pages run out the youngest sequence gives its pages back and is computed again later.
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 #include "engine/engine.h"
@@ -128,7 +129,16 @@ Status Engine::Step() {
     chunk.sequence->computed += chunk.size;
     PublishPages(chunk.sequence);
   }
-  for (size_t i = 0; i < wanted.size(); ++i) Deliver(chunks[wanted[i].first].sequence, wanted[i].second, logits + static_cast<int64_t>(i) * vocab());
+  std::vector<SequenceId> owners;
+  for (const Chunk& chunk : chunks) owners.push_back(chunk.sequence->id);
+  delivering_ = true;
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    const size_t chunk = wanted[i].first;
+    if (std::find(cancelled_.begin(), cancelled_.end(), owners[chunk]) != cancelled_.end()) continue;
+    Deliver(chunks[chunk].sequence, wanted[i].second, logits + static_cast<int64_t>(i) * vocab());
+  }
+  delivering_ = false;
+  for (const SequenceId id : std::exchange(cancelled_, {})) Cancel(id);
   return {};
 }
 
