@@ -7,6 +7,7 @@
 #include "base/byte_reader.h"
 #include "base/cpu.h"
 #include "base/math.h"
+#include "base/nearest_names.h"
 #include "base/status.h"
 #include "base/thread_team.h"
 
@@ -98,6 +99,11 @@ TEST(ThreadTeam, BarrierOrdersPhases) {
     }
   });
   EXPECT_EQ(wrong.load(), 0);
+}
+
+TEST(NearestNames, OrdersByDistance) {
+  EXPECT_EQ(NearestNames("abc", {"xyz", "abd", "abc1"}, 2), "abd, abc1");
+  EXPECT_EQ(NearestNames("abc", {}), "");
 }
 
 }  // namespace

@@ -6,9 +6,9 @@
 #include <filesystem>
 #include <list>
 #include <mutex>
-#include <numeric>
 
 #include "base/log.h"
+#include "base/nearest_names.h"
 #include "io/tensor_index.h"
 
 namespace nibble {
@@ -27,21 +27,6 @@ struct Registered {
 std::list<Registered>& RegisteredEntries() {
   static std::list<Registered> entries;
   return entries;
-}
-
-size_t EditDistance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t above = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])});
-      diagonal = above;
-    }
-  }
-  return row[b.size()];
 }
 
 // The JSON that describes the quantization, and where it came from; null when the checkpoint has none.
@@ -89,13 +74,9 @@ Status RegisterQuantizationConfig(const std::string& name, QuantizationFactory f
 }
 
 std::string NearestQuantizations(std::string_view quant_method) {
-  std::vector<std::pair<size_t, std::string>> near;
-  for (const QuantizationEntry* entry : Quantizations())
-    for (std::string_view name : entry->quant_methods) near.emplace_back(EditDistance(name, quant_method), std::string(name));
-  std::sort(near.begin(), near.end());
-  std::string text;
-  for (size_t i = 0; i < near.size() && i < 3; ++i) text += (i ? ", " : "") + near[i].second;
-  return text;
+  std::vector<std::string_view> names;
+  for (const QuantizationEntry* entry : Quantizations()) names.insert(names.end(), entry->quant_methods.begin(), entry->quant_methods.end());
+  return NearestNames(quant_method, names);
 }
 
 Result<std::unique_ptr<QuantizationConfig>> LoadQuantizationConfig(const std::string& folder, const Json& model_config) {

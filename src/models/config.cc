@@ -2,6 +2,7 @@
 // config.json, in the spellings of transformers 4.x and 5.x, and the lookup of the architecture.
 #include <algorithm>
 
+#include "base/nearest_names.h"
 #include "models/architecture.h"
 
 namespace nibble {
@@ -46,10 +47,6 @@ Status Fill(const Json& json, ModelConfig* c) {
   return {};
 }
 
-size_t SharedPrefix(std::string_view a, std::string_view b) {
-  return static_cast<size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
-}
-
 }  // namespace
 
 Result<ModelConfig> ParseModelConfig(const Json& json, const std::string& where) {
@@ -81,16 +78,14 @@ Result<int64_t> LayerWindow(const ModelConfig& config, int64_t layer, bool slide
 }
 
 Result<const Architecture*> FindArchitecture(std::string_view model_type) {
-  std::vector<std::pair<size_t, std::string_view>> near;
+  std::vector<std::string_view> names;
   for (const Architecture* architecture : ArchitectureTable())
     for (const std::string_view type : architecture->model_types) {
       if (type == model_type) return architecture;
-      near.emplace_back(SharedPrefix(type, model_type), type);
+      names.push_back(type);
     }
-  std::stable_sort(near.begin(), near.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
-  std::string names;
-  for (const auto& [shared, type] : near) names += (names.empty() ? "" : ", ") + std::string(type);
-  return Unsupported("model_type \"{}\" is unknown; this build runs: {}; if the structure is one of these, try --architecture-as", model_type, names);
+  return Unsupported("model_type \"{}\" is unknown; nearest first, this build runs: {}; if the structure is one of these, try --architecture-as", model_type,
+                     NearestNames(model_type, names, names.size()));
 }
 
 }  // namespace nibble

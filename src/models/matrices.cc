@@ -2,8 +2,9 @@
 #include "models/matrices.h"
 
 #include <algorithm>
-#include <numeric>
 #include <set>
+
+#include "base/nearest_names.h"
 
 namespace nibble {
 namespace {
@@ -48,21 +49,6 @@ std::string CanonicalExpertMatrix(const std::string& name) {
   return name;
 }
 
-size_t EditDistance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t above = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])});
-      diagonal = above;
-    }
-  }
-  return row[b.size()];
-}
-
 NamedMatrix Linear(NamedMatrix::Kind kind, LayerKind layer, const std::string& name, int64_t n, int64_t k) {
   NamedMatrix matrix{.kind = kind, .name = name, .n = n, .k = k};
   matrix.query = {.kind = layer, .name = name, .n = n, .k = k};
@@ -78,16 +64,6 @@ Status CheckShape(const LinearPart& part, const NamedMatrix& matrix) {
 }
 
 }  // namespace
-
-std::string NearestNames(std::string_view name, const std::vector<std::string_view>& names, size_t count) {
-  std::vector<std::pair<size_t, size_t>> order;
-  for (size_t i = 0; i < names.size(); ++i) order.emplace_back(EditDistance(name, names[i]), i);
-  const auto last = order.begin() + static_cast<ptrdiff_t>(std::min(count, order.size()));
-  std::partial_sort(order.begin(), last, order.end());
-  std::string text;
-  for (auto it = order.begin(); it != last; ++it) text += (text.empty() ? "" : ", ") + std::string(names[it->second]);
-  return text;
-}
 
 void ExpectSparseReads(const Checkpoint& checkpoint) {
   const MappedFile* last = nullptr;

@@ -69,7 +69,4 @@ class MatrixTable {
 // Says that the checkpoint's files will be described, not read: binding thousands of matrices then costs no readahead.
 void ExpectSparseReads(const Checkpoint& checkpoint);
 
-// At most `count` of `names` that are closest to `name` by edit distance, as text: "a, b, c".
-std::string NearestNames(std::string_view name, const std::vector<std::string_view>& names, size_t count = 3);
-
 }  // namespace nibble

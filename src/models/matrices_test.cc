@@ -106,10 +106,5 @@ TEST(MatrixTable, AWrongNameGetsTheNearest) {
       << wrong.error().message;
 }
 
-TEST(NearestNames, OrdersByDistance) {
-  EXPECT_EQ(NearestNames("abc", {"xyz", "abd", "abc1"}, 2), "abd, abc1");
-  EXPECT_EQ(NearestNames("abc", {}), "");
-}
-
 }  // namespace
 }  // namespace nibble
