@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any bytes as a tokenizer.json, then texts and ids through what came out. A zero byte ends the file; what follows is one more text.
+// Any bytes as a tokenizer.json, then texts and ids through what came out. A zero byte ends the file; what follows is one more
+// text.
 #include <cstdint>
 #include <cstdlib>
 #include <string>
@@ -14,7 +15,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const size_t zero = bytes.find('\0');
   const auto tokenizer = nibble::Tokenizer::FromTokenizerJson(bytes.substr(0, zero), "fuzz");
   if (!tokenizer) return 0;
-  const std::string_view text = zero == bytes.npos ? std::string_view("Once upon a  time\u2581\U0001F600<|eot|> 123!\n") : bytes.substr(zero + 1);
+  const std::string_view text =
+      zero == bytes.npos ? std::string_view("Once upon a  time\u2581\U0001F600<|eot|> 123!\n") : bytes.substr(zero + 1);
   for (const bool special : {false, true}) {
     const auto ids = (*tokenizer)->Encode(text, special);
     if (!ids) continue;

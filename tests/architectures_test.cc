@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every architecture against logits and greedy continuations that transformers computed in float32 (tests/data/architectures, and the
-// larger shared set): in one chunk and in small ones, on one rank and on two.
+// Every architecture against logits and greedy continuations that transformers computed in float32 (tests/data/architectures, and
+// the larger shared set): in one chunk and in small ones, on one rank and on two.
 #include "support/models.h"
 #include "support/paths.h"
 
@@ -13,7 +13,7 @@ using testing::Tokens;
 
 struct Case {
   const char* name;
-  bool bundled = false;          // in the repository; the others are shared data
+  bool bundled = false;  // in the repository; the others are shared data
   // Dynamic NTK: angles depend on how long the sequence was when a token was computed, so chunks give other numbers by design, in
   // transformers too; the golden is one whole forward.
   bool whole_only = false;
@@ -74,9 +74,10 @@ TEST_P(Architectures, TwoRanks) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Architectures,
-                         ::testing::Values(Case{"llama-rope3-tied", true}, Case{"mistral", true}, Case{"qwen3", true}, Case{"mixtral", true}, Case{"llama"},
-                                           Case{"llama-linear"}, Case{"llama-dynamic", false, true}, Case{"llama-yarn"}, Case{"llama-rope3-tied-v4config"},
-                                           Case{"llama-sharded"}, Case{"qwen2"}),
+                         ::testing::Values(Case{"llama-rope3-tied", true}, Case{"mistral", true}, Case{"qwen3", true},
+                                           Case{"mixtral", true}, Case{"llama"}, Case{"llama-linear"},
+                                           Case{"llama-dynamic", false, true}, Case{"llama-yarn"},
+                                           Case{"llama-rope3-tied-v4config"}, Case{"llama-sharded"}, Case{"qwen2"}),
                          [](const auto& test) {
                            std::string name = test.param.name;
                            std::replace(name.begin(), name.end(), '-', '_');

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Wrong files, wrong options and machines that are too small, through the program: the exit code says which kind, the message what, where,
-// found and wanted, and nothing ever crashes.
+// Wrong files, wrong options and machines that are too small, through the program: the exit code says which kind, the message what,
+// where, found and wanted, and nothing ever crashes.
 #include <gmock/gmock.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -15,9 +15,9 @@ namespace nibble {
 namespace {
 
 using ::testing::AllOf;
+using testing::EditableModel;
 using ::testing::HasSubstr;
 using ::testing::Not;
-using testing::EditableModel;
 using testing::ProgramResult;
 using testing::RunProgram;
 
@@ -174,12 +174,14 @@ TEST_F(BadInput, QuantizedCheckpoints) {
     return Generate(model);
   };
   const std::string config = Folder() + "/config.json";
-  Expect(with([](EditableModel& m) { m.config["quantization_config"]["group_size"] = 100; }), kBadInput, {Weights(), ".scales", "[3,256]", "group_size"});
+  Expect(with([](EditableModel& m) { m.config["quantization_config"]["group_size"] = 100; }), kBadInput,
+         {Weights(), ".scales", "[3,256]", "group_size"});
   Expect(with([](EditableModel& m) { m.config["quantization_config"]["group_size"] = -7; }), kBadInput, {config, "-7"});
   Expect(with([](EditableModel& m) { m.config["quantization_config"]["bits"] = 5; }), kUnsupported, {Folder(), "5", "bits"});
   Expect(with([](EditableModel& m) { m.config["quantization_config"]["bits"] = 40; }), kBadInput, {config, "40"});
   Expect(with([&](EditableModel& m) { m.tensors.erase(module + ".scales"); }), kBadInput, {Folder(), module + ".scales", "gptq"});
-  Expect(with([&](EditableModel& m) { m.tensors[module + ".qweight"].dtype = DType::kF32; }), kBadInput, {Weights(), module + ".qweight", "dtype is f32", "wanted i32"});
+  Expect(with([&](EditableModel& m) { m.tensors[module + ".qweight"].dtype = DType::kF32; }), kBadInput,
+         {Weights(), module + ".qweight", "dtype is f32", "wanted i32"});
   Expect(with([&](EditableModel& m) {
            auto& scales = m.tensors[module + ".scales"].bytes;
            scales[10] = '\0';
@@ -203,14 +205,17 @@ TEST_F(BadInput, TokensOutOfRange) {
   const int32_t ids[2] = {3, 99999};
   ASSERT_TRUE(writer->Write("tokens", std::as_bytes(std::span(ids))));
   ASSERT_TRUE(writer->Commit());
-  Expect(RunProgram(fmt::format("eval '{}' --tokens '{}' --save-logits '{}' --threads 1", WithTokenizer(), tokens, dir_.File("out.safetensors"))), kBadInput, {"99999"});
+  Expect(RunProgram(fmt::format("eval '{}' --tokens '{}' --save-logits '{}' --threads 1", WithTokenizer(), tokens,
+                                dir_.File("out.safetensors"))),
+         kBadInput, {"99999"});
   EXPECT_FALSE(std::filesystem::exists(dir_.File("out.safetensors"))) << "a file that looks whole was left";
 }
 
 TEST_F(BadInput, PromptsThatDoNotFit) {
   std::string ids = "1";
   for (int i = 0; i < 70; ++i) ids += ",2";
-  Expect(RunProgram(fmt::format("run '{}' --prompt-ids {} --ids --context 64 --threads 1", WithTokenizer(), ids)), kUsage, {"71", "64", "--context"});
+  Expect(RunProgram(fmt::format("run '{}' --prompt-ids {} --ids --context 64 --threads 1", WithTokenizer(), ids)), kUsage,
+         {"71", "64", "--context"});
 }
 
 TEST_F(BadInput, ModelsThatDoNotExist) {
@@ -238,8 +243,9 @@ TEST_F(BadInput, ComparingDifferentVocabularies) {
   std::ofstream out(text);
   for (int i = 0; i < 200; ++i) out << "Once upon a time there was a boat. ";
   out.close();
-  Expect(RunProgram(fmt::format("eval '{}' --text '{}' --context 16 --windows 2 --against '{}' --threads 1", WithTokenizer(), text, Small())), kUsage,
-         {WithTokenizer(), Small(), "512", "vocabulary"});
+  Expect(RunProgram(fmt::format("eval '{}' --text '{}' --context 16 --windows 2 --against '{}' --threads 1", WithTokenizer(), text,
+                                Small())),
+         kUsage, {WithTokenizer(), Small(), "512", "vocabulary"});
 }
 
 TEST_F(BadInput, AContextLargerThanMemory) {
@@ -248,7 +254,8 @@ TEST_F(BadInput, AContextLargerThanMemory) {
 }
 
 TEST_F(BadInput, RanksThatDoNotDivide) {
-  Expect(RunProgram(fmt::format("run '{}' --prompt-ids 1 --ids --tp 3 --threads 3", WithTokenizer())), kUnsupported, {"4 attention heads", "3 ranks", "--tp may be"});
+  Expect(RunProgram(fmt::format("run '{}' --prompt-ids 1 --ids --tp 3 --threads 3", WithTokenizer())), kUnsupported,
+         {"4 attention heads", "3 ranks", "--tp may be"});
   Expect(RunProgram(fmt::format("run '{}' --prompt-ids 1 --ids --tp 0", WithTokenizer())), kUsage, {"--tp"});
 }
 

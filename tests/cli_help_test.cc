@@ -40,7 +40,8 @@ void CheckGolden(const std::string& name, const std::string& text) {
 
 TEST(Help, TheProgramListsEveryCommand) {
   const std::string text = Output("--help");
-  for (const Command* command : CommandTable()) EXPECT_NE(text.find(std::string(command->summary)), std::string::npos) << command->name;
+  for (const Command* command : CommandTable())
+    EXPECT_NE(text.find(std::string(command->summary)), std::string::npos) << command->name;
   CheckGolden("nibble", text);
 }
 

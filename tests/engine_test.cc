@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The engine's promises: a sequence's numbers do not depend on what runs beside it, on threads, on the instruction set or on preemption;
-// prefixes are shared; errors are values.
+// The engine's promises: a sequence's numbers do not depend on what runs beside it, on threads, on the instruction set or on
+// preemption; prefixes are shared; errors are values.
 #include <atomic>
 #include <random>
 
@@ -20,7 +20,8 @@ std::string Tales1m() { return testing::Repo("tests/data/models/tales-1m"); }
 Tokens SomeTokens(int64_t count, uint32_t seed, int32_t vocabulary = 512) {
   std::mt19937 random(seed);
   Tokens tokens = {0};
-  while (static_cast<int64_t>(tokens.size()) < count) tokens.push_back(static_cast<int32_t>(random() % static_cast<uint32_t>(vocabulary)));
+  while (static_cast<int64_t>(tokens.size()) < count)
+    tokens.push_back(static_cast<int32_t>(random() % static_cast<uint32_t>(vocabulary)));
   return tokens;
 }
 
@@ -78,7 +79,8 @@ TEST_P(Together, SequencesOfDifferentLengthsGiveWhatEachGivesAlone) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Cache, Together, ::testing::Values(DType::kF32, DType::kBF16, DType::kF16), [](const auto& test) { return std::string(DTypeName(test.param)); });
+INSTANTIATE_TEST_SUITE_P(Cache, Together, ::testing::Values(DType::kF32, DType::kBF16, DType::kF16),
+                         [](const auto& test) { return std::string(DTypeName(test.param)); });
 
 TEST(Engine, AMixtureOfExpertsDoesNotMixSequencesEither) {
   EngineOptions options = TestOptions();
@@ -300,7 +302,8 @@ TEST(Engine, StopStringsEndTheTextAndAreNotDelivered) {
   // Cuts through the middle of tokens.
   const std::string stop = plain->text.substr(11, 6);
   std::string streamed;
-  const auto cut = Generate(*engine, tokenizer->get(), *prompt, {.max_tokens = 40, .stop = {"never said", stop}}, [&](std::string_view text) { streamed += text; });
+  const auto cut = Generate(*engine, tokenizer->get(), *prompt, {.max_tokens = 40, .stop = {"never said", stop}},
+                            [&](std::string_view text) { streamed += text; });
   ASSERT_TRUE(cut) << cut.error().ToString();
   EXPECT_EQ(cut->text, plain->text.substr(0, plain->text.find(stop)));
   EXPECT_EQ(streamed, cut->text);
@@ -384,10 +387,12 @@ TEST_P(Invariance, TheReferenceKernelAgrees) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Invariance,
-                         ::testing::Values("tests/data/models/tales-1m", "tests/data/models/stories260K", "tests/data/architectures/mixtral",
-                                           "tests/data/architectures/mistral", "tests/data/checkpoints/llamacpp-q2-k", "gptqmodel-4bit-g128-asym-desc",
-                                           "gptqmodel-3bit-g128", "gptqmodel-awq-gemm-g128", "hf-fp8-block128", "llamacpp-q4-k-m", "llmcompressor-w8a8-static-tensor-asym",
-                                           "llmcompressor-w8a8-dynamic-token-asym", "llmcompressor-fp8-block"),
+                         ::testing::Values("tests/data/models/tales-1m", "tests/data/models/stories260K",
+                                           "tests/data/architectures/mixtral", "tests/data/architectures/mistral",
+                                           "tests/data/checkpoints/llamacpp-q2-k", "gptqmodel-4bit-g128-asym-desc",
+                                           "gptqmodel-3bit-g128", "gptqmodel-awq-gemm-g128", "hf-fp8-block128", "llamacpp-q4-k-m",
+                                           "llmcompressor-w8a8-static-tensor-asym", "llmcompressor-w8a8-dynamic-token-asym",
+                                           "llmcompressor-fp8-block"),
                          [](const auto& test) {
                            std::string name = std::filesystem::path(test.param).filename().string();
                            std::replace(name.begin(), name.end(), '-', '_');
@@ -405,8 +410,8 @@ TEST(Engine, Int8ActivationsChangeLittle) {
   const auto wanted = testing::Logits(*exact, golden.tokens), got = testing::Logits(*rounded, golden.tokens);
   testing::ExpectClose(wanted, golden.logits);
   const double kl = testing::MeanKl(wanted, got, exact->vocab());
-  EXPECT_GT(kl, 1e-8);   // it did something
-  EXPECT_LT(kl, 2e-3);   // llama.cpp's 8-bit activations cost 7e-4 on this model
+  EXPECT_GT(kl, 1e-8);  // it did something
+  EXPECT_LT(kl, 2e-3);  // llama.cpp's 8-bit activations cost 7e-4 on this model
 }
 
 TEST(Engine, CacheTypesChangeLittle) {

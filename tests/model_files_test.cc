@@ -38,7 +38,8 @@ void ExpectLogits(Engine& engine, const std::string& golden) {
     request.on_logits = [&](int64_t position, const float* got) {
       ++seen;
       for (int64_t v = 0; v < vocabulary; ++v) {
-        const float difference = std::fabs(got[v] - LoadScalar(DType::kF32, logits->view.data, (row * positions + position) * vocabulary + v));
+        const float difference =
+            std::fabs(got[v] - LoadScalar(DType::kF32, logits->view.data, (row * positions + position) * vocabulary + v));
         worst = difference <= worst ? worst : difference;  // NaN counts
       }
     };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bundled models tales-5m and tales-1m against what PyTorch computes: logits, greedy texts, perplexity of a book they never saw.
+// The bundled models tales-5m and tales-1m against what PyTorch computes: logits, greedy texts, perplexity of a book they never
+// saw.
 #include <gmock/gmock.h>
 
 #include "support/models.h"
@@ -61,7 +62,8 @@ TEST_P(Tales, GreedyTexts) {
 TEST_P(Tales, PerplexityOfABook) {
   const Json& golden = json_["perplexity"];
   NIBBLE_NEED_SHARED(book, "data/" + golden["text"].get<std::string>());
-  const auto result = testing::RunProgram(fmt::format("eval '{}' --text '{}' --context {} --threads 2 --json", model_, book, golden["context"].get<int64_t>()));
+  const auto result = testing::RunProgram(
+      fmt::format("eval '{}' --text '{}' --context {} --threads 2 --json", model_, book, golden["context"].get<int64_t>()));
   ASSERT_EQ(result.exit_code, 0) << result.output;
   const Json got = Json::parse(result.output.substr(result.output.find('{')), nullptr, false);
   ASSERT_TRUE(got.is_object()) << result.output;
@@ -77,7 +79,8 @@ TEST_P(Tales, DivergenceFromItselfIsZero) {
   for (const Json& golden : json_["greedy"])
     for (int i = 0; i < 3; ++i) text << golden["prompt"].get<std::string>() << golden["text"].get<std::string>() << "\n";
   text.close();
-  const auto result = testing::RunProgram(fmt::format("eval '{}' --text '{}' --context 32 --windows 4 --threads 2 --against '{}' --json", model_, dir.File("text.txt"), model_));
+  const auto result = testing::RunProgram(fmt::format(
+      "eval '{}' --text '{}' --context 32 --windows 4 --threads 2 --against '{}' --json", model_, dir.File("text.txt"), model_));
   ASSERT_EQ(result.exit_code, 0) << result.output;
   const Json got = Json::parse(result.output.substr(result.output.find('{')), nullptr, false);
   ASSERT_TRUE(got.is_object()) << result.output;

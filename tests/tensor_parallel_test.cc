@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model cut over ranks gives what the whole one gives, up to the order of the sums over ranks: same logits within rounding, same tokens.
+// A model cut over ranks gives what the whole one gives, up to the order of the sums over ranks: same logits within rounding, same
+// tokens.
 #include "methods/checkpoint_test.h"
 #include "support/models.h"
 
@@ -10,9 +11,9 @@ using testing::TestOptions;
 using testing::Tokens;
 
 struct Case {
-  const char* path;              // in the repository ("tests/..."), or a shared checkpoint
-  // Activations rounded by the model: a sum in another order may move a value over a rounding border, which is a whole step of 1/127 or
-  // 1/16 of it; the logits then differ by more than sums do.
+  const char* path;  // in the repository ("tests/..."), or a shared checkpoint
+  // Activations rounded by the model: a sum in another order may move a value over a rounding border, which is a whole step of
+  // 1/127 or 1/16 of it; the logits then differ by more than sums do.
   bool quantized_activations = false;
 };
 void PrintTo(const Case& c, std::ostream* out) { *out << c.path; }
@@ -51,30 +52,36 @@ TEST_P(TensorParallel, RanksAgreeWithOne) {
     }
     ASSERT_TRUE(cut) << cut.error().ToString();
     const auto got = testing::Logits(**cut, rows);
-    std::printf("%-50s ranks %d   max difference %.2e of %.2f   KL %.1e\n", GetParam().path, ranks, static_cast<double>(testing::WorstDifference(got, wanted)),
-                static_cast<double>(testing::Largest(wanted)), testing::MeanKl(wanted, got, vocabulary));
-    if (GetParam().quantized_activations) EXPECT_LT(testing::MeanKl(wanted, got, vocabulary), 1e-4);
-    else testing::ExpectClose(got, wanted);
+    std::printf("%-50s ranks %d   max difference %.2e of %.2f   KL %.1e\n", GetParam().path, ranks,
+                static_cast<double>(testing::WorstDifference(got, wanted)), static_cast<double>(testing::Largest(wanted)),
+                testing::MeanKl(wanted, got, vocabulary));
+    if (GetParam().quantized_activations)
+      EXPECT_LT(testing::MeanKl(wanted, got, vocabulary), 1e-4);
+    else
+      testing::ExpectClose(got, wanted);
     EXPECT_EQ(testing::Greedy(**cut, rows[0], 12), wanted_tokens);
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, TensorParallel,
-                         ::testing::Values(Case{"tests/data/models/tales-1m"}, Case{"tests/data/models/stories260K"}, Case{"tests/data/architectures/mixtral"},
-                                           Case{"tests/data/architectures/qwen3"}, Case{"tests/data/checkpoints/llamacpp-q2-k"}, Case{"gptqmodel-4bit-g128-sym"},
-                                           Case{"gptqmodel-4bit-g128-asym-desc"}, Case{"gptqmodel-3bit-g128"}, Case{"gptqmodel-rotation-hadamard"},
-                                           Case{"gptqmodel-awq-gemm-g128"}, Case{"gptqmodel-awq-gemv-fast-g128"}, Case{"hf-fp8-block128", true},
-                                           Case{"llamacpp-q4-k-m"}, Case{"llamacpp-q8-0"}, Case{"llamacpp-iq4-xs"}, Case{"llamacpp-tied-q4-0"},
-                                           Case{"llmcompressor-w4a16-g128-asym-gptq-actorder-weight"}, Case{"llmcompressor-old-w4a16-g128-gptq-actorder-group"},
-                                           Case{"llmcompressor-w8a8-dynamic-smoothquant-gptq", true}, Case{"llmcompressor-w8a8-dynamic-token-asym", true},
-                                           Case{"llmcompressor-w8a8-static-tensor-asym", true}, Case{"llmcompressor-fp8-block", true}, Case{"llmcompressor-fp8-dynamic", true},
-                                           Case{"llmcompressor-spinquant-r1r2r4-block64-w4a16"},
-                                           Case{"llmcompressor-moe-mixtral-w4a16-g128"}),
-                         [](const auto& test) {
-                           std::string name = std::filesystem::path(test.param.path).filename().string();
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    All, TensorParallel,
+    ::testing::Values(Case{"tests/data/models/tales-1m"}, Case{"tests/data/models/stories260K"},
+                      Case{"tests/data/architectures/mixtral"}, Case{"tests/data/architectures/qwen3"},
+                      Case{"tests/data/checkpoints/llamacpp-q2-k"}, Case{"gptqmodel-4bit-g128-sym"},
+                      Case{"gptqmodel-4bit-g128-asym-desc"}, Case{"gptqmodel-3bit-g128"}, Case{"gptqmodel-rotation-hadamard"},
+                      Case{"gptqmodel-awq-gemm-g128"}, Case{"gptqmodel-awq-gemv-fast-g128"}, Case{"hf-fp8-block128", true},
+                      Case{"llamacpp-q4-k-m"}, Case{"llamacpp-q8-0"}, Case{"llamacpp-iq4-xs"}, Case{"llamacpp-tied-q4-0"},
+                      Case{"llmcompressor-w4a16-g128-asym-gptq-actorder-weight"},
+                      Case{"llmcompressor-old-w4a16-g128-gptq-actorder-group"},
+                      Case{"llmcompressor-w8a8-dynamic-smoothquant-gptq", true},
+                      Case{"llmcompressor-w8a8-dynamic-token-asym", true}, Case{"llmcompressor-w8a8-static-tensor-asym", true},
+                      Case{"llmcompressor-fp8-block", true}, Case{"llmcompressor-fp8-dynamic", true},
+                      Case{"llmcompressor-spinquant-r1r2r4-block64-w4a16"}, Case{"llmcompressor-moe-mixtral-w4a16-g128"}),
+    [](const auto& test) {
+      std::string name = std::filesystem::path(test.param.path).filename().string();
+      std::replace(name.begin(), name.end(), '-', '_');
+      return name;
+    });
 
 }  // namespace
 }  // namespace nibble

@@ -8,10 +8,9 @@ namespace nibble {
 [[noreturn]] void CheckFailed(const char* file, int line, const char* condition, const std::string& values);
 }  // namespace nibble
 
-#define NIBBLE_CHECK(condition, ...)                                                               \
-  do {                                                                                             \
-    if (__builtin_expect(!(condition), 0))                                                         \
-      ::nibble::CheckFailed(__FILE__, __LINE__, #condition, ::fmt::format("" __VA_ARGS__));         \
+#define NIBBLE_CHECK(condition, ...)                                                                                             \
+  do {                                                                                                                           \
+    if (__builtin_expect(!(condition), 0)) ::nibble::CheckFailed(__FILE__, __LINE__, #condition, ::fmt::format("" __VA_ARGS__)); \
   } while (false)
 
 #ifdef NDEBUG

@@ -13,12 +13,12 @@ enum class Isa : uint8_t { kScalar, kAvx2, kAvx512, kAvx512Vnni, kAmx };
 const char* IsaName(Isa isa);
 
 struct CpuInfo {
-  std::string name;             // "Intel(R) Xeon(R) Processor"
-  Isa isa = Isa::kScalar;       // best level, after the cap
-  bool avx512_bf16 = false;     // beside kAvx512Vnni
+  std::string name;          // "Intel(R) Xeon(R) Processor"
+  Isa isa = Isa::kScalar;    // best level, after the cap
+  bool avx512_bf16 = false;  // beside kAvx512Vnni
   bool avx512_vbmi = false;
-  int cores = 1;                // logical processors this process may use
-  int64_t memory_bytes = 0;     // physical memory, or the cgroup's limit where that is lower
+  int cores = 1;             // logical processors this process may use
+  int64_t memory_bytes = 0;  // physical memory, or the cgroup's limit where that is lower
   int64_t l2_bytes = 0, l3_bytes = 0;
 };
 

@@ -73,22 +73,21 @@ tl::unexpected<Error> IoError(int errno_value, const std::string& what);
 
 // NIBBLE_TRY(auto x, F()): x = value of F(), or return its error from the enclosing function.
 #define NIBBLE_TRY(lhs, ...) NIBBLE_TRY_INNER(NIBBLE_CONCAT(nibble_result_, __LINE__), lhs, __VA_ARGS__)
-#define NIBBLE_TRY_INNER(result, lhs, ...)                                  \
-  auto result = (__VA_ARGS__);                                              \
+#define NIBBLE_TRY_INNER(result, lhs, ...)                                          \
+  auto result = (__VA_ARGS__);                                                      \
   if (!result) return ::tl::unexpected<::nibble::Error>(std::move(result).error()); \
   lhs = *std::move(result)
 
 // NIBBLE_RETURN_IF_ERROR(F()): the same for a Status.
-#define NIBBLE_RETURN_IF_ERROR(...)                                                              \
-  do {                                                                                           \
-    auto nibble_status = (__VA_ARGS__);                                                          \
+#define NIBBLE_RETURN_IF_ERROR(...)                                                                 \
+  do {                                                                                              \
+    auto nibble_status = (__VA_ARGS__);                                                             \
     if (!nibble_status) return ::tl::unexpected<::nibble::Error>(std::move(nibble_status).error()); \
   } while (false)
 
 // The same with context put in front of the message.
-#define NIBBLE_TRY_IN(context, lhs, ...) \
-  NIBBLE_TRY_IN_INNER(NIBBLE_CONCAT(nibble_result_, __LINE__), context, lhs, __VA_ARGS__)
-#define NIBBLE_TRY_IN_INNER(result, context, lhs, ...)                                              \
-  auto result = (__VA_ARGS__);                                                                      \
+#define NIBBLE_TRY_IN(context, lhs, ...) NIBBLE_TRY_IN_INNER(NIBBLE_CONCAT(nibble_result_, __LINE__), context, lhs, __VA_ARGS__)
+#define NIBBLE_TRY_IN_INNER(result, context, lhs, ...)                                          \
+  auto result = (__VA_ARGS__);                                                                  \
   if (!result) return ::tl::unexpected<::nibble::Error>(std::move(result).error().In(context)); \
   lhs = *std::move(result)

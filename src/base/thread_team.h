@@ -32,8 +32,8 @@ class ThreadTeam {
 
   const int size_;
   const std::function<void(int)>* body_ = nullptr;
-  std::atomic<uint32_t> generation_{0};   // increases when a region begins
-  std::atomic<uint32_t> running_{0};      // helpers still inside the region
+  std::atomic<uint32_t> generation_{0};  // increases when a region begins
+  std::atomic<uint32_t> running_{0};     // helpers still inside the region
   std::atomic<uint32_t> arrived_{0}, phase_{0};
   std::atomic<bool> stop_{false};
   std::vector<std::thread> helpers_;

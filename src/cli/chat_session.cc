@@ -34,7 +34,10 @@ void ChatSession::Clear() {
 
 Result<Generation> ChatSession::Say(const std::string& user, const std::function<void(std::string_view)>& on_text) {
   messages_.push_back({{"role", "user"}, {"content", user}});
-  const OrderedJson record = {{"messages", messages_}, {"add_generation_prompt", true}, {"bos_token", format_.config.bos_token}, {"eos_token", format_.config.eos_token}};
+  const OrderedJson record = {{"messages", messages_},
+                              {"add_generation_prompt", true},
+                              {"bos_token", format_.config.bos_token},
+                              {"eos_token", format_.config.eos_token}};
   NIBBLE_TRY(const OrderedJson variables, VariablesOfRecord(record));
   NIBBLE_TRY(const std::string prompt, format_.chat.Render(variables, {}));
   // The template spells its special tokens itself.
@@ -62,7 +65,8 @@ Status ChatSession::Interact() {
     std::printf("\n");
     if (!said) return tl::unexpected(said.error());
     std::fprintf(stderr, "[%zu tokens, %.1f tok/s, %s]\n", said->tokens.size(),
-                 said->decode_seconds > 0 ? static_cast<double>(said->tokens.size()) / said->decode_seconds : 0.0, FinishName(said->finish));
+                 said->decode_seconds > 0 ? static_cast<double>(said->tokens.size()) / said->decode_seconds : 0.0,
+                 FinishName(said->finish));
   }
 }
 

@@ -14,7 +14,7 @@ namespace nibble {
 // The template of a model folder or GGUF file; NotFound with advice when it has none.
 struct ChatFormat {
   ChatTemplate chat;
-  std::string source;          // "chat_template.jinja"
+  std::string source;  // "chat_template.jinja"
   HubTokenizerConfig config;
 };
 Result<ChatFormat> OpenChatFormat(const std::string& model);

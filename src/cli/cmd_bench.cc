@@ -17,30 +17,41 @@ struct Options {
 };
 
 void PrintRoofline(const Roofline& r) {
-  std::printf("%s, %s, %d threads: reads %.1f GB/s, multiplies and adds %.0f GFLOP/s (f32)\n", Cpu().name.c_str(), IsaName(Cpu().isa), r.threads, r.read_gb_s,
-              r.fma_gflop_s);
+  std::printf("%s, %s, %d threads: reads %.1f GB/s, multiplies and adds %.0f GFLOP/s (f32)\n", Cpu().name.c_str(),
+              IsaName(Cpu().isa), r.threads, r.read_gb_s, r.fma_gflop_s);
 }
 
 void Print(const Engine& engine, const Options& o, const SpeedResult& r) {
   const std::string method = engine.checkpoint().quantization().Describe();
-  const double mib = static_cast<double>(engine.packed_bytes()) / (1 << 20), millions = static_cast<double>(engine.plan().parameters) / 1e6;
+  const double mib = static_cast<double>(engine.packed_bytes()) / (1 << 20),
+               millions = static_cast<double>(engine.plan().parameters) / 1e6;
   std::printf("| model | size | params | threads | K/V | test | t/s | of roofline |\n|---|---:|---:|---:|---|---|---:|---:|\n");
   const auto row = [&](const char* test, int64_t count, const Sample& s, const std::string& share) {
-    std::printf("| %s | %.2f MiB | %.2f M | %d | %s | %s%lld | %.2f +- %.2f | %s |\n", method.c_str(), mib, millions, engine.threads(), DTypeName(engine.kv_dtype()), test,
-                static_cast<long long>(count), s.median, s.spread, share.c_str());
+    std::printf("| %s | %.2f MiB | %.2f M | %d | %s | %s%lld | %.2f +- %.2f | %s |\n", method.c_str(), mib, millions,
+                engine.threads(), DTypeName(engine.kv_dtype()), test, static_cast<long long>(count), s.median, s.spread,
+                share.c_str());
   };
   if (o.speed.prompt > 0) row("pp", o.speed.prompt, r.prefill_tok_s, fmt::format("{:.0f} % of f32 peak", 100 * r.prefill_share));
   if (o.speed.generate > 0)
-    row("tg", o.speed.generate, r.decode_tok_s, r.fits_in_cache ? "none claimed: weights fit in cache" : fmt::format("{:.0f} % of bandwidth", 100 * r.decode_share));
+    row("tg", o.speed.generate, r.decode_tok_s,
+        r.fits_in_cache ? "none claimed: weights fit in cache" : fmt::format("{:.0f} % of bandwidth", 100 * r.decode_share));
   PrintRoofline(r.roofline);
-  std::printf("medians of %d rounds +- half the range; activations %s\n", o.speed.rounds, o.model.activations == "int8" ? "int8" : "f32");
+  std::printf("medians of %d rounds +- half the range; activations %s\n", o.speed.rounds,
+              o.model.activations == "int8" ? "int8" : "f32");
 }
 
 OrderedJson ToJson(const Engine& engine, const Options& o, const SpeedResult& r) {
   const auto sample = [](const Sample& s) { return OrderedJson{{"median", s.median}, {"spread", s.spread}}; };
-  OrderedJson json = {{"model", o.model.model}, {"method", engine.checkpoint().quantization().Describe()}, {"threads", engine.threads()}, {"rounds", o.speed.rounds},
-                      {"cpu", Cpu().name}, {"isa", IsaName(Cpu().isa)}, {"packed_bytes", engine.packed_bytes()}, {"kv_cache_dtype", DTypeName(engine.kv_dtype())},
-                      {"read_gb_s", r.roofline.read_gb_s}, {"fma_gflop_s", r.roofline.fma_gflop_s}};
+  OrderedJson json = {{"model", o.model.model},
+                      {"method", engine.checkpoint().quantization().Describe()},
+                      {"threads", engine.threads()},
+                      {"rounds", o.speed.rounds},
+                      {"cpu", Cpu().name},
+                      {"isa", IsaName(Cpu().isa)},
+                      {"packed_bytes", engine.packed_bytes()},
+                      {"kv_cache_dtype", DTypeName(engine.kv_dtype())},
+                      {"read_gb_s", r.roofline.read_gb_s},
+                      {"fma_gflop_s", r.roofline.fma_gflop_s}};
   json["prefill"] = {{"tokens", o.speed.prompt}, {"tok_s", sample(r.prefill_tok_s)}, {"share_of_fma_peak", r.prefill_share}};
   json["decode"] = {{"tokens", o.speed.generate}, {"tok_s", sample(r.decode_tok_s)}, {"fits_in_cache", r.fits_in_cache}};
   json["decode"]["share_of_bandwidth"] = r.fits_in_cache ? OrderedJson() : OrderedJson(r.decode_share);
@@ -51,8 +62,16 @@ Status Run(Options o) {
   if (o.model.model.empty()) {
     if (!o.roofline) return Usage("give a MODEL, or --roofline for the machine alone");
     const Roofline r = MeasureRoofline(o.model.threads > 0 ? o.model.threads : Cpu().cores);
-    if (o.json) std::printf("%s\n", OrderedJson{{"cpu", Cpu().name}, {"isa", IsaName(Cpu().isa)}, {"threads", r.threads}, {"read_gb_s", r.read_gb_s}, {"fma_gflop_s", r.fma_gflop_s}}.dump().c_str());
-    else PrintRoofline(r);
+    if (o.json)
+      std::printf("%s\n", OrderedJson{{"cpu", Cpu().name},
+                                      {"isa", IsaName(Cpu().isa)},
+                                      {"threads", r.threads},
+                                      {"read_gb_s", r.read_gb_s},
+                                      {"fma_gflop_s", r.fma_gflop_s}}
+                              .dump()
+                              .c_str());
+    else
+      PrintRoofline(r);
     return {};
   }
   o.model.context = std::max(o.speed.prompt, o.speed.generate + 2);
@@ -62,16 +81,22 @@ Status Run(Options o) {
   const auto bar = MakeProgressBar();
   NIBBLE_TRY(const auto results, MeasureSpeed({engine.get()}, o.speed, bar.get()));
   EndProgressLine();
-  if (o.json) std::printf("%s\n", ToJson(*engine, o, results[0]).dump().c_str());
-  else Print(*engine, o, results[0]);
+  if (o.json)
+    std::printf("%s\n", ToJson(*engine, o, results[0]).dump().c_str());
+  else
+    Print(*engine, o, results[0]);
   return {};
 }
 
 std::function<Status()> Setup(CLI::App& app) {
   auto o = std::make_shared<Options>();
   app.add_option("model", o->model.model, "hub folder, .gguf file, or org/name in the hub cache");
-  app.add_option("-p,--n-prompt", o->speed.prompt, "prompt tokens (0: no prefill test)")->capture_default_str()->check(CLI::Range(0, 1 << 20));
-  app.add_option("-n,--n-gen", o->speed.generate, "generated tokens (0: no decode test)")->capture_default_str()->check(CLI::Range(0, 1 << 20));
+  app.add_option("-p,--n-prompt", o->speed.prompt, "prompt tokens (0: no prefill test)")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1 << 20));
+  app.add_option("-n,--n-gen", o->speed.generate, "generated tokens (0: no decode test)")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1 << 20));
   app.add_option("-r,--rounds", o->speed.rounds, "rounds")->capture_default_str()->check(CLI::Range(1, 1000));
   app.add_flag("--roofline", o->roofline, "without MODEL: measure this machine alone");
   app.add_flag("--json", o->json, "one JSON object on stdout");
@@ -82,7 +107,8 @@ std::function<Status()> Setup(CLI::App& app) {
 }  // namespace
 
 const Command* bench_command() {
-  static const Command command = {"bench", "prefill and decode speed, as a share of this machine's roofline", "nibble bench models/tales-5m -p 512 -n 128", 50, Setup};
+  static const Command command = {"bench", "prefill and decode speed, as a share of this machine's roofline",
+                                  "nibble bench models/tales-5m -p 512 -n 128", 50, Setup};
   return &command;
 }
 

@@ -35,29 +35,41 @@ int64_t DiskBytes(const Checkpoint& checkpoint) { return checkpoint.tensors().to
 void PrintTable(const std::vector<Row>& rows, const Options& o) {
   size_t width = 5;
   for (const Row& row : rows) width = std::max(width, row.model.size());
-  std::printf("%-*s %6s %9s %9s %10s %6s %9s %6s %11s %8s %10s %7s\n", static_cast<int>(width), "model", "bits", "disk MiB", "mem MiB", "pp tok/s", "x", "tg tok/s", "x",
-              "perplexity", "rise", "KL", "agree");
+  std::printf("%-*s %6s %9s %9s %10s %6s %9s %6s %11s %8s %10s %7s\n", static_cast<int>(width), "model", "bits", "disk MiB",
+              "mem MiB", "pp tok/s", "x", "tg tok/s", "x", "perplexity", "rise", "KL", "agree");
   for (const Row& row : rows) {
     const Row& first = rows[0];
-    std::printf("%-*s %6.2f %9.2f %9.2f %10.0f %6.2f %9.0f %6.2f %11.4f %+7.2f%%", static_cast<int>(width), row.model.c_str(), row.bits,
-                static_cast<double>(row.disk_bytes) / (1 << 20), static_cast<double>(row.memory_bytes) / (1 << 20), row.speed.prefill_tok_s.median,
-                row.speed.prefill_tok_s.median / first.speed.prefill_tok_s.median, row.speed.decode_tok_s.median,
-                row.speed.decode_tok_s.median / first.speed.decode_tok_s.median, row.quality.perplexity,
-                100 * (row.quality.perplexity / first.quality.perplexity - 1));
-    if (row.quality.against) std::printf(" %10.2e %6.1f%%\n", row.quality.against->mean, 100 * row.quality.against->top1_agreement);
-    else std::printf(" %10s %7s\n", "-", "-");
+    std::printf("%-*s %6.2f %9.2f %9.2f %10.0f %6.2f %9.0f %6.2f %11.4f %+7.2f%%", static_cast<int>(width), row.model.c_str(),
+                row.bits, static_cast<double>(row.disk_bytes) / (1 << 20), static_cast<double>(row.memory_bytes) / (1 << 20),
+                row.speed.prefill_tok_s.median, row.speed.prefill_tok_s.median / first.speed.prefill_tok_s.median,
+                row.speed.decode_tok_s.median, row.speed.decode_tok_s.median / first.speed.decode_tok_s.median,
+                row.quality.perplexity, 100 * (row.quality.perplexity / first.quality.perplexity - 1));
+    if (row.quality.against)
+      std::printf(" %10.2e %6.1f%%\n", row.quality.against->mean, 100 * row.quality.against->top1_agreement);
+    else
+      std::printf(" %10s %7s\n", "-", "-");
   }
-  std::printf("%s, %s, %d threads; bits: of the linear layers; mem: packed weights and K/V of %lld positions; pp%lld, tg%lld: medians of %d interleaved rounds;\n"
-              "perplexity +- %.2f on %lld tokens; KL (nats) and agreement of the best token against the first model\n",
-              Cpu().name.c_str(), IsaName(Cpu().isa), rows[0].speed.roofline.threads, static_cast<long long>(std::max(o.context, o.speed.prompt)),
-              static_cast<long long>(o.speed.prompt), static_cast<long long>(o.speed.generate), o.speed.rounds, rows[0].quality.perplexity_stderr,
-              static_cast<long long>(rows[0].quality.tokens));
+  std::printf(
+      "%s, %s, %d threads; bits: of the linear layers; mem: packed weights and K/V of %lld positions; pp%lld, tg%lld: medians of "
+      "%d interleaved rounds;\n"
+      "perplexity +- %.2f on %lld tokens; KL (nats) and agreement of the best token against the first model\n",
+      Cpu().name.c_str(), IsaName(Cpu().isa), rows[0].speed.roofline.threads,
+      static_cast<long long>(std::max(o.context, o.speed.prompt)), static_cast<long long>(o.speed.prompt),
+      static_cast<long long>(o.speed.generate), o.speed.rounds, rows[0].quality.perplexity_stderr,
+      static_cast<long long>(rows[0].quality.tokens));
 }
 
 OrderedJson ToJson(const Row& row) {
-  OrderedJson json = {{"model", row.model}, {"method", row.method}, {"bits_per_weight", row.bits}, {"disk_bytes", row.disk_bytes}, {"memory_bytes", row.memory_bytes},
-                      {"prefill_tok_s", row.speed.prefill_tok_s.median}, {"decode_tok_s", row.speed.decode_tok_s.median}, {"perplexity", row.quality.perplexity},
-                      {"stderr", row.quality.perplexity_stderr}, {"tokens", row.quality.tokens}};
+  OrderedJson json = {{"model", row.model},
+                      {"method", row.method},
+                      {"bits_per_weight", row.bits},
+                      {"disk_bytes", row.disk_bytes},
+                      {"memory_bytes", row.memory_bytes},
+                      {"prefill_tok_s", row.speed.prefill_tok_s.median},
+                      {"decode_tok_s", row.speed.decode_tok_s.median},
+                      {"perplexity", row.quality.perplexity},
+                      {"stderr", row.quality.perplexity_stderr},
+                      {"tokens", row.quality.tokens}};
   if (row.quality.against) {
     const Divergence& d = *row.quality.against;
     json["kl"] = {{"mean", d.mean}, {"stderr", d.mean_stderr}, {"median", d.median}, {"p99", d.p99}, {"max", d.max}};
@@ -90,7 +102,10 @@ Result<std::vector<Row>> Quality(const Options& o, Progress* progress) {
   std::unique_ptr<Engine> first;
   for (const std::string& model : o.models) {
     NIBBLE_TRY(auto engine, OpenOne(o, model, true));
-    Row row{.model = model, .method = engine->checkpoint().quantization().Describe(), .bits = engine->plan().weight_bits, .disk_bytes = DiskBytes(engine->checkpoint())};
+    Row row{.model = model,
+            .method = engine->checkpoint().quantization().Describe(),
+            .bits = engine->plan().weight_bits,
+            .disk_bytes = DiskBytes(engine->checkpoint())};
     NIBBLE_TRY_IN(model, row.quality, Evaluate(*engine, first.get(), windows, progress));
     rows.push_back(std::move(row));
     if (!first) first = std::move(engine);
@@ -125,12 +140,18 @@ Status Run(const Options& o) {
 
 std::function<Status()> Setup(CLI::App& app) {
   auto o = std::make_shared<Options>();
-  app.add_option("models", o->models, "models; the first is the standard the others are measured against")->required()->expected(1, 64);
+  app.add_option("models", o->models, "models; the first is the standard the others are measured against")
+      ->required()
+      ->expected(1, 64);
   app.add_option("--text", o->text, "text file to predict");
   app.add_option("--context", o->context, "targets per window")->capture_default_str();
   app.add_option("--windows", o->windows, "windows of the text (0: all)")->capture_default_str();
-  app.add_option("-p,--n-prompt", o->speed.prompt, "prompt tokens of the speed test")->capture_default_str()->check(CLI::Range(1, 1 << 20));
-  app.add_option("-n,--n-gen", o->speed.generate, "generated tokens of the speed test")->capture_default_str()->check(CLI::Range(1, 1 << 20));
+  app.add_option("-p,--n-prompt", o->speed.prompt, "prompt tokens of the speed test")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 20));
+  app.add_option("-n,--n-gen", o->speed.generate, "generated tokens of the speed test")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 20));
   app.add_option("-r,--rounds", o->speed.rounds, "rounds of the speed test")->capture_default_str()->check(CLI::Range(1, 1000));
   app.add_flag("--json", o->json, "a JSON list on stdout");
   AddRunOptions(app, o->model);
@@ -140,7 +161,8 @@ std::function<Status()> Setup(CLI::App& app) {
 }  // namespace
 
 const Command* compare_command() {
-  static const Command command = {"compare", "size, memory, speed and quality of models side by side", "nibble compare MODEL MODEL-8bit MODEL-4bit --text book.txt", 40, Setup};
+  static const Command command = {"compare", "size, memory, speed and quality of models side by side",
+                                  "nibble compare MODEL MODEL-8bit MODEL-4bit --text book.txt", 40, Setup};
   return &command;
 }
 

@@ -56,7 +56,8 @@ std::function<Status()> Setup(CLI::App& app) {
 }  // namespace
 
 const Command* detokenize_command() {
-  static const Command command = {"detokenize", "token ids on standard input -> text", "echo '[0,1,2]' | nibble detokenize models/tales-5m", 81, Setup};
+  static const Command command = {"detokenize", "token ids on standard input -> text",
+                                  "echo '[0,1,2]' | nibble detokenize models/tales-5m", 81, Setup};
   return &command;
 }
 

@@ -46,14 +46,15 @@ Status SaveLogits(Options options) {
   options.model.context = std::max(options.model.context, length);
   NIBBLE_TRY(const auto engine, OpenEngine(options.model));
   const int64_t vocab = engine->vocab();
-  NIBBLE_TRY(auto writer, SafetensorsWriter::CreateFile(options.save_logits, {{"logits", DType::kF32, Shape{count, length, vocab}}}));
+  NIBBLE_TRY(auto writer,
+             SafetensorsWriter::CreateFile(options.save_logits, {{"logits", DType::kF32, Shape{count, length, vocab}}}));
   // Rows finish in any order; the writer wants them in theirs, so one is scored at a time when they are many.
   Status status;
   for (int64_t row = 0; row < count && status; ++row) {
     std::vector<float> logits(static_cast<size_t>(length * vocab));
-    NIBBLE_RETURN_IF_ERROR(ForEachLogits(*engine, {rows[static_cast<size_t>(row)]}, [&](int64_t, int64_t position, const float* values) {
-      std::copy_n(values, vocab, logits.data() + position * vocab);
-    }));
+    NIBBLE_RETURN_IF_ERROR(ForEachLogits(
+        *engine, {rows[static_cast<size_t>(row)]},
+        [&](int64_t, int64_t position, const float* values) { std::copy_n(values, vocab, logits.data() + position * vocab); }));
     status = writer.Write("logits", std::as_bytes(std::span(logits)));
   }
   NIBBLE_RETURN_IF_ERROR(status);
@@ -62,23 +63,33 @@ Status SaveLogits(Options options) {
 
 void Print(const EvalResult& r, const Options& o, const Engine& engine) {
   if (o.json) {
-    OrderedJson json = {{"model", o.model.model}, {"method", engine.checkpoint().quantization().Describe()}, {"perplexity", r.perplexity}, {"stderr", r.perplexity_stderr},
-                        {"tokens", r.tokens}, {"context", o.context}, {"seconds", r.seconds}, {"kv_cache_dtype", DTypeName(engine.kv_dtype())},
+    OrderedJson json = {{"model", o.model.model},
+                        {"method", engine.checkpoint().quantization().Describe()},
+                        {"perplexity", r.perplexity},
+                        {"stderr", r.perplexity_stderr},
+                        {"tokens", r.tokens},
+                        {"context", o.context},
+                        {"seconds", r.seconds},
+                        {"kv_cache_dtype", DTypeName(engine.kv_dtype())},
                         {"activations", o.model.activations}};
     if (r.against) {
-      json["kl"] = {{"mean", r.against->mean}, {"stderr", r.against->mean_stderr}, {"median", r.against->median}, {"p99", r.against->p99}, {"max", r.against->max}};
+      json["kl"] = {{"mean", r.against->mean},
+                    {"stderr", r.against->mean_stderr},
+                    {"median", r.against->median},
+                    {"p99", r.against->p99},
+                    {"max", r.against->max}};
       json["top1_agreement"] = r.against->top1_agreement;
       json["against"] = o.against;
     }
     std::printf("%s\n", json.dump().c_str());
     return;
   }
-  std::printf("perplexity      %.4f +- %.4f   (%lld tokens, windows of %lld, %.1f s)\n", r.perplexity, r.perplexity_stderr, static_cast<long long>(r.tokens),
-              static_cast<long long>(o.context), r.seconds);
+  std::printf("perplexity      %.4f +- %.4f   (%lld tokens, windows of %lld, %.1f s)\n", r.perplexity, r.perplexity_stderr,
+              static_cast<long long>(r.tokens), static_cast<long long>(o.context), r.seconds);
   if (!r.against) return;
   std::printf("against         %s\n", o.against.c_str());
-  std::printf("KL divergence   mean %.3e +- %.1e   median %.3e   p99 %.3e   max %.3e nats\n", r.against->mean, r.against->mean_stderr, r.against->median, r.against->p99,
-              r.against->max);
+  std::printf("KL divergence   mean %.3e +- %.1e   median %.3e   p99 %.3e   max %.3e nats\n", r.against->mean,
+              r.against->mean_stderr, r.against->median, r.against->p99, r.against->max);
   std::printf("same best token %.2f %%\n", 100 * r.against->top1_agreement);
 }
 
@@ -116,7 +127,8 @@ std::function<Status()> Setup(CLI::App& app) {
   app.add_option("--context", o->context, "targets per window")->capture_default_str();
   app.add_option("--windows", o->windows, "stop after this many windows (0: all)");
   app.add_option("--against", o->against, "model whose predictions are the standard: adds KL divergence and agreement");
-  app.add_option("--protocol", o->protocol, "nibble, or llama.cpp (scores the second half of each window)")->check(CLI::IsMember({"nibble", "llama.cpp"}));
+  app.add_option("--protocol", o->protocol, "nibble, or llama.cpp (scores the second half of each window)")
+      ->check(CLI::IsMember({"nibble", "llama.cpp"}));
   app.add_option("--tokens", o->tokens, "safetensors file with `tokens` i32 [rows, length], instead of a text");
   app.add_option("--save-logits", o->save_logits, "with --tokens: write `logits` f32 [rows, length, vocabulary] here");
   app.add_flag("--json", o->json, "one JSON object on stdout");
@@ -127,7 +139,8 @@ std::function<Status()> Setup(CLI::App& app) {
 }  // namespace
 
 const Command* eval_command() {
-  static const Command command = {"eval", "perplexity of a text, KL divergence from another model", "nibble eval MODEL-4bit --text book.txt --against MODEL", 30, Setup};
+  static const Command command = {"eval", "perplexity of a text, KL divergence from another model",
+                                  "nibble eval MODEL-4bit --text book.txt --against MODEL", 30, Setup};
   return &command;
 }
 

@@ -23,21 +23,32 @@ struct Options {
 
 void Print(const QuantizeReport& r, const Options& o, const Scheme& scheme) {
   if (o.json) {
-    OrderedJson json = {{"source", o.model.model}, {"output", o.out}, {"scheme", scheme.name}, {"weights", DescribeScheme(scheme)}, {"modules", r.modules.size()},
-                        {"left_alone", r.left_alone}, {"mean_relative_error", r.mean_relative_error}, {"bits_per_weight", r.bits_per_weight},
-                        {"bytes_before", r.bytes_before}, {"bytes_after", r.bytes_after}, {"seconds", r.seconds}, {"details", OrderedJson::array()}};
+    OrderedJson json = {{"source", o.model.model},
+                        {"output", o.out},
+                        {"scheme", scheme.name},
+                        {"weights", DescribeScheme(scheme)},
+                        {"modules", r.modules.size()},
+                        {"left_alone", r.left_alone},
+                        {"mean_relative_error", r.mean_relative_error},
+                        {"bits_per_weight", r.bits_per_weight},
+                        {"bytes_before", r.bytes_before},
+                        {"bytes_after", r.bytes_after},
+                        {"seconds", r.seconds},
+                        {"details", OrderedJson::array()}};
     for (const QuantizedModule& m : r.modules)
-      json["details"].push_back({{"name", m.name}, {"shape", {m.n, m.k}}, {"stored", m.stored}, {"relative_error", m.relative_error}});
+      json["details"].push_back(
+          {{"name", m.name}, {"shape", {m.n, m.k}}, {"stored", m.stored}, {"relative_error", m.relative_error}});
     std::printf("%s\n", json.dump().c_str());
     return;
   }
   if (o.verbose)
     for (const QuantizedModule& m : r.modules)
-      std::printf("%-60s %7lld x %-7lld %-24s error %.4f\n", m.name.c_str(), static_cast<long long>(m.n), static_cast<long long>(m.k), m.stored.c_str(), m.relative_error);
+      std::printf("%-60s %7lld x %-7lld %-24s error %.4f\n", m.name.c_str(), static_cast<long long>(m.n),
+                  static_cast<long long>(m.k), m.stored.c_str(), m.relative_error);
   const double mb = 1e6;
   std::printf("%s: %zu modules as %s (%s)\n", o.out.c_str(), r.modules.size(), scheme.name.c_str(), DescribeScheme(scheme).c_str());
-  std::printf("mean relative error %.4f   %.3f bits per weight   %.1f MB -> %.1f MB   checked   %.1f s\n", r.mean_relative_error, r.bits_per_weight,
-              static_cast<double>(r.bytes_before) / mb, static_cast<double>(r.bytes_after) / mb, r.seconds);
+  std::printf("mean relative error %.4f   %.3f bits per weight   %.1f MB -> %.1f MB   checked   %.1f s\n", r.mean_relative_error,
+              r.bits_per_weight, static_cast<double>(r.bytes_before) / mb, static_cast<double>(r.bytes_after) / mb, r.seconds);
 }
 
 Status Run(const Options& o) {
@@ -64,11 +75,17 @@ std::function<Status()> Setup(CLI::App& app) {
   app.add_option("out", o->out, "folder to make")->required();
   app.add_option("--scheme", o->scheme, "one of " + SchemeNames())->required();
   app.add_option("--group-size", o->group_size, "columns that share a scale, integer schemes (default 128; -1: the whole row)");
-  app.add_option("--ignore", o->ignore, "expression over module names, matched from their beginning, of modules to leave alone; lm_head, embeddings and routers always are");
-  app.add_option("--ragged", o->ragged, "modules whose rows the group size does not divide: error, channel (a scale a row) or ignore")
-      ->check(CLI::IsMember({"error", "channel", "ignore"}))->capture_default_str();
+  app.add_option("--ignore", o->ignore,
+                 "expression over module names, matched from their beginning, of modules to leave alone; lm_head, embeddings and "
+                 "routers always are");
+  app.add_option("--ragged", o->ragged,
+                 "modules whose rows the group size does not divide: error, channel (a scale a row) or ignore")
+      ->check(CLI::IsMember({"error", "channel", "ignore"}))
+      ->capture_default_str();
   app.add_flag("--no-scale-search", o->no_scale_search, "scales by the largest weight only");
-  app.add_option("--threads", o->threads, "worker threads (default: all cores); the result does not depend on it")->envname("NIBBLE_THREADS")->check(CLI::Range(0, 1024));
+  app.add_option("--threads", o->threads, "worker threads (default: all cores); the result does not depend on it")
+      ->envname("NIBBLE_THREADS")
+      ->check(CLI::Range(0, 1024));
   app.add_flag("--force", o->force, "replace the output folder if it is a model");
   app.add_flag("--verbose,-v", o->verbose, "one line for each module");
   app.add_flag("--json", o->json, "one JSON object on stdout");
@@ -78,7 +95,8 @@ std::function<Status()> Setup(CLI::App& app) {
 }  // namespace
 
 const Command* quantize_command() {
-  static const Command command = {"quantize", "make a quantized model (compressed-tensors hub folder)", "nibble quantize MODEL MODEL-W4A16 --scheme W4A16", 50, Setup};
+  static const Command command = {"quantize", "make a quantized model (compressed-tensors hub folder)",
+                                  "nibble quantize MODEL MODEL-W4A16 --scheme W4A16", 50, Setup};
   return &command;
 }
 

@@ -61,16 +61,25 @@ std::vector<int32_t> EosIds(const Engine& engine, const Tokenizer* tokenizer) {
 }
 
 std::string Summary(const Engine& engine, const Generation& g, const Options& o) {
-  const double speed = g.decode_seconds > 0 && g.tokens.size() > 1 ? static_cast<double>(g.tokens.size() - 1) / g.decode_seconds : 0;
-  return fmt::format("{}, {:.2f} bits per weight, activations {}, K/V {}: {} prompt tokens at {:.1f} tok/s, {} tokens at {:.1f} tok/s, ended by {}",
-                     engine.checkpoint().quantization().Describe(), engine.plan().weight_bits, o.model.activations == "int8" ? "int8" : "f32",
-                     DTypeName(engine.kv_dtype()), g.prompt_tokens, g.prompt_seconds > 0 ? static_cast<double>(g.prompt_tokens) / g.prompt_seconds : 0.0,
-                     g.tokens.size(), speed, FinishName(g.finish));
+  const double speed =
+      g.decode_seconds > 0 && g.tokens.size() > 1 ? static_cast<double>(g.tokens.size() - 1) / g.decode_seconds : 0;
+  return fmt::format(
+      "{}, {:.2f} bits per weight, activations {}, K/V {}: {} prompt tokens at {:.1f} tok/s, {} tokens at {:.1f} tok/s, ended by "
+      "{}",
+      engine.checkpoint().quantization().Describe(), engine.plan().weight_bits, o.model.activations == "int8" ? "int8" : "f32",
+      DTypeName(engine.kv_dtype()), g.prompt_tokens,
+      g.prompt_seconds > 0 ? static_cast<double>(g.prompt_tokens) / g.prompt_seconds : 0.0, g.tokens.size(), speed,
+      FinishName(g.finish));
 }
 
 void PrintJson(const Engine& engine, const Generation& g) {
-  const OrderedJson json = {{"text", g.text}, {"ids", g.tokens}, {"finish", FinishName(g.finish)}, {"prompt_tokens", g.prompt_tokens},
-                            {"prompt_seconds", g.prompt_seconds}, {"decode_seconds", g.decode_seconds}, {"method", engine.checkpoint().quantization().Describe()},
+  const OrderedJson json = {{"text", g.text},
+                            {"ids", g.tokens},
+                            {"finish", FinishName(g.finish)},
+                            {"prompt_tokens", g.prompt_tokens},
+                            {"prompt_seconds", g.prompt_seconds},
+                            {"decode_seconds", g.decode_seconds},
+                            {"method", engine.checkpoint().quantization().Describe()},
                             {"bits_per_weight", engine.plan().weight_bits}};
   std::printf("%s\n", json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace).c_str());
 }
@@ -89,13 +98,16 @@ Status Complete(const Options& o, Engine& engine, const Tokenizer* tokenizer, co
   const bool stream = !o.json && !o.ids;
   if (stream && o.has_prompt) std::printf("%s", o.prompt.c_str());
   NIBBLE_TRY(const Generation g, Generate(engine, tokenizer, std::move(prompt), generate, [&](std::string_view text) {
-    if (!stream) return;
-    std::fwrite(text.data(), 1, text.size(), stdout);
-    std::fflush(stdout);
-  }));
-  if (o.json) PrintJson(engine, g);
-  else if (o.ids) fmt::print("{}\n", fmt::join(g.tokens, ","));
-  else std::printf("\n");
+               if (!stream) return;
+               std::fwrite(text.data(), 1, text.size(), stdout);
+               std::fflush(stdout);
+             }));
+  if (o.json)
+    PrintJson(engine, g);
+  else if (o.ids)
+    fmt::print("{}\n", fmt::join(g.tokens, ","));
+  else
+    std::printf("\n");
   std::fflush(stdout);
   std::fprintf(stderr, "%s\n", Summary(engine, g, o).c_str());
   return {};
@@ -111,8 +123,10 @@ Status Chat(const Options& o, Engine& engine, const Tokenizer& tokenizer, const 
     std::fwrite(text.data(), 1, text.size(), stdout);
     std::fflush(stdout);
   }));
-  if (o.json) PrintJson(engine, g);
-  else std::printf("\n");
+  if (o.json)
+    PrintJson(engine, g);
+  else
+    std::printf("\n");
   std::fprintf(stderr, "%s\n", Summary(engine, g, o).c_str());
   return {};
 }
@@ -121,8 +135,10 @@ Status Run(const Options& o) {
   NIBBLE_RETURN_IF_ERROR(CheckSampling(o.sampling));
   std::unique_ptr<Tokenizer> tokenizer;
   // Ids in, ids out needs no tokenizer; anything else does.
-  if (auto opened = OpenTokenizer(o.model.model)) tokenizer = std::move(*opened);
-  else if (o.prompt_ids.empty() || !o.ids) return tl::unexpected(std::move(opened.error()));
+  if (auto opened = OpenTokenizer(o.model.model))
+    tokenizer = std::move(*opened);
+  else if (o.prompt_ids.empty() || !o.ids)
+    return tl::unexpected(std::move(opened.error()));
   NIBBLE_TRY(const auto engine, OpenEngine(o.model));
   GenerateOptions generate{.max_tokens = o.max_tokens, .sampling = o.sampling, .stop = o.stop};
   if (!o.ignore_eos) generate.eos = EosIds(*engine, tokenizer.get());
@@ -134,7 +150,8 @@ Status Run(const Options& o) {
 std::function<Status()> Setup(CLI::App& app) {
   auto o = std::make_shared<Options>();
   AddModelArgument(app, o->model);
-  CLI::Option* prompt = app.add_option("-p,--prompt", o->prompt, "text to complete (with --chat: the user's message); without it: chat, or stdin");
+  CLI::Option* prompt =
+      app.add_option("-p,--prompt", o->prompt, "text to complete (with --chat: the user's message); without it: chat, or stdin");
   app.add_flag("--chat", o->chat, "use the model's chat template");
   app.add_option("--system", o->system, "system message of a chat");
   app.add_option("--max-tokens", o->max_tokens, "most tokens to generate (-1: to the end of the context)");
@@ -160,7 +177,8 @@ std::function<Status()> Setup(CLI::App& app) {
 }  // namespace
 
 const Command* run_command() {
-  static const Command command = {"run", "complete a text or chat", "nibble run models/tales-5m -p 'Once upon a time' --max-tokens 100 --seed 1", 10, Setup};
+  static const Command command = {"run", "complete a text or chat",
+                                  "nibble run models/tales-5m -p 'Once upon a time' --max-tokens 100 --seed 1", 10, Setup};
   return &command;
 }
 

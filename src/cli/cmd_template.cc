@@ -44,7 +44,9 @@ Result<Source> ReadGgufSource(const std::string& path) {
   NIBBLE_TRY_IN(path, const GgufVocab vocab, ReadGgufVocab(file.metadata));
   if (vocab.chat_template.empty()) return NotFound("{}: no tokenizer.chat_template in this file", path);
   Source source = {vocab.chat_template, path, {}};
-  const auto text = [&](std::optional<int64_t> id) { return id && *id >= 0 && *id < std::ssize(vocab.tokens) ? vocab.tokens[static_cast<size_t>(*id)] : std::string(); };
+  const auto text = [&](std::optional<int64_t> id) {
+    return id && *id >= 0 && *id < std::ssize(vocab.tokens) ? vocab.tokens[static_cast<size_t>(*id)] : std::string();
+  };
   source.config.bos_token = text(vocab.bos_id);
   source.config.eos_token = text(vocab.eos_id);
   return source;
@@ -119,7 +121,8 @@ std::function<Status()> Setup(CLI::App& app) {
   app.add_option("--set", options->set, "name=JSON: a variable of the template, e.g. enable_thinking=false")->take_all();
   app.add_option("--now", options->now, "date that the template sees, e.g. 2024-07-26 (default: now)");
   app.add_flag("--jsonl", options->jsonl,
-               "each input line is {messages, tools, extra, add_generation_prompt, bos_token, eos_token}; each output line {rendered} or {error}");
+               "each input line is {messages, tools, extra, add_generation_prompt, bos_token, eos_token}; each output line "
+               "{rendered} or {error}");
   return [options] { return Run(*options); };
 }
 

@@ -48,8 +48,8 @@ std::function<Status()> Setup(CLI::App& app) {
 }  // namespace
 
 const Command* tokenize_command() {
-  static const Command command = {"tokenize", "text on standard input -> token ids", "echo -n 'Once upon a time' | nibble tokenize models/tales-5m",
-                                  80, Setup};
+  static const Command command = {"tokenize", "text on standard input -> token ids",
+                                  "echo -n 'Once upon a time' | nibble tokenize models/tales-5m", 80, Setup};
   return &command;
 }
 

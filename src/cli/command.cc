@@ -32,8 +32,10 @@ void OnBusError(int signal, siginfo_t* info, void*) {
   }
   const auto say = [](const char* text, size_t size) { [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, text, size); };
   constexpr std::string_view kBefore = "\nnibble: io: ";
-  constexpr std::string_view kAfter = ": a part of this file is gone: it was shortened or its disk failed while nibble was reading it; programs that change a model "
-                                      "must write a new file and rename it; start nibble again\n";
+  constexpr std::string_view kAfter =
+      ": a part of this file is gone: it was shortened or its disk failed while nibble was reading it; programs that change a "
+      "model "
+      "must write a new file and rename it; start nibble again\n";
   say(kBefore.data(), kBefore.size());
   say(file->path().data(), file->path().size());
   say(kAfter.data(), kAfter.size());
@@ -77,7 +79,8 @@ int RunCommandLine(int argc, const char* const* argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
-    std::fprintf(stderr, "nibble: usage: %s\n(run 'nibble %s--help')\n", e.what(), argc > 1 && argv[1][0] != '-' ? (std::string(argv[1]) + " ").c_str() : "");
+    std::fprintf(stderr, "nibble: usage: %s\n(run 'nibble %s--help')\n", e.what(),
+                 argc > 1 && argv[1][0] != '-' ? (std::string(argv[1]) + " ").c_str() : "");
     return ExitCode(Code::kUsage);
   }
   for (auto& [sub, action] : actions) {

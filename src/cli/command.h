@@ -15,9 +15,9 @@ namespace nibble {
 
 struct Command {
   std::string_view name;
-  std::string_view summary;   // one line of `nibble --help`
-  std::string_view example;   // shown at the end of the command's own help
-  int order = 100;            // place in `nibble --help`
+  std::string_view summary;  // one line of `nibble --help`
+  std::string_view example;  // shown at the end of the command's own help
+  int order = 100;           // place in `nibble --help`
   // Declares options on `app` and returns what to run once they are parsed. A failed Status becomes the message and exit code.
   std::function<Status()> (*setup)(CLI::App& app);
 };

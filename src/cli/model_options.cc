@@ -14,15 +14,24 @@ void AddModelArgument(CLI::App& app, ModelOptions& options) {
 }
 
 void AddRunOptions(CLI::App& app, ModelOptions& options) {
-  app.add_option("--threads", options.threads, "worker threads (default: all cores)")->envname("NIBBLE_THREADS")->check(CLI::Range(0, 1024));
+  app.add_option("--threads", options.threads, "worker threads (default: all cores)")
+      ->envname("NIBBLE_THREADS")
+      ->check(CLI::Range(0, 1024));
   app.add_option("--tp", options.tp, "tensor-parallel ranks inside this process")->check(CLI::Range(1, 64));
-  app.add_option("--activations", options.activations, "f32, int8 or auto: what may be done to activations where the method demands nothing")
-      ->check(CLI::IsMember({"f32", "int8", "auto"}))->capture_default_str();
-  app.add_option("--kv-cache-dtype", options.kv_cache_dtype, "auto, f32, bf16 or f16")->check(CLI::IsMember({"auto", "f32", "bf16", "f16"}))->capture_default_str();
-  app.add_flag("--ignore-activation-scheme", options.ignore_activation_scheme, "compute the checkpoint's weights with float activations");
-  app.add_flag("--batch-invariant", options.batch_invariant, "results bit for bit independent of the batch (every kernel of this build is)");
+  app.add_option("--activations", options.activations,
+                 "f32, int8 or auto: what may be done to activations where the method demands nothing")
+      ->check(CLI::IsMember({"f32", "int8", "auto"}))
+      ->capture_default_str();
+  app.add_option("--kv-cache-dtype", options.kv_cache_dtype, "auto, f32, bf16 or f16")
+      ->check(CLI::IsMember({"auto", "f32", "bf16", "f16"}))
+      ->capture_default_str();
+  app.add_flag("--ignore-activation-scheme", options.ignore_activation_scheme,
+               "compute the checkpoint's weights with float activations");
+  app.add_flag("--batch-invariant", options.batch_invariant,
+               "results bit for bit independent of the batch (every kernel of this build is)");
   app.add_option("--architecture-as", options.architecture_as, "treat the model as this model_type");
-  app.add_option("--pack-cache", options.pack_cache, "folder that keeps packed weights between starts")->envname("NIBBLE_PACK_CACHE");
+  app.add_option("--pack-cache", options.pack_cache, "folder that keeps packed weights between starts")
+      ->envname("NIBBLE_PACK_CACHE");
   app.add_flag("--strict", options.strict, "unknown keys in quantization configs are errors");
   app.add_flag("--reference", options.reference, "run on the reference kernel (slow; checks the others)");
 }
@@ -30,7 +39,8 @@ void AddRunOptions(CLI::App& app, ModelOptions& options) {
 Result<std::unique_ptr<Checkpoint>> OpenCheckpoint(const ModelOptions& options) {
   SetStrictConfigs(options.strict);
   NIBBLE_TRY(const ModelLocation location, ResolveModel(options.model));
-  return Checkpoint::Open(location.path, location.kind == ModelLocation::kGguf ? CheckpointKind::kGguf : CheckpointKind::kHubFolder);
+  return Checkpoint::Open(location.path,
+                          location.kind == ModelLocation::kGguf ? CheckpointKind::kGguf : CheckpointKind::kHubFolder);
 }
 
 Result<std::unique_ptr<Checkpoint>> OpenCheckpointOrConfig(const ModelOptions& options) {

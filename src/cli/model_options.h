@@ -20,8 +20,8 @@ struct ModelOptions {
   bool ignore_activation_scheme = false, batch_invariant = false, strict = false, reference = false;
   int threads = 0, tp = 1;
   int64_t context = 0;
-  bool share_prefixes = true;            // benchmarks compute every prompt
-  DType kv_auto = DType::kBF16;          // what "auto" means without a scheme of the checkpoint's own
+  bool share_prefixes = true;    // benchmarks compute every prompt
+  DType kv_auto = DType::kBF16;  // what "auto" means without a scheme of the checkpoint's own
   int64_t sequences = 1, batch_rows = 512, logits_rows = 64;
 };
 

@@ -8,7 +8,8 @@
 
 namespace nibble {
 
-// The file with line ends as text mode has them everywhere: CR LF and CR become LF, so that a text gives the same tokens however it was saved.
+// The file with line ends as text mode has them everywhere: CR LF and CR become LF, so that a text gives the same tokens however it
+// was saved.
 Result<std::string> ReadTextForModel(const std::string& path);
 
 }  // namespace nibble

@@ -33,7 +33,8 @@ const char* FinishName(Finish finish) {
   return "running";
 }
 
-Result<std::unique_ptr<Engine>> Engine::Open(std::unique_ptr<Checkpoint> checkpoint, const EngineOptions& options, Progress* progress) {
+Result<std::unique_ptr<Engine>> Engine::Open(std::unique_ptr<Checkpoint> checkpoint, const EngineOptions& options,
+                                             Progress* progress) {
   auto engine = std::unique_ptr<Engine>(new Engine);
   engine->checkpoint_ = std::move(checkpoint);
   NIBBLE_TRY(engine->config_, ConfigOf(*engine->checkpoint_, options.load));
@@ -44,15 +45,20 @@ Result<std::unique_ptr<Engine>> Engine::Open(std::unique_ptr<Checkpoint> checkpo
 
   NIBBLE_TRY(const DType kv_dtype, KvDType(options, *engine->checkpoint_));
   const int64_t wanted = options.context > 0 ? options.context : config.max_positions;
-  NIBBLE_TRY(engine->plan_, PlanMemory(*engine->checkpoint_, config, {wanted, options.max_sequences, kv_dtype, engine->batch_rows_, engine->logits_rows_}));
+  NIBBLE_TRY(engine->plan_, PlanMemory(*engine->checkpoint_, config,
+                                       {wanted, options.max_sequences, kv_dtype, engine->batch_rows_, engine->logits_rows_}));
   const int64_t available = AvailableMemoryBytes() - kReserveBytes;
   engine->context_ = ContextThatFits(engine->plan_, wanted, available);
   if (engine->context_ < wanted && (options.context > 0 || engine->context_ < kPageTokens))
-    return Fail(Code::kResourceExhausted, "{}: needs {} ({} weights, {} K/V cache for {} x {} positions, {} scratch), {} are free; try {}", engine->checkpoint_->path(),
-                Mib(engine->plan_.total()), Mib(engine->plan_.weights_bytes), Mib(engine->plan_.kv_bytes), options.max_sequences, wanted,
-                Mib(engine->plan_.scratch_bytes), Mib(available),
-                engine->context_ >= kPageTokens ? fmt::format("--context {}", engine->context_) : "a checkpoint with fewer bits, or --pack-cache DIR on a disk");
-  if (engine->context_ < wanted) engine->note_ = fmt::format("context cut to {} of the model's {} positions to fit {} of free memory", engine->context_, wanted, Mib(available));
+    return Fail(Code::kResourceExhausted,
+                "{}: needs {} ({} weights, {} K/V cache for {} x {} positions, {} scratch), {} are free; try {}",
+                engine->checkpoint_->path(), Mib(engine->plan_.total()), Mib(engine->plan_.weights_bytes),
+                Mib(engine->plan_.kv_bytes), options.max_sequences, wanted, Mib(engine->plan_.scratch_bytes), Mib(available),
+                engine->context_ >= kPageTokens ? fmt::format("--context {}", engine->context_)
+                                                : "a checkpoint with fewer bits, or --pack-cache DIR on a disk");
+  if (engine->context_ < wanted)
+    engine->note_ = fmt::format("context cut to {} of the model's {} positions to fit {} of free memory", engine->context_, wanted,
+                                Mib(available));
 
   const int ranks = std::max(options.load.ranks, 1), total = options.threads > 0 ? options.threads : Cpu().cores;
   const int each = std::max(1, total / ranks);
@@ -64,7 +70,8 @@ Result<std::unique_ptr<Engine>> Engine::Open(std::unique_ptr<Checkpoint> checkpo
   return engine;
 }
 
-Status Engine::MakeExecutors(LoadedModel model, const EngineOptions& options, DType kv_dtype, const std::vector<std::shared_ptr<ThreadTeam>>& teams) {
+Status Engine::MakeExecutors(LoadedModel model, const EngineOptions& options, DType kv_dtype,
+                             const std::vector<std::shared_ptr<ThreadTeam>>& teams) {
   packed_bytes_ = model.packed_bytes;
   const size_t ranks = model.graphs.size();
   if (ranks > 1) comms_ = MakeThreadCommunicators(static_cast<int>(ranks));
@@ -73,18 +80,21 @@ Status Engine::MakeExecutors(LoadedModel model, const EngineOptions& options, DT
   for (size_t rank = 0; rank < ranks; ++rank) {
     NIBBLE_TRY(PagedCache cache, PagedCache::Make(model.graphs[rank].states, kv_dtype, pages));
     caches_.push_back(std::make_unique<PagedCache>(std::move(cache)));
-    executors_.push_back(std::make_unique<CpuExecutor>(std::move(model.graphs[rank]), std::move(model.weights[rank]), OpsFor(options.load.isa), caches_.back().get(),
-                                                       teams[rank], ranks > 1 ? comms_[rank].get() : nullptr, batch_rows_, logits_rows_));
+    executors_.push_back(std::make_unique<CpuExecutor>(std::move(model.graphs[rank]), std::move(model.weights[rank]),
+                                                       OpsFor(options.load.isa), caches_.back().get(), teams[rank],
+                                                       ranks > 1 ? comms_[rank].get() : nullptr, batch_rows_, logits_rows_));
   }
   return {};
 }
 
 Result<SequenceId> Engine::Add(Request request) {
-  if (request.prompt.empty()) return Usage("the prompt is empty; give at least one token (-p TEXT), or a model whose tokenizer has a BOS token");
+  if (request.prompt.empty())
+    return Usage("the prompt is empty; give at least one token (-p TEXT), or a model whose tokenizer has a BOS token");
   for (const int32_t token : request.prompt)
     if (token < 0 || token >= vocab()) return Corrupt("token id {} is outside the vocabulary [0, {})", token, vocab());
   const auto size = static_cast<int64_t>(request.prompt.size());
-  if (size > context_) return Usage("the prompt has {} tokens, the context holds {}; shorten it or raise --context", size, context_);
+  if (size > context_)
+    return Usage("the prompt has {} tokens, the context holds {}; shorten it or raise --context", size, context_);
   NIBBLE_RETURN_IF_ERROR(CheckSampling(request.sampling));
   auto sequence = std::make_unique<Sequence>();
   sequence->id = next_id_++;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The engine: a loaded model, its K/V cache and a scheduler that advances any number of sequences of different lengths together
-// (continuous batching). Pages of equal beginnings are shared. All kernels sum in one order whatever the batch, so a sequence's numbers do
-// not depend on what else is in it.
+// (continuous batching). Pages of equal beginnings are shared. All kernels sum in one order whatever the batch, so a sequence's
+// numbers do not depend on what else is in it.
 #pragma once
 
 #include <deque>
@@ -20,13 +20,13 @@ namespace nibble {
 
 struct EngineOptions {
   LoadOptions load;
-  int threads = 0;                       // 0: all cores this process may use; divided among ranks
-  std::optional<DType> kv_dtype;         // unset: auto, see KvDType
-  DType kv_auto = DType::kBF16;          // what auto means when the checkpoint says nothing
-  int64_t context = 0;                   // positions of one sequence; 0: the model's, cut to what memory allows
-  int64_t max_sequences = 1;             // the cache holds this many whole contexts
-  int64_t batch_rows = 512;              // tokens of one step
-  int64_t logits_rows = 64;              // most logits of one step
+  int threads = 0;                // 0: all cores this process may use; divided among ranks
+  std::optional<DType> kv_dtype;  // unset: auto, see KvDType
+  DType kv_auto = DType::kBF16;   // what auto means when the checkpoint says nothing
+  int64_t context = 0;            // positions of one sequence; 0: the model's, cut to what memory allows
+  int64_t max_sequences = 1;      // the cache holds this many whole contexts
+  int64_t batch_rows = 512;       // tokens of one step
+  int64_t logits_rows = 64;       // most logits of one step
   bool share_prefixes = true;
 };
 
@@ -39,13 +39,14 @@ const char* FinishName(Finish finish);
 class Engine {
  public:
   // Plans memory first: a model that does not fit is ResourceExhausted before anything is allocated.
-  static Result<std::unique_ptr<Engine>> Open(std::unique_ptr<Checkpoint> checkpoint, const EngineOptions& options, Progress* progress = nullptr);
+  static Result<std::unique_ptr<Engine>> Open(std::unique_ptr<Checkpoint> checkpoint, const EngineOptions& options,
+                                              Progress* progress = nullptr);
 
   struct Request {
-    std::vector<int32_t> prompt;         // not empty
-    int64_t max_tokens = -1;             // generated; -1: to the end of the context
+    std::vector<int32_t> prompt;  // not empty
+    int64_t max_tokens = -1;      // generated; -1: to the end of the context
     SamplingParams sampling;
-    std::vector<int32_t> eos;            // tokens that end the sequence (not delivered)
+    std::vector<int32_t> eos;  // tokens that end the sequence (not delivered)
     // Each generated token; false ends the sequence (stop string).
     std::function<bool(int32_t token)> on_token;
     // When set, nothing is generated: logits of every prompt position, in order, valid during the call.
@@ -54,8 +55,8 @@ class Engine {
   };
   // Usage error for tokens outside the vocabulary, empty prompts, prompts longer than the context.
   Result<SequenceId> Add(Request request);
-  // Ends a sequence, waiting or running, with Finish::kStopped; one that is not there (any more) is ignored. From inside a callback it takes
-  // effect at once for what is delivered, and on_finish comes at the end of the step.
+  // Ends a sequence, waiting or running, with Finish::kStopped; one that is not there (any more) is ignored. From inside a callback
+  // it takes effect at once for what is delivered, and on_finish comes at the end of the step.
   void Cancel(SequenceId id);
   bool idle() const { return waiting_.empty() && running_.empty(); }
   // One step of the batch. Cancelled when StopRequested.
@@ -74,7 +75,7 @@ class Engine {
   const MemoryPlan& plan() const { return plan_; }
   // "context cut to 4096 of 32768 to fit memory" and the like; empty when nothing had to give.
   const std::string& note() const { return note_; }
-  int64_t shared_tokens() const { return shared_tokens_; }   // prompt tokens taken from shared pages so far
+  int64_t shared_tokens() const { return shared_tokens_; }  // prompt tokens taken from shared pages so far
   CpuExecutor& executor(int rank = 0) { return *executors_[static_cast<size_t>(rank)]; }
 
  private:
@@ -82,9 +83,9 @@ class Engine {
     SequenceId id = 0;
     Request request;
     Sampler sampler{SamplingParams{}};
-    std::vector<int32_t> tokens;         // prompt and generated
+    std::vector<int32_t> tokens;  // prompt and generated
     int64_t prompt_size = 0, computed = 0, published = 0;
-    uint64_t page_hash = 0;              // of the last published page
+    uint64_t page_hash = 0;  // of the last published page
     std::vector<int32_t> pages;
     bool scoring() const { return static_cast<bool>(request.on_logits); }
   };
@@ -94,7 +95,8 @@ class Engine {
   };
 
   Engine() = default;
-  Status MakeExecutors(LoadedModel model, const EngineOptions& options, DType kv_dtype, const std::vector<std::shared_ptr<ThreadTeam>>& teams);
+  Status MakeExecutors(LoadedModel model, const EngineOptions& options, DType kv_dtype,
+                       const std::vector<std::shared_ptr<ThreadTeam>>& teams);
   void Admit();
   void TakeSharedPages(Sequence* sequence);
   bool GrowPages(Sequence* sequence, int64_t positions);
@@ -112,14 +114,14 @@ class Engine {
   int threads_ = 1;
   bool share_prefixes_ = true;
   std::vector<std::unique_ptr<Communicator>> comms_;
-  std::vector<std::unique_ptr<PagedCache>> caches_;        // page numbers are those of rank 0
+  std::vector<std::unique_ptr<PagedCache>> caches_;  // page numbers are those of rank 0
   std::vector<std::unique_ptr<CpuExecutor>> executors_;
-  std::unique_ptr<ThreadTeam> rank_team_;                  // one worker a rank
+  std::unique_ptr<ThreadTeam> rank_team_;  // one worker a rank
   std::deque<std::unique_ptr<Sequence>> waiting_;
-  std::vector<std::unique_ptr<Sequence>> running_;         // oldest first
+  std::vector<std::unique_ptr<Sequence>> running_;  // oldest first
   SequenceId next_id_ = 1;
-  bool delivering_ = false;                                // callbacks are running: sequences must not go away
-  std::vector<SequenceId> cancelled_;                      // meanwhile
+  bool delivering_ = false;            // callbacks are running: sequences must not go away
+  std::vector<SequenceId> cancelled_;  // meanwhile
 };
 
 }  // namespace nibble

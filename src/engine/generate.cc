@@ -49,7 +49,8 @@ Result<Generation> Generate(Engine& engine, const Tokenizer* tokenizer, std::vec
   };
   const auto start = Clock::now();
   Clock::time_point first = start;
-  Engine::Request request{.prompt = std::move(prompt), .max_tokens = options.max_tokens, .sampling = options.sampling, .eos = options.eos};
+  Engine::Request request{
+      .prompt = std::move(prompt), .max_tokens = options.max_tokens, .sampling = options.sampling, .eos = options.eos};
   request.on_token = [&](int32_t token) {
     if (result.tokens.empty()) first = Clock::now();
     result.tokens.push_back(token);

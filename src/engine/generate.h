@@ -15,8 +15,8 @@ namespace nibble {
 struct GenerateOptions {
   int64_t max_tokens = -1;
   SamplingParams sampling;
-  std::vector<int32_t> eos;              // token ids that end the text
-  std::vector<std::string> stop;         // strings that end it; not delivered
+  std::vector<int32_t> eos;       // token ids that end the text
+  std::vector<std::string> stop;  // strings that end it; not delivered
   bool skip_special = true;
 };
 
@@ -28,8 +28,8 @@ struct Generation {
   double prompt_seconds = 0, decode_seconds = 0;
 };
 
-// on_text gets pieces as they are certain: never half a character, never the beginning of a stop string. `tokenizer` may be null: then no
-// text is made and stop strings are a Usage error.
+// on_text gets pieces as they are certain: never half a character, never the beginning of a stop string. `tokenizer` may be null:
+// then no text is made and stop strings are a Usage error.
 Result<Generation> Generate(Engine& engine, const Tokenizer* tokenizer, std::vector<int32_t> prompt, const GenerateOptions& options,
                             const std::function<void(std::string_view)>& on_text);
 

@@ -31,13 +31,16 @@ class Planner {
     }
   }
 
-  // What the checkpoint stores of a matrix [n,k]: its own module, its share of a fused one, or (config alone) the method's estimate.
-  Result<int64_t> Matrix(LayerKind kind, const std::vector<std::string>& names, const std::string& fused, int64_t fused_n, int64_t n, int64_t k) {
+  // What the checkpoint stores of a matrix [n,k]: its own module, its share of a fused one, or (config alone) the method's
+  // estimate.
+  Result<int64_t> Matrix(LayerKind kind, const std::vector<std::string>& names, const std::string& fused, int64_t fused_n,
+                         int64_t n, int64_t k) {
     int64_t bytes = -1;
     for (const std::string& name : names)
       if (const auto it = module_bytes_.find(name); it != module_bytes_.end()) bytes = it->second;
     if (const auto it = module_bytes_.find(fused); bytes < 0 && !fused.empty() && it != module_bytes_.end())
-      bytes = static_cast<int64_t>(static_cast<double>(it->second) * static_cast<double>(n) / static_cast<double>(std::max<int64_t>(fused_n, 1)));
+      bytes = static_cast<int64_t>(static_cast<double>(it->second) * static_cast<double>(n) /
+                                   static_cast<double>(std::max<int64_t>(fused_n, 1)));
     if (bytes < 0) {
       const LayerQuery query{.kind = kind, .name = names[0], .fused_name = fused};
       // A scheme that cannot be read is no plan.
@@ -58,7 +61,8 @@ class Planner {
     for (const LinearSpec& linear : graph.linears)
       for (const LinearPartSpec& part : linear.parts) {
         const std::string& name = linear.is_lm_head && !linear.tied_to.empty() ? linear.tied_to : part.name;
-        NIBBLE_TRY(const int64_t bytes, Matrix(linear.is_lm_head ? LayerKind::kLmHead : LayerKind::kLinear, {name}, part.fused_name, part.fused_n, part.n, linear.k));
+        NIBBLE_TRY(const int64_t bytes, Matrix(linear.is_lm_head ? LayerKind::kLmHead : LayerKind::kLinear, {name}, part.fused_name,
+                                               part.fused_n, part.n, linear.k));
         (linear.is_lm_head ? head : part.name.find("attn") != std::string::npos ? attention : mlp) += bytes;
         if (linear.is_lm_head && !linear.tied_to.empty()) plan_.parameters -= part.n * linear.k;  // counted as the embedding
       }
@@ -98,7 +102,8 @@ class Planner {
     for (const std::string& prefix : prefixes) {
       if (!checkpoint_.tensors().HasPrefix(prefix + ".gate_up_proj")) continue;
       for (const StoredTensor& tensor : checkpoint_.tensors().tensors())
-        if (tensor.name.starts_with(prefix + ".gate_up_proj") || tensor.name.starts_with(prefix + ".down_proj")) bytes += tensor.size_bytes;
+        if (tensor.name.starts_with(prefix + ".gate_up_proj") || tensor.name.starts_with(prefix + ".down_proj"))
+          bytes += tensor.size_bytes;
     }
     if (bytes == 0) return 0;
     const int64_t weights = 3 * moe.experts * moe.inter * moe.hidden;
@@ -111,7 +116,9 @@ class Planner {
   void Embeddings(const Graph& graph) {
     for (const EmbeddingSpec& embedding : graph.embeddings) {
       const auto it = module_bytes_.find(embedding.name);
-      plan_.embedding_bytes += it != module_bytes_.end() ? it->second : static_cast<int64_t>(static_cast<double>(embedding.rows * embedding.width) * float_bits_ / 8);
+      plan_.embedding_bytes += it != module_bytes_.end()
+                                   ? it->second
+                                   : static_cast<int64_t>(static_cast<double>(embedding.rows * embedding.width) * float_bits_ / 8);
       plan_.parameters += embedding.rows * embedding.width;
     }
   }

@@ -12,23 +12,23 @@ namespace nibble {
 
 struct MemoryPlan {
   struct Part {
-    std::string name;                  // "attention projections", "mlp", "experts", "lm_head", "embedding (file)", "K/V cache", "scratch"
+    std::string name;  // "attention projections", "mlp", "experts", "lm_head", "embedding (file)", "K/V cache", "scratch"
     int64_t bytes = 0;
   };
   std::vector<Part> parts;
-  int64_t weights_bytes = 0;           // packed
-  int64_t embedding_bytes = 0;         // stays in the file; only the rows used are read
-  int64_t kv_token_bytes = 0;          // one position, all layers
+  int64_t weights_bytes = 0;    // packed
+  int64_t embedding_bytes = 0;  // stays in the file; only the rows used are read
+  int64_t kv_token_bytes = 0;   // one position, all layers
   int64_t kv_bytes = 0, scratch_bytes = 0;
   int64_t context = 0, sequences = 1;
   bool from_config_alone = false;
-  double weight_bits = 0;              // average over the linear layers
+  double weight_bits = 0;  // average over the linear layers
   int64_t parameters = 0;
   int64_t total() const { return weights_bytes + kv_bytes + scratch_bytes; }
 };
 
 struct PlanOptions {
-  int64_t context = 0;                 // 0: the model's
+  int64_t context = 0;  // 0: the model's
   int64_t sequences = 1;
   DType kv_dtype = DType::kBF16;
   int64_t batch_rows = 512, logits_rows = 64;

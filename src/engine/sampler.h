@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Choosing the next token from logits. Order: repeat penalty, temperature, top-k, top-p, min-p, draw. The same seed gives the same tokens
-// on every machine: the generator and exp are ours.
+// Choosing the next token from logits. Order: repeat penalty, temperature, top-k, top-p, min-p, draw. The same seed gives the same
+// tokens on every machine: the generator and exp are ours.
 #pragma once
 
 #include <cstdint>
@@ -12,10 +12,10 @@
 namespace nibble {
 
 struct SamplingParams {
-  float temperature = 0;       // 0: the best token, ties to the lowest id
-  int64_t top_k = 0;           // 0: all
+  float temperature = 0;  // 0: the best token, ties to the lowest id
+  int64_t top_k = 0;      // 0: all
   float top_p = 1, min_p = 0;
-  float repeat_penalty = 1;    // divides positive and multiplies negative logits of tokens seen in the last repeat_window
+  float repeat_penalty = 1;  // divides positive and multiplies negative logits of tokens seen in the last repeat_window
   int64_t repeat_window = 64;
   uint64_t seed = 0;
 };

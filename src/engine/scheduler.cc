@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One step of the batch: admit, choose rows (running sequences that decode first, then chunks of prompts), find pages for them, run, hand out
-// the results. When pages run out the youngest sequence gives its pages back and is computed again later.
+// One step of the batch: admit, choose rows (running sequences that decode first, then chunks of prompts), find pages for them,
+// run, hand out the results. When pages run out the youngest sequence gives its pages back and is computed again later.
 #include <algorithm>
 #include <utility>
 
@@ -66,14 +66,18 @@ std::vector<Engine::Chunk> Engine::Schedule() {
       const int64_t left = static_cast<int64_t>(s->tokens.size()) - s->computed;
       if ((left == 1) != decoding) continue;
       int64_t size = std::min(left, batch_rows_ - rows);
-      if (s->scoring()) size = std::min(size, logits_rows_ - logits);
-      else if (size == left && logits >= logits_rows_) --size;  // the last row would need logits
+      if (s->scoring())
+        size = std::min(size, logits_rows_ - logits);
+      else if (size == left && logits >= logits_rows_)
+        --size;  // the last row would need logits
       if (size <= 0) continue;
       if (!GrowPages(s, s->computed + size)) {
         // Only younger sequences may be sent back; rows already chosen belong to older ones or to this one's elders.
         if (i + 1 < running_.size()) {
           PreemptLast();
-          std::erase_if(chunks, [&](const Chunk& c) { return std::none_of(running_.begin(), running_.end(), [&](const auto& r) { return r.get() == c.sequence; }); });
+          std::erase_if(chunks, [&](const Chunk& c) {
+            return std::none_of(running_.begin(), running_.end(), [&](const auto& r) { return r.get() == c.sequence; });
+          });
           --i;
         } else if (running_.size() > 1) {
           PreemptLast();

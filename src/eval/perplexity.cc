@@ -21,7 +21,8 @@ void Score(const float* logits, int64_t vocab, int32_t target, const float* othe
   const double lse = ops.log_sum_exp(logits, vocab);
   totals->nll.push_back(static_cast<float>(lse - static_cast<double>(logits[target])));
   if (!other) return;
-  totals->kl.push_back(static_cast<float>(std::max(0.0, ops.kl_divergence(other, ops.log_sum_exp(other, vocab), logits, lse, vocab))));
+  totals->kl.push_back(
+      static_cast<float>(std::max(0.0, ops.kl_divergence(other, ops.log_sum_exp(other, vocab), logits, lse, vocab))));
   totals->agreed += std::max_element(logits, logits + vocab) - logits == std::max_element(other, other + vocab) - other;
 }
 
@@ -44,7 +45,8 @@ double Quantile(const std::vector<float>& sorted, double q) {
   const double at = q * static_cast<double>(sorted.size() - 1);
   const auto low = static_cast<size_t>(at);
   const size_t high = std::min(low + 1, sorted.size() - 1);
-  return static_cast<double>(sorted[low]) + (at - static_cast<double>(low)) * (static_cast<double>(sorted[high]) - static_cast<double>(sorted[low]));
+  return static_cast<double>(sorted[low]) +
+         (at - static_cast<double>(low)) * (static_cast<double>(sorted[high]) - static_cast<double>(sorted[low]));
 }
 
 Divergence Summarize(std::vector<float> kl, int64_t agreed) {
@@ -73,7 +75,8 @@ Result<std::vector<EvalWindow>> MakeWindows(const std::vector<int32_t>& text, co
   std::vector<EvalWindow> windows;
   for (size_t begin = 0; begin + size <= text.size(); begin += size) {
     if (options.max_windows > 0 && static_cast<int64_t>(windows.size()) >= options.max_windows) break;
-    const std::vector<int32_t> tokens(text.begin() + static_cast<std::ptrdiff_t>(begin), text.begin() + static_cast<std::ptrdiff_t>(begin + size));
+    const std::vector<int32_t> tokens(text.begin() + static_cast<std::ptrdiff_t>(begin),
+                                      text.begin() + static_cast<std::ptrdiff_t>(begin + size));
     EvalWindow window;
     if (options.protocol == EvalProtocol::kLlamaCpp) {
       window.input = tokens;
@@ -88,7 +91,8 @@ Result<std::vector<EvalWindow>> MakeWindows(const std::vector<int32_t>& text, co
     }
     windows.push_back(std::move(window));
   }
-  if (windows.empty()) return Usage("the text has {} tokens, one window needs {}; use a longer text or a smaller --context", text.size(), size);
+  if (windows.empty())
+    return Usage("the text has {} tokens, one window needs {}; use a longer text or a smaller --context", text.size(), size);
   return windows;
 }
 
@@ -96,7 +100,9 @@ Status ForEachLogits(Engine& engine, const std::vector<std::vector<int32_t>>& ro
                      const std::function<void(int64_t, int64_t, const float*)>& visit) {
   for (size_t row = 0; row < rows.size(); ++row) {
     Engine::Request request{.prompt = rows[row]};
-    request.on_logits = [&visit, row](int64_t position, const float* logits) { visit(static_cast<int64_t>(row), position, logits); };
+    request.on_logits = [&visit, row](int64_t position, const float* logits) {
+      visit(static_cast<int64_t>(row), position, logits);
+    };
     NIBBLE_TRY_IN(fmt::format("row {}", row), [[maybe_unused]] const SequenceId id, engine.Add(std::move(request)));
   }
   return engine.RunUntilIdle();
@@ -104,7 +110,8 @@ Status ForEachLogits(Engine& engine, const std::vector<std::vector<int32_t>>& ro
 
 Result<EvalResult> Evaluate(Engine& engine, Engine* other, const std::vector<EvalWindow>& windows, Progress* progress) {
   if (other && other->vocab() != engine.vocab())
-    return Usage("{} has a vocabulary of {}, {} of {}; KL divergence needs the same one", engine.checkpoint().path(), engine.vocab(), other->checkpoint().path(), other->vocab());
+    return Usage("{} has a vocabulary of {}, {} of {}; KL divergence needs the same one", engine.checkpoint().path(),
+                 engine.vocab(), other->checkpoint().path(), other->vocab());
   const int64_t vocab = engine.vocab();
   const CpuOps& ops = OpsFor(Cpu().isa);
   const auto rows_per_window = static_cast<int64_t>(windows[0].input.size());
@@ -119,7 +126,9 @@ Result<EvalResult> Evaluate(Engine& engine, Engine* other, const std::vector<Eva
     const auto slot = [&](int64_t row, int64_t position) { return kept.data() + (row * rows_per_window + position) * vocab; };
     if (other) {
       kept.resize((end - begin) * static_cast<size_t>(rows_per_window * vocab));
-      NIBBLE_RETURN_IF_ERROR(ForEachLogits(*other, inputs, [&](int64_t row, int64_t position, const float* logits) { std::copy_n(logits, vocab, slot(row, position)); }));
+      NIBBLE_RETURN_IF_ERROR(ForEachLogits(*other, inputs, [&](int64_t row, int64_t position, const float* logits) {
+        std::copy_n(logits, vocab, slot(row, position));
+      }));
     }
     const auto start = std::chrono::steady_clock::now();
     NIBBLE_RETURN_IF_ERROR(ForEachLogits(engine, inputs, [&](int64_t row, int64_t position, const float* logits) {

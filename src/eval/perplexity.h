@@ -14,25 +14,25 @@
 namespace nibble {
 
 enum class EvalProtocol : uint8_t {
-  kWindows,    // windows of C targets do not overlap; each is predicted from BOS and the window's own tokens
-  kLlamaCpp,   // chunks of C tokens, the first replaced by BOS; the second half of each is scored
+  kWindows,   // windows of C targets do not overlap; each is predicted from BOS and the window's own tokens
+  kLlamaCpp,  // chunks of C tokens, the first replaced by BOS; the second half of each is scored
 };
 
 struct EvalOptions {
   int64_t context = 256;
   EvalProtocol protocol = EvalProtocol::kWindows;
-  int32_t bos = -1;            // -1: the tokenizer has none
-  int64_t max_windows = 0;     // 0: all
+  int32_t bos = -1;         // -1: the tokenizer has none
+  int64_t max_windows = 0;  // 0: all
 };
 
-struct Divergence {            // KL(other || this) in nats, over scored positions
+struct Divergence {  // KL(other || this) in nats, over scored positions
   double mean = 0, mean_stderr = 0, median = 0, p99 = 0, max = 0;
   double top1_agreement = 0;
 };
 
 struct EvalResult {
   double perplexity = 0, perplexity_stderr = 0, mean_nll = 0;
-  int64_t tokens = 0;          // scored
+  int64_t tokens = 0;  // scored
   double seconds = 0;
   std::optional<Divergence> against;
 };
@@ -40,8 +40,8 @@ struct EvalResult {
 // One window: what goes in, and which rows are scored against which token.
 struct EvalWindow {
   std::vector<int32_t> input;
-  int64_t first_row = 0;                // rows [first_row, input.size()) are scored ...
-  std::vector<int32_t> targets;         // ... against these
+  int64_t first_row = 0;         // rows [first_row, input.size()) are scored ...
+  std::vector<int32_t> targets;  // ... against these
 };
 // The last partial window is dropped. Usage error when the text is shorter than one window.
 Result<std::vector<EvalWindow>> MakeWindows(const std::vector<int32_t>& text, const EvalOptions& options);

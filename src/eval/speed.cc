@@ -58,7 +58,8 @@ double ActiveBytes(const Engine& engine) {
   for (const BoundLinear& linear : engine.weights().linears) bytes += static_cast<double>(linear.packed.packed_bytes);
   for (size_t i = 0; i < engine.weights().moes.size(); ++i) {
     double experts = 0;
-    for (const BoundExpert& expert : engine.weights().moes[i]) experts += static_cast<double>(expert.w13.packed_bytes + expert.w2.packed_bytes);
+    for (const BoundExpert& expert : engine.weights().moes[i])
+      experts += static_cast<double>(expert.w13.packed_bytes + expert.w2.packed_bytes);
     bytes += experts * static_cast<double>(engine.graph().moes[i].top_k) / static_cast<double>(engine.graph().moes[i].experts);
   }
   return bytes;
@@ -84,7 +85,8 @@ Roofline MeasureRoofline(int threads) {
     const int64_t rounds = Cpu().isa == Isa::kScalar ? kRounds / 100 : kRounds;
     start = Clock::now();
     team.Run([&](int) { sink.store(probe.fma(rounds), std::memory_order_relaxed); });
-    roofline.fma_gflop_s = std::max(roofline.fma_gflop_s, 2.0 * static_cast<double>(rounds * kFmaPerRound * threads) / Seconds(start) / 1e9);
+    roofline.fma_gflop_s =
+        std::max(roofline.fma_gflop_s, 2.0 * static_cast<double>(rounds * kFmaPerRound * threads) / Seconds(start) / 1e9);
   }
   return roofline;
 }
@@ -96,7 +98,8 @@ Sample Summarize(std::vector<double> values) {
   return {n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2, (values.back() - values.front()) / 2};
 }
 
-Result<std::vector<SpeedResult>> MeasureSpeed(const std::vector<Engine*>& engines, const SpeedOptions& options, Progress* progress) {
+Result<std::vector<SpeedResult>> MeasureSpeed(const std::vector<Engine*>& engines, const SpeedOptions& options,
+                                              Progress* progress) {
   std::vector<std::vector<double>> prefill(engines.size()), decode(engines.size());
   std::vector<double> read, fma;
   for (Engine* engine : engines)  // warm up: first touch of cache pages and code
@@ -119,7 +122,8 @@ Result<std::vector<SpeedResult>> MeasureSpeed(const std::vector<Engine*>& engine
   }
   std::vector<SpeedResult> results;
   for (size_t i = 0; i < engines.size(); ++i) {
-    SpeedResult r{Summarize(prefill[i]), Summarize(decode[i]), {Summarize(read).median, Summarize(fma).median, engines[i]->threads()}};
+    SpeedResult r{
+        Summarize(prefill[i]), Summarize(decode[i]), {Summarize(read).median, Summarize(fma).median, engines[i]->threads()}};
     r.prefill_share = r.prefill_tok_s.median * 2 * LinearMacs(*engines[i]) / (r.roofline.fma_gflop_s * 1e9);
     r.fits_in_cache = ActiveBytes(*engines[i]) < 2 * static_cast<double>(Cpu().l3_bytes);
     if (!r.fits_in_cache) r.decode_share = r.decode_tok_s.median * ActiveBytes(*engines[i]) / (r.roofline.read_gb_s * 1e9);

@@ -125,8 +125,10 @@ void QuantizeActivationRow(const ActivationSpec& spec, const float* x, int64_t k
     if (zeros) zeros[index] = by.zero;
     float* values = dequantized ? dequantized + begin : nullptr;
     int8_t* group_codes = codes ? codes + begin : nullptr;
-    if (spec.code == DType::kI8) QuantizeInts(spec, by, x + begin, end - begin, values, group_codes);
-    else QuantizeFloats(by.scale, x + begin, end - begin, values, group_codes);
+    if (spec.code == DType::kI8)
+      QuantizeInts(spec, by, x + begin, end - begin, values, group_codes);
+    else
+      QuantizeFloats(by.scale, x + begin, end - begin, values, group_codes);
   }
 }
 

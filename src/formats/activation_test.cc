@@ -82,7 +82,8 @@ TEST(Activation, Fp8PerTokenAndGroup) {
 TEST(Activation, ZeroRowsHaveZeroCodes) {
   for (const bool library : {false, true}) {
     for (const bool symmetric : {false, true}) {
-      const ActivationSpec spec{.grain = ActivationSpec::kToken, .code = DType::kI8, .symmetric = symmetric, .half_step_range = library};
+      const ActivationSpec spec{
+          .grain = ActivationSpec::kToken, .code = DType::kI8, .symmetric = symmetric, .half_step_range = library};
       for (const float value : Quantize(spec, {0, 0, 0}).values) EXPECT_EQ(value, 0);
     }
     const ActivationSpec spec{.grain = ActivationSpec::kToken, .code = DType::kE4M3, .half_step_range = library};

@@ -15,24 +15,24 @@ namespace nibble {
 //   value = d * sub[s] * (has_min ? codes[i] : table ? table[codes[i]] : codes[i] - zero) - (has_min ? dmin * sub_min[s] : 0)
 // in f32, every product exact (checked by the format's test), so that fused and unfused evaluation agree bit for bit.
 struct BlockSplit {
-  int bits = 0;                    // 0 <= codes[i] < 2^bits
-  int sub_elems = 0;               // elements that share sub[s] and sub_min[s]
+  int bits = 0;       // 0 <= codes[i] < 2^bits
+  int sub_elems = 0;  // elements that share sub[s] and sub_min[s]
   int zero = 0;
-  bool has_sub = false;            // false: sub[s] == 1 and is not stored
+  bool has_sub = false;  // false: sub[s] == 1 and is not stored
   bool has_min = false;
-  bool has_sub_min = false;        // false: sub_min[s] == 1
-  const int8_t* table = nullptr;   // 2^bits values, or none
+  bool has_sub_min = false;       // false: sub_min[s] == 1
+  const int8_t* table = nullptr;  // 2^bits values, or none
   // d and dmin are f16 bits as stored. codes [block_elems]; sub, sub_min [block_elems / sub_elems].
   void (*split)(const std::byte* block, uint8_t* codes, uint16_t* d, uint16_t* dmin, int8_t* sub, uint8_t* sub_min) = nullptr;
 };
 
 struct Format {
-  std::string_view name;           // "int_group", "q4_k"; unique
-  std::string_view summary;        // one line for `nibble methods`
-  int ggml_type = -1;              // type id in GGUF files, -1 for others
-  int block_elems = 1;             // ggml: elements per block; row length must be a multiple
-  int block_bytes = 0;             // ggml: bytes per block; 0 for formats that are not opaque blocks
-  int row_meta_bytes = 0;          // ggml: bytes before the first block of every row
+  std::string_view name;     // "int_group", "q4_k"; unique
+  std::string_view summary;  // one line for `nibble methods`
+  int ggml_type = -1;        // type id in GGUF files, -1 for others
+  int block_elems = 1;       // ggml: elements per block; row length must be a multiple
+  int block_bytes = 0;       // ggml: bytes per block; 0 for formats that are not opaque blocks
+  int row_meta_bytes = 0;    // ggml: bytes before the first block of every row
   // ggml: decodes blocks [first, first + count) of the row that starts at `row` to out [count * block_elems]. Exact to the bit.
   void (*decode)(const std::byte* row, int64_t first, int64_t count, float* out) = nullptr;
   // ggml: encodes k elements (k a multiple of block_elems) to `row`. Null: nibble does not make this format (yet).

@@ -70,9 +70,7 @@ void EncodeBlocks(const float* in, int64_t k, std::byte* row) {
 
 // Round half to even by the addition of 1.5 * 2^23, for |x| < 2^22; other inputs (and NaN) give some int in [-2^22, 2^22), which
 // callers clamp. Part of the reference encoders' definition: std::nearbyint would differ there.
-inline int NearestInt(float x) {
-  return static_cast<int>(std::bit_cast<uint32_t>(x + 12582912.0f) & 0x007fffffu) - 0x00400000;
-}
+inline int NearestInt(float x) { return static_cast<int>(std::bit_cast<uint32_t>(x + 12582912.0f) & 0x007fffffu) - 0x00400000; }
 
 // The element of largest magnitude with its sign, the first of equals.
 inline float SignedAbsMax(const float* x, int n) {

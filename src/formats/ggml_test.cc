@@ -23,8 +23,9 @@ struct Case {
   const char* type;
   int id;
 };
-constexpr Case kTypes[] = {{"F32", 0},   {"F16", 1},   {"BF16", 30}, {"Q4_0", 2},  {"Q4_1", 3},  {"Q5_0", 6},    {"Q5_1", 7},   {"Q8_0", 8},
-                           {"Q2_K", 10}, {"Q3_K", 11}, {"Q4_K", 12}, {"Q5_K", 13}, {"Q6_K", 14}, {"IQ4_NL", 20}, {"IQ4_XS", 23}};
+constexpr Case kTypes[] = {{"F32", 0},   {"F16", 1},   {"BF16", 30}, {"Q4_0", 2},    {"Q4_1", 3},
+                           {"Q5_0", 6},  {"Q5_1", 7},  {"Q8_0", 8},  {"Q2_K", 10},   {"Q3_K", 11},
+                           {"Q4_K", 12}, {"Q5_K", 13}, {"Q6_K", 14}, {"IQ4_NL", 20}, {"IQ4_XS", 23}};
 
 std::vector<std::byte> ReadAll(const std::string& name) {
   std::ifstream in(testing::Repo("tests/data/ggml-vectors/" + name), std::ios::binary);
@@ -75,7 +76,8 @@ TEST(Ggml, DecodesTheReferenceVectors) {
       ASSERT_EQ(static_cast<int64_t>(q.size()), kRows * format->row_bytes(kColumns)) << name;
       std::vector<float> got(wanted.size());
       for (int64_t row = 0; row < kRows; ++row)
-        format->decode(q.data() + row * format->row_bytes(kColumns), 0, kColumns / format->block_elems, got.data() + row * kColumns);
+        format->decode(q.data() + row * format->row_bytes(kColumns), 0, kColumns / format->block_elems,
+                       got.data() + row * kColumns);
       ExpectSameBits(got.data(), wanted.data(), got.size(), name);
       ++cases;
     }
@@ -102,12 +104,13 @@ TEST(Ggml, EncodesTheReferenceVectors) {
       const auto x = ReadFloats(source);
       const auto wanted = ReadAll(std::string(c.type) + dataset + ".q");
       std::vector<std::byte> got(wanted.size());
-      for (int64_t row = 0; row < kRows; ++row) format->encode(x.data() + row * kColumns, kColumns, got.data() + row * format->row_bytes(kColumns));
+      for (int64_t row = 0; row < kRows; ++row)
+        format->encode(x.data() + row * kColumns, kColumns, got.data() + row * format->row_bytes(kColumns));
       size_t different = 0, first = 0;
       for (size_t i = 0; i < got.size(); ++i)
         if (got[i] != wanted[i] && different++ == 0) first = i;
-      EXPECT_EQ(different, 0u) << c.type << dataset << ": first at byte " << first << " = byte " << first % static_cast<size_t>(format->block_bytes)
-                               << " of its block";
+      EXPECT_EQ(different, 0u) << c.type << dataset << ": first at byte " << first << " = byte "
+                               << first % static_cast<size_t>(format->block_bytes) << " of its block";
     }
   }
 }
@@ -115,7 +118,8 @@ TEST(Ggml, EncodesTheReferenceVectors) {
 TEST(Ggml, EncodersSurviveNanInfinityAndHugeValues) {
   for (const Case& c : kTypes) {
     const FormatId format = FindGgmlFormat(c.id);
-    for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), 3e38f, -3e38f, 1e-40f}) {
+    for (const float bad :
+         {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), 3e38f, -3e38f, 1e-40f}) {
       std::vector<float> x(512, 0.5f);
       x[3] = bad;
       x[300] = -bad;

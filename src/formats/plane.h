@@ -7,8 +7,8 @@
 
 namespace nibble {
 
-// Groups [groups.begin, groups.end) of row `block_row` (a block of rows, phases already applied) of a plane that is not flat, as f32.
-// Allocates nothing; thread-safe.
+// Groups [groups.begin, groups.end) of row `block_row` (a block of rows, phases already applied) of a plane that is not flat, as
+// f32. Allocates nothing; thread-safe.
 void ReadPlaneGroups(const Plane& plane, int64_t block_row, Range groups, float* out);
 
 // value(n, k) of one plane of `coded` for row n and every column of k: out [k.size()]. All rules of Plane apply.

@@ -126,8 +126,9 @@ Status CutPermutation(StoredWeight& cut, Transform& transform, Range range, cons
   for (int64_t j = 0; j < range.size(); ++j) {
     const int64_t source = LoadIndex(transform.data, range.begin + j);
     if (source < range.begin || source >= range.end) {
-      return Unsupported("{}: the permutation of features takes {} from outside the shard {}..{}; keep the whole matrix on one shard",
-                         name, source, range.begin, range.end);
+      return Unsupported(
+          "{}: the permutation of features takes {} from outside the shard {}..{}; keep the whole matrix on one shard", name,
+          source, range.begin, range.end);
     }
     local.as<int32_t>()[j] = static_cast<int32_t>(source - range.begin);
   }
@@ -144,8 +145,8 @@ Status CutRotations(StoredWeight& cut, Transform& transform, Range range, const 
     const int64_t a = LoadIndex(pairs.Select(0, p), 0), b = LoadIndex(pairs.Select(0, p), 1);
     const bool has_a = a >= range.begin && a < range.end, has_b = b >= range.begin && b < range.end;
     if (has_a != has_b) {
-      return Unsupported("{}: a rotation pairs feature {} with {} across the shard {}..{}; keep the whole matrix on one shard", name, a, b,
-                         range.begin, range.end);
+      return Unsupported("{}: a rotation pairs feature {} with {} across the shard {}..{}; keep the whole matrix on one shard",
+                         name, a, b, range.begin, range.end);
     }
     if (has_a) inside.push_back(p);
   }
@@ -176,8 +177,9 @@ Status CutTransforms(StoredWeight& cut, std::vector<Transform>& transforms, Rang
       case Transform::kMatrix: {
         const int64_t block = transform.block == 0 ? width : transform.block;
         if (range.begin % block != 0 || range.end % block != 0) {
-          return Unsupported("{}: a rotation of blocks of {} cannot be cut to features {}..{}; cut at multiples of {} or keep it whole", name,
-                             block, range.begin, range.end, block);
+          return Unsupported(
+              "{}: a rotation of blocks of {} cannot be cut to features {}..{}; cut at multiples of {} or keep it whole", name,
+              block, range.begin, range.end, block);
         }
         const bool signs = transform.kind == Transform::kHadamard && transform.data && transform.data.dim(0) == width;
         if (signs) transform.data = transform.data.Slice(0, range.begin, range.size());

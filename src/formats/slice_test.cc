@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// DecodeRows(Slice(w)) is the rectangle of DecodeRows(w), bit for bit, for every body, every kind of plane and random rectangles, also
-// for slices of slices.
+// DecodeRows(Slice(w)) is the rectangle of DecodeRows(w), bit for bit, for every body, every kind of plane and random rectangles,
+// also for slices of slices.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -218,8 +218,8 @@ void DecodeToyWithHead(const std::byte* row, int64_t first, int64_t count, float
 
 TEST(Slice, OpaqueBlocksMayBeCutAnywhere) {
   const Format plain = {.name = "toy", .summary = "", .block_elems = 24, .block_bytes = 24, .decode = DecodeToy};
-  const Format head = {.name = "toy_head", .summary = "", .block_elems = 24, .block_bytes = 24, .row_meta_bytes = 2,
-                       .decode = DecodeToyWithHead};
+  const Format head = {
+      .name = "toy_head", .summary = "", .block_elems = 24, .block_bytes = 24, .row_meta_bytes = 2, .decode = DecodeToyWithHead};
   for (const Format* format : {&plain, &head}) {
     Maker maker;
     StoredWeight& weight = maker.weight;
@@ -254,17 +254,18 @@ TEST(Slice, TransformsAreCutWhereTheyCanBe) {
   weight.in.push_back({Transform::kScale, maker.Numbers(DType::kF32, {kK}), {}, 0, false});
   weight.in.push_back({Transform::kPermute, maker.Indices({kK}, [](int64_t j) { return j ^ 1; }), {}, 0, false});
   weight.in.push_back({Transform::kHadamard, {}, {}, 32, false});
-  weight.in.push_back({Transform::kGivens, maker.Numbers(DType::kF32, {2}), maker.Indices({2, 2}, [](int64_t i) { return i * 20; }), 0, false});
+  weight.in.push_back(
+      {Transform::kGivens, maker.Numbers(DType::kF32, {2}), maker.Indices({2, 2}, [](int64_t i) { return i * 20; }), 0, false});
   const Result<StoredWeight> cut = Slice(weight, {0, kN}, {0, 32});
   ASSERT_TRUE(cut) << cut.error().ToString();
   EXPECT_EQ(cut->in[0].data.dim(0), 32);
-  EXPECT_EQ(cut->in[3].data2.dim(0), 1);  // the pair (40, 60) is elsewhere
-  EXPECT_EQ(Slice(weight, {0, kN}, {0, 33}).error().code, Code::kUnsupported);   // splits a permuted pair
-  EXPECT_EQ(Slice(weight, {0, kN}, {0, 34}).error().code, Code::kUnsupported);   // splits a rotated block
+  EXPECT_EQ(cut->in[3].data2.dim(0), 1);                                        // the pair (40, 60) is elsewhere
+  EXPECT_EQ(Slice(weight, {0, kN}, {0, 33}).error().code, Code::kUnsupported);  // splits a permuted pair
+  EXPECT_EQ(Slice(weight, {0, kN}, {0, 34}).error().code, Code::kUnsupported);  // splits a rotated block
   weight.in[3].data2 = maker.Indices({1, 2}, [](int64_t i) { return i * 100; });
   weight.in[3].data = weight.in[3].data.Slice(0, 0, 1);
-  EXPECT_EQ(Slice(weight, {0, kN}, {0, 96}).error().code, Code::kUnsupported);   // a rotation across the cut
-  EXPECT_TRUE(Slice(weight, {3, 9}, {0, kK}));                                    // rows do not care
+  EXPECT_EQ(Slice(weight, {0, kN}, {0, 96}).error().code, Code::kUnsupported);  // a rotation across the cut
+  EXPECT_TRUE(Slice(weight, {3, 9}, {0, kK}));                                  // rows do not care
 }
 
 }  // namespace

@@ -42,7 +42,8 @@ bool Divides(const Coded& coded) {
 }
 
 // One row of at most kTileCols codes. divide: the scale plane holds divisors.
-void DecodeCodes(const Coded& coded, const std::array<float, 256>& values, bool divide, int64_t n, Range k, const uint8_t* codes, float* out) {
+void DecodeCodes(const Coded& coded, const std::array<float, 256>& values, bool divide, int64_t n, Range k, const uint8_t* codes,
+                 float* out) {
   float scale[kTileCols], zero[kTileCols];
   const int64_t count = k.size();
   if (coded.rule == ValueRule::kRowTable) {

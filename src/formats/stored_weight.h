@@ -25,57 +25,57 @@ struct CodeSource {
   // Writes codes of rows n, columns k to out [n.size()][k.size()], one unsigned byte each.
   using Read = void (*)(const CodeSource&, Range n, Range k, uint8_t* out);
   Read read = nullptr;
-  TensorView t[2];       // t[1]: a second plane or 2:4 metadata, where a packing has one
-  int bits = 0;          // code < 2^bits
-  int64_t arg[4] = {};   // the reader's own: offsets added by Slice come in n0, k0
+  TensorView t[2];         // t[1]: a second plane or 2:4 metadata, where a packing has one
+  int bits = 0;            // code < 2^bits
+  int64_t arg[4] = {};     // the reader's own: offsets added by Slice come in n0, k0
   int64_t n0 = 0, k0 = 0;  // where this weight starts inside t; a reader adds them to n and k
 };
 
 // One number per block of elements: scale, zero point or additive term.
 // Row-and-column planes: value(n, k) = data[(n + n_phase) / block_n][group(k)]; `flat` planes (bitsandbytes) run over n*K + k.
 struct Plane {
-  TensorView data;                     // 2-D strided view [blocks of n, groups], stored dtype kept; flat: 1-D
-  int64_t block_n = 1;                 // 0: all rows share (per tensor)
-  int64_t block_k = 0;                 // 0: all columns share (per channel or per tensor), also under a group_of_k, which replaces
-                                       // the division for every other value
-  bool flat = false;                   // block = (n * K + k) / block_k, may straddle rows
+  TensorView data;      // 2-D strided view [blocks of n, groups], stored dtype kept; flat: 1-D
+  int64_t block_n = 1;  // 0: all rows share (per tensor)
+  int64_t block_k = 0;  // 0: all columns share (per channel or per tensor), also under a group_of_k, which replaces
+                        // the division for every other value
+  bool flat = false;    // block = (n * K + k) / block_k, may straddle rows
   int64_t flat_k = 0, flat_n0 = 0, flat_k0 = 0;  // flat: the whole matrix' K, and where this slice starts
-  TensorView table, outer;             // double quantization: value = table[u8] * outer[block / outer_block] + offset
+  TensorView table, outer;                       // double quantization: value = table[u8] * outer[block / outer_block] + offset
   int64_t outer_block = 0;
   float offset = 0;
-  float multiplier = 1;                // exact constant of the format: 1/127 of LLM.int8, 1/global scale
-  bool reciprocal = false;             // value = multiplier / stored (GPTQModel's true inverse scales). DecodeRows divides float codes by the
-                                       // stored number, one rounding; kernels may multiply by the rounded value (1 ulp)
+  float multiplier = 1;     // exact constant of the format: 1/127 of LLM.int8, 1/global scale
+  bool reciprocal = false;  // value = multiplier / stored (GPTQModel's true inverse scales). DecodeRows divides float codes by the
+                            // stored number, one rounding; kernels may multiply by the rounded value (1 ulp)
   // Zero points that are packed like codes: read through a source instead of data. rows = block of n, columns = group.
   std::optional<CodeSource> packed;
-  float packed_bias = 0;               // added to each packed value (GPTQ v1 stores z - 1)
+  float packed_bias = 0;  // added to each packed value (GPTQ v1 stores z - 1)
 };
 
 enum class ValueRule : uint8_t {
-  kIntMinusZero,   // S * (u - Z)           integers, Z defaults to zero_default
-  kIntPlusBias,    // fma(S, u, B)          B is the `zero` plane
-  kTable,          // S * T[u]              T f32 [2^bits]
-  kRowTable,       // T[n][u]               T f32 [n, 2^bits], no scale
-  kFloat,          // S * float_type(u)
+  kIntMinusZero,  // S * (u - Z)           integers, Z defaults to zero_default
+  kIntPlusBias,   // fma(S, u, B)          B is the `zero` plane
+  kTable,         // S * T[u]              T f32 [2^bits]
+  kRowTable,      // T[n][u]               T f32 [n, 2^bits], no scale
+  kFloat,         // S * float_type(u)
 };
 
 // int2..8, nf4, fp4, fp8, mx*, nvfp4, bitnet, hqq, torchao, 2:4 ...
 struct Coded {
   CodeSource codes;
   ValueRule rule = ValueRule::kIntMinusZero;
-  DType float_type = DType::kNone;     // kFloat: e4m3, e5m2, e3m2, e2m3, e2m1
+  DType float_type = DType::kNone;  // kFloat: e4m3, e5m2, e3m2, e2m3, e2m1
   TensorView table;
   Plane scale;
-  std::optional<Plane> zero;           // integer or real zero points, or the additive term
-  float zero_default = 0;              // without `zero`: 2^(bits-1) for unsigned symmetric, 0 else
-  std::optional<Plane> scale2;         // a second factor kept apart so that decoding is exact: value = (S * S2) * code
-  TensorView group_of_k;               // i32 [k]: GPTQ g_idx, any map from column to group; empty: (k + k_phase) / block_k
-  int64_t k_phase = 0, n_phase = 0;    // where this slice starts inside its first group and its first block of rows
+  std::optional<Plane> zero;         // integer or real zero points, or the additive term
+  float zero_default = 0;            // without `zero`: 2^(bits-1) for unsigned symmetric, 0 else
+  std::optional<Plane> scale2;       // a second factor kept apart so that decoding is exact: value = (S * S2) * code
+  TensorView group_of_k;             // i32 [k]: GPTQ g_idx, any map from column to group; empty: (k + k_phase) / block_k
+  int64_t k_phase = 0, n_phase = 0;  // where this slice starts inside its first group and its first block of rows
 };
 // ggml blocks: row n starts at blocks.data + n * row stride; blocks is u8 [n, row bytes].
 struct Blocked {
   TensorView blocks;
-  int64_t k_phase = 0;                 // first column of this slice inside the row (a multiple of nothing)
+  int64_t k_phase = 0;  // first column of this slice inside the row (a multiple of nothing)
 };
 struct Trellis {
   TensorView tiles, lut;
@@ -122,15 +122,15 @@ struct StoredWeight {
   FormatId format = nullptr;
   int64_t n = 0, k = 0;
   std::variant<Coded, Blocked, Trellis, Dense, Custom> body;
-  TensorView row_map;                  // i32 [n]: logical row -> row of `body` (GGUF's q/k order, interleaved gate/up); empty: same
+  TensorView row_map;  // i32 [n]: logical row -> row of `body` (GGUF's q/k order, interleaved gate/up); empty: same
   std::vector<Transform> in, out;
-  TensorView lora_a, lora_b;           // svdquant: y += (x a^T) b^T; a [r,k], b [n,r]
+  TensorView lora_a, lora_b;  // svdquant: y += (x a^T) b^T; a [r,k], b [n,r]
   Origin origin;
   std::vector<std::shared_ptr<const void>> keep;  // mappings and buffers that the views point into
 };
 
-// Rows n and columns k of W as f32, out [n.size()][k.size()]: the definition of truth for every kernel and test. Transforms and low-rank
-// factors are not applied. Thread-safe. n and k must lie inside [0,n), [0,k).
+// Rows n and columns k of W as f32, out [n.size()][k.size()]: the definition of truth for every kernel and test. Transforms and
+// low-rank factors are not applied. Thread-safe. n and k must lie inside [0,n), [0,k).
 void DecodeRows(const StoredWeight& weight, Range n, Range k, float* out);
 
 // The shard of rows n and columns k (tensor and expert parallelism), or the reason why it cannot be cut there.

@@ -54,7 +54,8 @@ struct GptqExample {
     coded.codes = DenseStream(TensorView(qweight.data(), DType::kI32, {2, 8}).Transpose(0, 1), 4, StreamAxis::kAlongK);
     coded.scale.data = TensorView(scales.data(), DType::kF16, {2, 8}).Transpose(0, 1);
     coded.scale.block_k = 8;
-    coded.zero = Plane{.block_k = 8, .packed = DenseStream(TensorView(qzeros.data(), DType::kI32, {2, 1}), 4, StreamAxis::kAlongN),
+    coded.zero = Plane{.block_k = 8,
+                       .packed = DenseStream(TensorView(qzeros.data(), DType::kI32, {2, 1}), 4, StreamAxis::kAlongN),
                        .packed_bias = 1};
     if (act_order) coded.group_of_k = TensorView(g_idx.data(), DType::kI32, {16});
     weight.body = coded;
@@ -105,7 +106,8 @@ TEST(StoredWeight, VerifyFindsBadNumbers) {
   GptqExample example;
   EXPECT_TRUE(VerifyValues(example.Weight(true)));
   example.scales[11] = 0x7c00;
-  EXPECT_EQ(VerifyValues(example.Weight(false)).error().ToString(), "corrupt: model.safetensors: layer: scale of row 3, column 8 is inf");
+  EXPECT_EQ(VerifyValues(example.Weight(false)).error().ToString(),
+            "corrupt: model.safetensors: layer: scale of row 3, column 8 is inf");
   example.scales[11] = 0x3000;
   example.g_idx[4] = 2;
   EXPECT_EQ(VerifyValues(example.Weight(true)).error().ToString(),

@@ -48,8 +48,9 @@ Status CheckHadamard(const Transform& transform, int64_t width, int64_t block) {
     return Corrupt("the base matrix of a Hadamard transform is {}, wanted a square", transform.data2.shape.ToString());
   }
   if (base > 0 && block % base == 0 && std::has_single_bit(static_cast<uint64_t>(block / base))) return {};
-  return Unsupported("Hadamard transform of size {}: known are powers of two, and base * 2^p with a stored base matrix (base here: {})", block,
-                     base);
+  return Unsupported(
+      "Hadamard transform of size {}: known are powers of two, and base * 2^p with a stored base matrix (base here: {})", block,
+      base);
 }
 
 Status CheckOne(const Transform& transform, int64_t width) {
@@ -123,7 +124,8 @@ void Rotate(const Transform& transform, float* row) {
   const int64_t count = transform.data.dim(0);
   for (int64_t step = 0; step < count; ++step) {
     const int64_t p = transform.inverse ? count - 1 - step : step;
-    const float angle = transform.inverse ? -At(transform.data, p) : At(transform.data, p), c = std::cos(angle), s = std::sin(angle);
+    const float angle = transform.inverse ? -At(transform.data, p) : At(transform.data, p), c = std::cos(angle),
+                s = std::sin(angle);
     float& a = row[Index(transform.data2, p, 0)];
     float& b = row[Index(transform.data2, p, 1)];
     const float rotated = c * a - s * b;
@@ -136,14 +138,17 @@ void ApplyOne(const Transform& transform, float* row, int64_t width, float* scra
   const int64_t block = BlockOf(transform, width);
   switch (transform.kind) {
     case Transform::kScale:
-      for (int64_t j = 0; j < width; ++j) row[j] = transform.inverse ? row[j] / At(transform.data, j) : row[j] * At(transform.data, j);
+      for (int64_t j = 0; j < width; ++j)
+        row[j] = transform.inverse ? row[j] / At(transform.data, j) : row[j] * At(transform.data, j);
       break;
     case Transform::kPermute:
       std::copy_n(row, width, scratch);
       for (int64_t j = 0; j < width; ++j) {
         const int64_t source = Index(transform.data, j);
-        if (transform.inverse) row[source] = scratch[j];
-        else row[j] = scratch[source];
+        if (transform.inverse)
+          row[source] = scratch[j];
+        else
+          row[j] = scratch[source];
       }
       break;
     case Transform::kHadamard: Hadamard(transform, row, width, scratch); break;

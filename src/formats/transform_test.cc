@@ -28,7 +28,7 @@ TEST(Transform, EveryKindIsUndoneByItsInverse) {
   const float signs[] = {1, -1, -1, 1, 1, 1, -1, -1, 1, -1, 1, 1}, scale[] = {1, 2, 4, 8, .5f, 1, 2, 4, 8, 1, 1, 1};
   const int32_t order[] = {3, 1, 0, 2, 7, 6, 5, 4, 11, 10, 8, 9}, pairs[] = {0, 5, 5, 7, 11, 2};
   const float angles[] = {0.3f, -1.2f, 2.5f};
-  const float matrix[] = {0, 1, 0, 0, 0, 1, 1, 0, 0};    // a permutation, orthogonal
+  const float matrix[] = {0, 1, 0, 0, 0, 1, 1, 0, 0};  // a permutation, orthogonal
   std::vector<Transform> forward = {
       {Transform::kScale, TensorView(scale, DType::kF32, {12}), {}, 0, false},
       {Transform::kPermute, TensorView(order, DType::kI32, {12}), {}, 0, false},
@@ -60,10 +60,13 @@ TEST(Transform, RefusesWhatItCannotDo) {
   const Transform hadamard{Transform::kHadamard, {}, {}, 0, false};
   EXPECT_EQ(CheckTransforms(std::vector{hadamard}, 352).error().code, Code::kUnsupported);
   const int32_t order[] = {0, 4};
-  EXPECT_EQ(CheckTransforms(std::vector{Transform{Transform::kPermute, TensorView(order, DType::kI32, {2}), {}, 0, false}}, 2).error().code,
+  EXPECT_EQ(CheckTransforms(std::vector{Transform{Transform::kPermute, TensorView(order, DType::kI32, {2}), {}, 0, false}}, 2)
+                .error()
+                .code,
             Code::kCorrupt);
-  EXPECT_EQ(CheckTransforms(std::vector{Transform{Transform::kScale, TensorView(order, DType::kI32, {2}), {}, 0, false}}, 3).error().code,
-            Code::kCorrupt);
+  EXPECT_EQ(
+      CheckTransforms(std::vector{Transform{Transform::kScale, TensorView(order, DType::kI32, {2}), {}, 0, false}}, 3).error().code,
+      Code::kCorrupt);
 }
 
 }  // namespace

@@ -44,7 +44,8 @@ Status CheckExtent(const StoredWeight& weight, const Coded& coded, const Plane& 
     }
     return {};
   }
-  if (plane.data.rank() != 2) return Corrupt("{}: {} is {}, wanted two dimensions", Name(weight), what, plane.data.shape.ToString());
+  if (plane.data.rank() != 2)
+    return Corrupt("{}: {} is {}, wanted two dimensions", Name(weight), what, plane.data.shape.ToString());
   const int64_t rows = plane.block_n == 0 || weight.row_map ? 1 : CeilDiv(coded.n_phase + weight.n, plane.block_n);
   const int64_t groups = plane.block_k == 0 || coded.group_of_k ? 1 : CeilDiv(coded.k_phase + weight.k, plane.block_k);
   if (plane.data.dim(0) < rows || plane.data.dim(1) < groups) {
@@ -77,7 +78,9 @@ Status CheckBody(const StoredWeight& weight, const Coded& coded) {
   return {};
 }
 template <typename Body>
-Status CheckBody(const StoredWeight&, const Body&) { return {}; }
+Status CheckBody(const StoredWeight&, const Body&) {
+  return {};
+}
 
 Status CheckRowMap(const StoredWeight& weight) {
   if (!weight.row_map) return {};

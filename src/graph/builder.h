@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a model file writes its layers with. Each call appends operations and returns the buffer that holds the result. Tensor parallelism
-// is expressed by the calls: heads and intermediate columns are cut over ranks, row-parallel products end in an all-reduce.
+// What a model file writes its layers with. Each call appends operations and returns the buffer that holds the result. Tensor
+// parallelism is expressed by the calls: heads and intermediate columns are cut over ranks, row-parallel products end in an
+// all-reduce.
 #pragma once
 
 #include <string>
@@ -20,20 +21,20 @@ class GraphBuilder {
   int ranks() const { return graph_.ranks; }
 
   struct Norm {
-    std::string name;         // module; "<name>.weight", "<name>.bias"
+    std::string name;  // module; "<name>.weight", "<name>.bias"
     float eps = 1e-6f;
     bool rms = true;
-    float offset = 0;         // gemma: 1
-    bool bias = false;        // layer norm with bias
+    float offset = 0;   // gemma: 1
+    bool bias = false;  // layer norm with bias
     bool has_weight = true;
   };
   struct Part {
-    std::string name;         // module
+    std::string name;  // module
     int64_t n = 0;
     bool bias = false;
   };
   struct Heads {
-    int64_t q = 0, kv = 0;    // numbers of heads, whole model
+    int64_t q = 0, kv = 0;  // numbers of heads, whole model
     int64_t dim = 0, v_dim = 0;
   };
 
@@ -48,18 +49,20 @@ class GraphBuilder {
     int64_t q_heads = 0, kv_heads = 0;  // this rank's
     int64_t dim = 0, v_dim = 0;
   };
-  Qkv QkvProjection(BufferId in, const std::string& q, const std::string& k, const std::string& v, const std::string& fused, const Heads& heads, bool bias);
+  Qkv QkvProjection(BufferId in, const std::string& q, const std::string& k, const std::string& v, const std::string& fused,
+                    const Heads& heads, bool bias);
   // Norm of each q and k head (qwen3).
   void HeadNorm(const Qkv& qkv, const Norm& q, const Norm& k);
   int AddRope(RopeSpec rope);
   void Rope(const Qkv& qkv, int rope);
   struct AttentionOptions {
-    float scale = 0;          // 0: 1 / sqrt(dim)
+    float scale = 0;  // 0: 1 / sqrt(dim)
     float softcap = 0;
     int64_t window = 0;
   };
   BufferId Attention(const Qkv& qkv, const AttentionOptions& options);
-  // Row-parallel: `in` holds this rank's columns; the result is summed over ranks. k: whole width, unit: columns are cut in multiples of it.
+  // Row-parallel: `in` holds this rank's columns; the result is summed over ranks. k: whole width, unit: columns are cut in
+  // multiples of it.
   BufferId RowParallel(BufferId in, const Part& part, int64_t k, int64_t unit);
 
   struct Mlp {
@@ -74,7 +77,8 @@ class GraphBuilder {
   BufferId Experts(BufferId in, const std::string& router, const MoeSpec& moe);
 
   void Add(BufferId into, BufferId from, float scale = 1);
-  // Final part: keeps the rows whose logits are wanted, norm, head. `tied_to` names the embedding for models without a head of their own.
+  // Final part: keeps the rows whose logits are wanted, norm, head. `tied_to` names the embedding for models without a head of
+  // their own.
   struct Head {
     std::string name = "lm_head";
     std::string tied_to;

@@ -15,8 +15,16 @@ namespace nibble {
 
 CpuExecutor::CpuExecutor(Graph graph, BoundWeights weights, const CpuOps& ops, PagedCache* cache, std::shared_ptr<ThreadTeam> team,
                          Communicator* comm, int64_t max_rows, int64_t max_logits)
-    : graph_(std::move(graph)), weights_(std::move(weights)), ops_(ops), cache_(cache), team_(std::move(team)), comm_(comm), max_rows_(max_rows),
-      max_logits_(max_logits), arena_(ScratchBytes(graph_, max_rows, max_logits)), seconds_(std::variant_size_v<AnyOp>) {
+    : graph_(std::move(graph)),
+      weights_(std::move(weights)),
+      ops_(ops),
+      cache_(cache),
+      team_(std::move(team)),
+      comm_(comm),
+      max_rows_(max_rows),
+      max_logits_(max_logits),
+      arena_(ScratchBytes(graph_, max_rows, max_logits)),
+      seconds_(std::variant_size_v<AnyOp>) {
   for (int i = 0; i < team_->size(); ++i) {
     Worker worker{.index = i};
     worker.linear.resize(static_cast<size_t>(kLinearScratchBytes));
@@ -35,12 +43,13 @@ int64_t CpuExecutor::ScratchBytes(const Graph& graph, int64_t max_rows, int64_t 
 float* CpuExecutor::Data(BufferId id) const {
   const BufferSpec& buffer = graph_.buffers[static_cast<size_t>(id)];
   auto* base = reinterpret_cast<float*>(const_cast<std::byte*>(arena_.data()));
-  return buffer.logits_rows ? base + graph_.floats_per_row * max_rows_ + buffer.offset * max_logits_ : base + buffer.offset * max_rows_;
+  return buffer.logits_rows ? base + graph_.floats_per_row * max_rows_ + buffer.offset * max_logits_
+                            : base + buffer.offset * max_rows_;
 }
 
 const float* CpuExecutor::Run(const StepInput& step) {
-  NIBBLE_CHECK(step.rows() <= max_rows_ && static_cast<int64_t>(step.logits_rows.size()) <= max_logits_, "rows {} of {}, logits {} of {}",
-               step.rows(), max_rows_, step.logits_rows.size(), max_logits_);
+  NIBBLE_CHECK(step.rows() <= max_rows_ && static_cast<int64_t>(step.logits_rows.size()) <= max_logits_,
+               "rows {} of {}, logits {} of {}", step.rows(), max_rows_, step.logits_rows.size(), max_logits_);
   step_ = &step;
   team_->Run([this](int worker) { Walk(worker); });
   step_ = nullptr;
@@ -84,12 +93,14 @@ void CpuExecutor::FillRopeTables(const Worker& w) {
       // Dynamic NTK: the base grows with the length of the sequence (Bloc97's rule as transformers has it).
       double base = 0;
       if (rope.dynamic_from > 0 && length > rope.dynamic_from) {
-        const double dims = static_cast<double>(rope.rotary_dims), ratio = static_cast<double>(length) / static_cast<double>(rope.dynamic_from);
+        const double dims = static_cast<double>(rope.rotary_dims),
+                     ratio = static_cast<double>(length) / static_cast<double>(rope.dynamic_from);
         base = rope.theta * std::pow(rope.dynamic_factor * ratio - (rope.dynamic_factor - 1), dims / (dims - 2));
       }
       for (int64_t i = 0; i < half; ++i) {
-        const float freq = base > 0 ? static_cast<float>(1.0 / std::pow(base, static_cast<double>(2 * i) / static_cast<double>(rope.rotary_dims)))
-                                    : rope.inv_freq[static_cast<size_t>(i)];
+        const float freq =
+            base > 0 ? static_cast<float>(1.0 / std::pow(base, static_cast<double>(2 * i) / static_cast<double>(rope.rotary_dims)))
+                     : rope.inv_freq[static_cast<size_t>(i)];
         const double angle = static_cast<double>(freq * position);  // the product is rounded to f32, as the models were trained
         rope_cos_[r][static_cast<size_t>(row * half + i)] = static_cast<float>(std::cos(angle)) * rope.attention_factor;
         rope_sin_[r][static_cast<size_t>(row * half + i)] = static_cast<float>(std::sin(angle)) * rope.attention_factor;
@@ -117,8 +128,10 @@ void CpuExecutor::RunOp(const NormOp& op, int64_t count, Worker& w) {
   for (int64_t row = rows.begin; row < rows.end; ++row) {
     for (int64_t head = 0; head < op.heads; ++head) {
       const int64_t at = row * stride + op.begin + head * width;
-      if (op.rms) ops_.rms_norm(Data(op.in) + at, vector(op.weight), op.offset, op.eps, width, Data(op.out) + at);
-      else ops_.layer_norm(Data(op.in) + at, vector(op.weight), vector(op.bias), op.eps, width, Data(op.out) + at);
+      if (op.rms)
+        ops_.rms_norm(Data(op.in) + at, vector(op.weight), op.offset, op.eps, width, Data(op.out) + at);
+      else
+        ops_.layer_norm(Data(op.in) + at, vector(op.weight), vector(op.bias), op.eps, width, Data(op.out) + at);
     }
   }
 }
@@ -185,7 +198,8 @@ void CpuExecutor::RunOp(const RopeOp& op, int64_t count, Worker& w) {
   for (int64_t row = rows.begin; row < rows.end; ++row) {
     const float* cos = rope_cos_[static_cast<size_t>(op.rope)].data() + row * half;
     const float* sin = rope_sin_[static_cast<size_t>(op.rope)].data() + row * half;
-    for (int64_t head = 0; head < op.heads; ++head) ops_.rope(Data(op.buffer) + row * stride + op.begin + head * op.head_dim, cos, sin, half, rope.interleaved);
+    for (int64_t head = 0; head < op.heads; ++head)
+      ops_.rope(Data(op.buffer) + row * stride + op.begin + head * op.head_dim, cos, sin, half, rope.interleaved);
   }
 }
 
@@ -208,8 +222,10 @@ void CpuExecutor::RunOp(const WriteKvOp& op, int64_t count, Worker& w) {
     const int32_t page = table[static_cast<size_t>(position / kPageTokens)];
     const float* x = Data(op.in) + row * stride;
     for (int64_t head = 0; head < state.heads; ++head) {
-      StoreKv(x + op.k_begin + head * state.k_dim, state.k_dim, state.k_stride(), scale.k, cache_->K(op.layer, page, head) + slot * state.k_stride() * bytes, w);
-      StoreKv(x + op.v_begin + head * state.v_dim, state.v_dim, state.v_stride(), scale.v, cache_->V(op.layer, page, head) + slot * state.v_stride() * bytes, w);
+      StoreKv(x + op.k_begin + head * state.k_dim, state.k_dim, state.k_stride(), scale.k,
+              cache_->K(op.layer, page, head) + slot * state.k_stride() * bytes, w);
+      StoreKv(x + op.v_begin + head * state.v_dim, state.v_dim, state.v_stride(), scale.v,
+              cache_->V(op.layer, page, head) + slot * state.v_stride() * bytes, w);
     }
   }
 }
@@ -218,11 +234,13 @@ void CpuExecutor::AttendHead(const AttentionOp& op, int64_t row, int64_t head, W
   const LayerState& state = cache_->layer(op.layer);
   const auto table = step_->block_tables[static_cast<size_t>(step_->sequence[static_cast<size_t>(row)])];
   const int64_t position = step_->positions[static_cast<size_t>(row)];
-  const int64_t first = op.window > 0 ? std::max<int64_t>(0, position - op.window + 1) : 0, kv_head = head / (op.heads / state.heads);
+  const int64_t first = op.window > 0 ? std::max<int64_t>(0, position - op.window + 1) : 0,
+                kv_head = head / (op.heads / state.heads);
   w.runs.clear();
   for (int64_t page = first / kPageTokens; page <= position / kPageTokens; ++page) {
     const int32_t id = table[static_cast<size_t>(page)];
-    w.runs.push_back({cache_->K(op.layer, id, kv_head), cache_->V(op.layer, id, kv_head), std::min(kPageTokens, position + 1 - page * kPageTokens)});
+    w.runs.push_back({cache_->K(op.layer, id, kv_head), cache_->V(op.layer, id, kv_head),
+                      std::min(kPageTokens, position + 1 - page * kPageTokens)});
   }
   const int64_t tokens = position + 1 - first;
   const KvScale kv = cache_->dtype() == DType::kE4M3 ? weights_.kv_scales[static_cast<size_t>(op.layer)] : KvScale{};
@@ -233,9 +251,21 @@ void CpuExecutor::AttendHead(const AttentionOp& op, int64_t row, int64_t head, W
     std::copy(q, q + op.head_dim, w.query.begin());
     q = w.query.data();
   }
-  ops_.attention({.q = q, .out = Data(op.out) + row * Width(op.out) + head * op.v_dim, .runs = w.runs.data(), .run_count = static_cast<int64_t>(w.runs.size()),
-                  .skip = first % kPageTokens, .tokens = tokens, .k_stride = state.k_stride(), .v_stride = state.v_stride(), .v_dim = op.v_dim,
-                  .dtype = cache_->dtype(), .k_scale = kv.k, .v_scale = kv.v, .scale = op.scale, .softcap = op.softcap, .scores = w.scores.data()});
+  ops_.attention({.q = q,
+                  .out = Data(op.out) + row * Width(op.out) + head * op.v_dim,
+                  .runs = w.runs.data(),
+                  .run_count = static_cast<int64_t>(w.runs.size()),
+                  .skip = first % kPageTokens,
+                  .tokens = tokens,
+                  .k_stride = state.k_stride(),
+                  .v_stride = state.v_stride(),
+                  .v_dim = op.v_dim,
+                  .dtype = cache_->dtype(),
+                  .k_scale = kv.k,
+                  .v_scale = kv.v,
+                  .scale = op.scale,
+                  .softcap = op.softcap,
+                  .scores = w.scores.data()});
 }
 
 void CpuExecutor::RunOp(const AttentionOp& op, int64_t count, Worker& w) {
@@ -270,7 +300,8 @@ void CpuExecutor::RunOp(const GatherRowsOp& op, int64_t count, Worker& w) {
   const int64_t width = Width(op.in);
   const Range rows = MyRows(count, w);
   for (int64_t row = rows.begin; row < rows.end; ++row)
-    std::memcpy(Data(op.out) + row * width, Data(op.in) + step_->logits_rows[static_cast<size_t>(row)] * width, static_cast<size_t>(width) * sizeof(float));
+    std::memcpy(Data(op.out) + row * width, Data(op.in) + step_->logits_rows[static_cast<size_t>(row)] * width,
+                static_cast<size_t>(width) * sizeof(float));
 }
 
 void CpuExecutor::RunOp(const SoftcapOp& op, int64_t count, Worker& w) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Walks a graph on the CPU: every worker of the team goes through the list inside one region, dividing each op's rows, strips or heads.
+// Walks a graph on the CPU: every worker of the team goes through the list inside one region, dividing each op's rows, strips or
+// heads.
 #pragma once
 
 #include <memory>
@@ -34,10 +35,11 @@ struct OpTime {
 class CpuExecutor {
  public:
   // Takes the graph after its passes. max_rows: most rows of a step; max_logits: most logits rows. `comm` may be null (one rank).
-  CpuExecutor(Graph graph, BoundWeights weights, const CpuOps& ops, PagedCache* cache, std::shared_ptr<ThreadTeam> team, Communicator* comm,
-              int64_t max_rows, int64_t max_logits);
+  CpuExecutor(Graph graph, BoundWeights weights, const CpuOps& ops, PagedCache* cache, std::shared_ptr<ThreadTeam> team,
+              Communicator* comm, int64_t max_rows, int64_t max_logits);
 
-  // Runs one step. The result, [logits_rows, vocab], stays valid until the next one. rows <= max_rows, positions within the block tables.
+  // Runs one step. The result, [logits_rows, vocab], stays valid until the next one. rows <= max_rows, positions within the block
+  // tables.
   const float* Run(const StepInput& step);
 
   const Graph& graph() const { return graph_; }
@@ -100,7 +102,7 @@ class CpuExecutor {
   std::shared_ptr<ThreadTeam> team_;
   Communicator* comm_;
   const int64_t max_rows_, max_logits_;
-  Buffer arena_;                                  // token rows, then logits rows
+  Buffer arena_;  // token rows, then logits rows
   std::vector<Worker> workers_;
   std::vector<std::vector<float>> rope_cos_, rope_sin_;  // per rope: [rows, half]
   // Routing of the current MoE op: per row top_k experts and weights; then rows by expert.
@@ -110,7 +112,7 @@ class CpuExecutor {
   std::vector<float> expert_in_, expert_mid_, expert_act_, expert_out_, expert_prepared_;
   const StepInput* step_ = nullptr;
   bool profile_ = false;
-  std::vector<double> seconds_;                   // by op kind
+  std::vector<double> seconds_;  // by op kind
 };
 
 }  // namespace nibble

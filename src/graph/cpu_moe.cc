@@ -20,7 +20,8 @@ void CpuExecutor::Route(const MoeSpec& spec, const float* logits, int64_t row) {
   });
   std::vector<float> weights(static_cast<size_t>(spec.top_k));
   for (int64_t i = 0; i < spec.top_k; ++i) weights[static_cast<size_t>(i)] = p[static_cast<size_t>(order[static_cast<size_t>(i)])];
-  if (spec.router == RouterKind::kTopKSoftmax) ops_.softmax(weights.data(), spec.top_k);
+  if (spec.router == RouterKind::kTopKSoftmax)
+    ops_.softmax(weights.data(), spec.top_k);
   else if (spec.renormalize) {
     const float sum = std::accumulate(weights.begin(), weights.end(), 0.0f);
     for (float& weight : weights) weight /= sum;
@@ -88,7 +89,8 @@ void CpuExecutor::RunExpert(const MoeSpec& spec, const BoundExpert& expert, cons
   const auto count = static_cast<int64_t>(list.size());
   const Range rows = MyRows(count, w);
   for (int64_t i = rows.begin; i < rows.end; ++i)
-    std::memcpy(expert_in_.data() + i * spec.hidden, Data(op.in) + list[static_cast<size_t>(i)].first * spec.hidden, static_cast<size_t>(spec.hidden) * sizeof(float));
+    std::memcpy(expert_in_.data() + i * spec.hidden, Data(op.in) + list[static_cast<size_t>(i)].first * spec.hidden,
+                static_cast<size_t>(spec.hidden) * sizeof(float));
   team_->Barrier();
   RunPacked(expert.w13, expert_in_.data(), count, expert_mid_.data(), w);
   for (int64_t i = rows.begin; i < rows.end; ++i) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model as a list of operations on numbered buffers. A model file builds it once from config.json; it names tensors and shapes and knows
-// no weights and no formats. Weights are bound to it later (models/loader), passes rewrite it (graph/passes), an executor walks it.
+// A model as a list of operations on numbered buffers. A model file builds it once from config.json; it names tensors and shapes
+// and knows no weights and no formats. Weights are bound to it later (models/loader), passes rewrite it (graph/passes), an executor
+// walks it.
 //
 // A buffer is [rows, width] f32; rows are the tokens of one step, of any number of sequences.
 #pragma once
@@ -22,13 +23,13 @@ enum class Shard : uint8_t { kReplicate, kRows /* outputs: column parallel */, k
 
 // One logical matrix of a fused layer.
 struct LinearPartSpec {
-  std::string name;            // module, "model.layers.0.self_attn.q_proj"
+  std::string name;  // module, "model.layers.0.self_attn.q_proj"
   int64_t n = 0;
-  std::string fused_name;      // the fused module some checkpoints and configs name instead, "...qkv_proj"; empty: none
-  int64_t fused_row = 0;       // where this part begins in it
-  int64_t fused_n = 0;         // its rows
-  bool bias = false;           // may have one ("<name>.bias"); loaded when the checkpoint has it
-  int64_t shard_unit = 1;      // rows are cut in multiples of this (a head)
+  std::string fused_name;        // the fused module some checkpoints and configs name instead, "...qkv_proj"; empty: none
+  int64_t fused_row = 0;         // where this part begins in it
+  int64_t fused_n = 0;           // its rows
+  bool bias = false;             // may have one ("<name>.bias"); loaded when the checkpoint has it
+  int64_t shard_unit = 1;        // rows are cut in multiples of this (a head)
   bool shard_replicate = false;  // fewer units than ranks: each rank keeps the whole part (k, v of a single kv head)
 };
 
@@ -36,9 +37,9 @@ struct LinearSpec {
   std::vector<LinearPartSpec> parts;
   int64_t k = 0;
   Shard shard = Shard::kReplicate;
-  int64_t shard_unit_k = 1;    // kColumns: inputs are cut in multiples of this
+  int64_t shard_unit_k = 1;  // kColumns: inputs are cut in multiples of this
   bool is_lm_head = false;
-  std::string tied_to;         // lm_head: the embedding that serves when the checkpoint has no such module
+  std::string tied_to;  // lm_head: the embedding that serves when the checkpoint has no such module
   int64_t n() const {
     int64_t total = 0;
     for (const LinearPartSpec& part : parts) total += part.n;
@@ -46,13 +47,13 @@ struct LinearSpec {
   }
 };
 
-struct VectorSpec {            // norm weights, sinks ...: small, f32 in memory
-  std::string name;            // whole tensor name, "model.norm.weight"
+struct VectorSpec {  // norm weights, sinks ...: small, f32 in memory
+  std::string name;  // whole tensor name, "model.norm.weight"
   int64_t size = 0;
 };
 
 struct EmbeddingSpec {
-  std::string name;            // module
+  std::string name;  // module
   int64_t rows = 0, width = 0;
 };
 
@@ -60,7 +61,7 @@ enum class RouterKind : uint8_t { kSoftmaxTopK /* softmax over all, then choose 
 
 // Experts of one layer; expert e's matrices are "<prefix>.e.<gate|up|down>" in one of the known spellings (models/loader).
 struct MoeSpec {
-  std::string prefix;          // "model.layers.0.mlp.experts"
+  std::string prefix;                         // "model.layers.0.mlp.experts"
   std::vector<std::string> prefixes_on_disk;  // other spellings of the prefix
   int64_t experts = 0, top_k = 0, hidden = 0, inter = 0;
   RouterKind router = RouterKind::kSoftmaxTopK;
@@ -69,18 +70,22 @@ struct MoeSpec {
 };
 
 struct RopeSpec {
-  int64_t rotary_dims = 0;     // of each head, even
+  int64_t rotary_dims = 0;  // of each head, even
   bool interleaved = false;
-  std::vector<float> inv_freq; // [rotary_dims / 2]
-  float attention_factor = 1;  // multiplies cos and sin
+  std::vector<float> inv_freq;  // [rotary_dims / 2]
+  float attention_factor = 1;   // multiplies cos and sin
   // Dynamic scaling: beyond this many positions the frequencies depend on the length of the sequence. 0: they never do.
   int64_t dynamic_from = 0;
   double dynamic_factor = 1, theta = 10000;
 };
 
 // ---- operations -------------------------------------------------------------------------------------------------------------
-struct EmbedOp { BufferId out; int table; float scale = 1; };
-struct NormOp {                // out = norm(in); heads > 1: each of `heads` slices of width/heads on its own, starting at column `begin`
+struct EmbedOp {
+  BufferId out;
+  int table;
+  float scale = 1;
+};
+struct NormOp {  // out = norm(in); heads > 1: each of `heads` slices of width/heads on its own, starting at column `begin`
   bool rms = true;
   BufferId in, out;
   int weight = -1, bias = -1;  // vectors; -1: none
@@ -92,54 +97,67 @@ struct LinearOp {
   int linear;
   std::vector<BufferId> prepared;  // by input of the packed weight; filled by the passes (plain inputs keep `in`)
 };
-struct PrepareOp {             // transforms and quantization that input `input` of a linear demands; inserted by a pass
+struct PrepareOp {  // transforms and quantization that input `input` of a linear demands; inserted by a pass
   BufferId in, out;
   int linear, input;
 };
-struct FinishOp {              // transforms and bias that the outputs of a linear's parts demand; inserted by a pass
+struct FinishOp {  // transforms and bias that the outputs of a linear's parts demand; inserted by a pass
   BufferId buffer;
   int linear;
 };
-struct SelectColumnsOp {       // this rank's columns of a layer that could not be cut: copies each range of `in` to `out`, one after another
+struct SelectColumnsOp {  // this rank's columns of a layer that could not be cut: copies each range of `in` to `out`, one after
+                          // another
   BufferId in, out;
   int linear;
 };
-struct RopeOp {                // rotates heads [begin, begin + heads * head_dim) of a row, then q and k alike
+struct RopeOp {  // rotates heads [begin, begin + heads * head_dim) of a row, then q and k alike
   BufferId buffer;
   int rope;
   int64_t begin, heads, head_dim;
 };
-struct WriteKvOp {             // row's k and v heads -> cache
+struct WriteKvOp {  // row's k and v heads -> cache
   BufferId in;
   int layer;
   int64_t k_begin, v_begin;
 };
-struct AttentionOp {           // q heads at q_begin of `in`, against the layer's cache
+struct AttentionOp {  // q heads at q_begin of `in`, against the layer's cache
   BufferId in, out;
   int layer;
   int64_t q_begin, heads, head_dim, v_dim;
   float scale;
   float softcap = 0;
-  int64_t window = 0;          // positions a row sees, itself included; 0: all
+  int64_t window = 0;  // positions a row sees, itself included; 0: all
 };
-struct GatedOp {               // out = act(in[0..n)) * in[n..2n); gated false: out = act(in)
+struct GatedOp {  // out = act(in[0..n)) * in[n..2n); gated false: out = act(in)
   BufferId in, out;
   Activation act = Activation::kSilu;
   bool gated = true;
-  int64_t width;               // of out
+  int64_t width;  // of out
 };
-struct MoeOp {                 // out = sum over chosen experts; router logits in `logits`
+struct MoeOp {  // out = sum over chosen experts; router logits in `logits`
   BufferId in, logits, out;
   int moe;
 };
-struct AddOp { BufferId into, from; float scale = 1; };          // into += scale * from
-struct AllReduceOp { BufferId buffer; };                         // sum over ranks
-struct AllGatherOp { BufferId in, out; };                        // ranks' slices side by side, in rank order
-struct GatherRowsOp { BufferId in, out; };                       // the rows whose logits are wanted
-struct SoftcapOp { BufferId buffer; float cap, scale; };         // cap * tanh(scale * x / cap); cap 0: scale only
+struct AddOp {
+  BufferId into, from;
+  float scale = 1;
+};  // into += scale * from
+struct AllReduceOp {
+  BufferId buffer;
+};  // sum over ranks
+struct AllGatherOp {
+  BufferId in, out;
+};  // ranks' slices side by side, in rank order
+struct GatherRowsOp {
+  BufferId in, out;
+};  // the rows whose logits are wanted
+struct SoftcapOp {
+  BufferId buffer;
+  float cap, scale;
+};  // cap * tanh(scale * x / cap); cap 0: scale only
 
-using AnyOp = std::variant<EmbedOp, NormOp, LinearOp, PrepareOp, FinishOp, SelectColumnsOp, RopeOp, WriteKvOp, AttentionOp, GatedOp, MoeOp, AddOp, AllReduceOp, AllGatherOp,
-                           GatherRowsOp, SoftcapOp>;
+using AnyOp = std::variant<EmbedOp, NormOp, LinearOp, PrepareOp, FinishOp, SelectColumnsOp, RopeOp, WriteKvOp, AttentionOp, GatedOp,
+                           MoeOp, AddOp, AllReduceOp, AllGatherOp, GatherRowsOp, SoftcapOp>;
 
 struct Op {
   AnyOp op;
@@ -150,8 +168,8 @@ struct Op {
 
 struct BufferSpec {
   int64_t width = 0;
-  int64_t offset = -1;         // in floats per row, set by the buffer plan
-  bool logits_rows = false;    // has one row per wanted logit instead of one per token
+  int64_t offset = -1;       // in floats per row, set by the buffer plan
+  bool logits_rows = false;  // has one row per wanted logit instead of one per token
 };
 
 // Which heads and columns a rank computes is decided while building: the builder is told its rank.
@@ -163,7 +181,7 @@ struct Graph {
   std::vector<EmbeddingSpec> embeddings;
   std::vector<MoeSpec> moes;
   std::vector<RopeSpec> ropes;
-  std::vector<LayerState> states;   // per layer, this rank's heads
+  std::vector<LayerState> states;  // per layer, this rank's heads
   BufferId logits = -1;
   int64_t vocab = 0;
   int rank = 0, ranks = 1;

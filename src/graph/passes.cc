@@ -16,41 +16,72 @@ Overloaded(F...) -> Overloaded<F...>;
 }  // namespace
 
 const char* OpKindName(const AnyOp& op) {
-  static constexpr const char* kNames[] = {"embed", "norm", "linear", "prepare", "finish", "select-columns", "rope", "write-kv", "attention",
-                                           "gated", "moe", "add", "all-reduce", "all-gather", "gather-rows", "softcap"};
+  static constexpr const char* kNames[] = {"embed",      "norm",       "linear",      "prepare", "finish", "select-columns",
+                                           "rope",       "write-kv",   "attention",   "gated",   "moe",    "add",
+                                           "all-reduce", "all-gather", "gather-rows", "softcap"};
   return kNames[op.index()];
 }
 
 OpBuffers BuffersOf(const AnyOp& any) {
-  return std::visit(
-      Overloaded{
-          [](const EmbedOp& op) { return OpBuffers{{}, {op.out}}; },
-          [](const NormOp& op) { return OpBuffers{{op.in}, {op.out}}; },
-          [](const LinearOp& op) {
-            OpBuffers buffers{{op.in}, {op.out}};
-            buffers.reads.insert(buffers.reads.end(), op.prepared.begin(), op.prepared.end());
-            return buffers;
-          },
-          [](const PrepareOp& op) { return OpBuffers{{op.in}, {op.out}}; },
-          [](const FinishOp& op) { return OpBuffers{{op.buffer}, {op.buffer}}; },
-          [](const SelectColumnsOp& op) { return OpBuffers{{op.in}, {op.out}}; },
-          [](const RopeOp& op) { return OpBuffers{{op.buffer}, {op.buffer}}; },
-          [](const WriteKvOp& op) { return OpBuffers{{op.in}, {}}; },
-          [](const AttentionOp& op) { return OpBuffers{{op.in}, {op.out}}; },
-          [](const GatedOp& op) { return OpBuffers{{op.in}, {op.out}}; },
-          [](const MoeOp& op) { return OpBuffers{{op.in, op.logits}, {op.out}}; },
-          [](const AddOp& op) { return OpBuffers{{op.into, op.from}, {op.into}}; },
-          [](const AllReduceOp& op) { return OpBuffers{{op.buffer}, {op.buffer}}; },
-          [](const AllGatherOp& op) { return OpBuffers{{op.in}, {op.out}}; },
-          [](const GatherRowsOp& op) { return OpBuffers{{op.in}, {op.out}}; },
-          [](const SoftcapOp& op) { return OpBuffers{{op.buffer}, {op.buffer}}; },
-      },
-      any);
+  return std::visit(Overloaded{
+                        [](const EmbedOp& op) {
+                          return OpBuffers{{}, {op.out}};
+                        },
+                        [](const NormOp& op) {
+                          return OpBuffers{{op.in}, {op.out}};
+                        },
+                        [](const LinearOp& op) {
+                          OpBuffers buffers{{op.in}, {op.out}};
+                          buffers.reads.insert(buffers.reads.end(), op.prepared.begin(), op.prepared.end());
+                          return buffers;
+                        },
+                        [](const PrepareOp& op) {
+                          return OpBuffers{{op.in}, {op.out}};
+                        },
+                        [](const FinishOp& op) {
+                          return OpBuffers{{op.buffer}, {op.buffer}};
+                        },
+                        [](const SelectColumnsOp& op) {
+                          return OpBuffers{{op.in}, {op.out}};
+                        },
+                        [](const RopeOp& op) {
+                          return OpBuffers{{op.buffer}, {op.buffer}};
+                        },
+                        [](const WriteKvOp& op) {
+                          return OpBuffers{{op.in}, {}};
+                        },
+                        [](const AttentionOp& op) {
+                          return OpBuffers{{op.in}, {op.out}};
+                        },
+                        [](const GatedOp& op) {
+                          return OpBuffers{{op.in}, {op.out}};
+                        },
+                        [](const MoeOp& op) {
+                          return OpBuffers{{op.in, op.logits}, {op.out}};
+                        },
+                        [](const AddOp& op) {
+                          return OpBuffers{{op.into, op.from}, {op.into}};
+                        },
+                        [](const AllReduceOp& op) {
+                          return OpBuffers{{op.buffer}, {op.buffer}};
+                        },
+                        [](const AllGatherOp& op) {
+                          return OpBuffers{{op.in}, {op.out}};
+                        },
+                        [](const GatherRowsOp& op) {
+                          return OpBuffers{{op.in}, {op.out}};
+                        },
+                        [](const SoftcapOp& op) {
+                          return OpBuffers{{op.buffer}, {op.buffer}};
+                        },
+                    },
+                    any);
 }
 
 bool IsRowwise(const AnyOp& op) {
   return !std::holds_alternative<LinearOp>(op) && !std::holds_alternative<AttentionOp>(op) && !std::holds_alternative<MoeOp>(op) &&
-         !std::holds_alternative<AllReduceOp>(op) && !std::holds_alternative<AllGatherOp>(op) && !std::holds_alternative<GatherRowsOp>(op);
+         !std::holds_alternative<AllReduceOp>(op) && !std::holds_alternative<AllGatherOp>(op) &&
+         !std::holds_alternative<GatherRowsOp>(op);
 }
 
 void InsertPrepare(Graph* graph, const BoundWeights& weights) {
@@ -78,7 +109,9 @@ void InsertPrepare(Graph* graph, const BoundWeights& weights) {
         continue;
       }
       const BufferId prepared = new_buffer(bound.gather ? bound.whole_k : bound.packed.k);
-      ops.push_back({.op = PrepareOp{in, prepared, linear->linear, static_cast<int>(i)}, .name = op.name + " input", .logits_rows = op.logits_rows});
+      ops.push_back({.op = PrepareOp{in, prepared, linear->linear, static_cast<int>(i)},
+                     .name = op.name + " input",
+                     .logits_rows = op.logits_rows});
       linear->prepared.push_back(prepared);
     }
     const int index = linear->linear;
@@ -88,8 +121,10 @@ void InsertPrepare(Graph* graph, const BoundWeights& weights) {
     const BufferId result = bound.keep_columns.empty() ? out : new_buffer(bound.packed.n);
     linear->out = result;
     ops.push_back(std::move(op));
-    if (!bound.packed.outputs.empty()) ops.push_back({.op = FinishOp{result, index}, .name = name + " output", .logits_rows = logits_rows});
-    if (result != out) ops.push_back({.op = SelectColumnsOp{result, out, index}, .name = name + " columns", .logits_rows = logits_rows});
+    if (!bound.packed.outputs.empty())
+      ops.push_back({.op = FinishOp{result, index}, .name = name + " output", .logits_rows = logits_rows});
+    if (result != out)
+      ops.push_back({.op = SelectColumnsOp{result, out, index}, .name = name + " columns", .logits_rows = logits_rows});
   }
   graph->ops = std::move(ops);
 }
@@ -106,7 +141,8 @@ void PlanBuffers(Graph* graph) {
   struct Life {
     size_t first = SIZE_MAX, last = 0;
   };
-  // Time is counted in barriers: within a stretch without one, workers are at different ops, so nothing born there may reuse what dies there.
+  // Time is counted in barriers: within a stretch without one, workers are at different ops, so nothing born there may reuse what
+  // dies there.
   std::vector<Life> lives(graph->buffers.size());
   size_t stage = 0;
   for (size_t i = 0; i < graph->ops.size(); ++i) {

@@ -7,16 +7,17 @@
 
 namespace nibble {
 
-// Inserts one PrepareOp for each distinct form of x that a linear layer demands (shared by its parts), and a gather before it where the
-// whole row is needed.
+// Inserts one PrepareOp for each distinct form of x that a linear layer demands (shared by its parts), and a gather before it where
+// the whole row is needed.
 void InsertPrepare(Graph* graph, const BoundWeights& weights);
 
-// Clears barrier_before where an op reads only rows that the same worker wrote: runs of row-wise ops (add, norm, prepare, rope, cache
-// write, activation) become one stretch without a barrier, which is what fuses add + norm + quantize and activation + quantize.
+// Clears barrier_before where an op reads only rows that the same worker wrote: runs of row-wise ops (add, norm, prepare, rope,
+// cache write, activation) become one stretch without a barrier, which is what fuses add + norm + quantize and activation +
+// quantize.
 void FuseRowwise(Graph* graph);
 
-// Gives every buffer an offset in an arena of floats_per_row floats a row; buffers whose lifetimes do not overlap share space. Call it last:
-// lifetimes are counted in barriers.
+// Gives every buffer an offset in an arena of floats_per_row floats a row; buffers whose lifetimes do not overlap share space. Call
+// it last: lifetimes are counted in barriers.
 void PlanBuffers(Graph* graph);
 
 // Buffers an op reads and writes.

@@ -14,10 +14,12 @@ Graph TwoLayers() {
   const BufferId x = b.Embed("embed", 100, 32);
   for (const char* layer : {"a.", "b."}) {
     const std::string p = layer;
-    const auto qkv = b.QkvProjection(b.NormOf(x, {.name = p + "n1"}), p + "q", p + "k", p + "v", "", {.q = 4, .kv = 2, .dim = 8}, false);
+    const auto qkv =
+        b.QkvProjection(b.NormOf(x, {.name = p + "n1"}), p + "q", p + "k", p + "v", "", {.q = 4, .kv = 2, .dim = 8}, false);
     b.Rope(qkv, rope);
     b.Add(x, b.RowParallel(b.Attention(qkv, {}), {p + "o", 32}, 32, 8));
-    b.Add(x, b.GatedMlp(b.NormOf(x, {.name = p + "n2"}), {.gate = p + "g", .up = p + "u", .down = p + "d", .hidden = 32, .inter = 48}));
+    b.Add(x, b.GatedMlp(b.NormOf(x, {.name = p + "n2"}),
+                        {.gate = p + "g", .up = p + "u", .down = p + "d", .hidden = 32, .inter = 48}));
   }
   b.Logits(x, {.name = "n"}, {.vocab = 100});
   return b.Finish().value();

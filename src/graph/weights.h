@@ -11,13 +11,13 @@ namespace nibble {
 
 struct BoundLinear {
   PackedWeight packed;
-  // Row-parallel parts whose demand on x needs the whole row (dynamic scales, rotations): ranks gather the row, `whole` is prepared, and
-  // the product reads columns [column_begin, column_begin + packed.k) of it.
+  // Row-parallel parts whose demand on x needs the whole row (dynamic scales, rotations): ranks gather the row, `whole` is
+  // prepared, and the product reads columns [column_begin, column_begin + packed.k) of it.
   bool gather = false;
   int64_t column_begin = 0, whole_k = 0;
   PackedWeight::Input whole;
-  // A layer that could not be cut over ranks is computed whole: by every rank, which keeps these columns of the result (column parallel);
-  // by rank 0 alone, the others add nothing (row parallel, no segments).
+  // A layer that could not be cut over ranks is computed whole: by every rank, which keeps these columns of the result (column
+  // parallel); by rank 0 alone, the others add nothing (row parallel, no segments).
   std::vector<Range> keep_columns;
 
   // What has to be prepared, in order: packed.inputs, or the one whole row.
@@ -26,19 +26,19 @@ struct BoundLinear {
 };
 
 struct BoundExpert {
-  PackedWeight w13, w2;       // [gate; up] and down; empty (no segments) when another rank has this expert
+  PackedWeight w13, w2;  // [gate; up] and down; empty (no segments) when another rank has this expert
 };
 
 struct KvScale {
-  float k = 1, v = 1;         // of 8-bit cache codes
+  float k = 1, v = 1;  // of 8-bit cache codes
 };
 
 struct BoundWeights {
-  std::vector<BoundLinear> linears;                               // by Graph::linears
-  std::vector<std::vector<float>> vectors;                        // by Graph::vectors
-  std::vector<std::shared_ptr<const StoredWeight>> embeddings;    // by Graph::embeddings: rows are decoded from the file
-  std::vector<std::vector<BoundExpert>> moes;                     // by Graph::moes
-  std::vector<KvScale> kv_scales;                                 // by Graph::states
+  std::vector<BoundLinear> linears;                             // by Graph::linears
+  std::vector<std::vector<float>> vectors;                      // by Graph::vectors
+  std::vector<std::shared_ptr<const StoredWeight>> embeddings;  // by Graph::embeddings: rows are decoded from the file
+  std::vector<std::vector<BoundExpert>> moes;                   // by Graph::moes
+  std::vector<KvScale> kv_scales;                               // by Graph::states
 };
 
 }  // namespace nibble

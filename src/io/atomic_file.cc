@@ -41,7 +41,10 @@ Result<AtomicFile> AtomicFile::Create(const std::string& path) {
 }
 
 AtomicFile::AtomicFile(AtomicFile&& other) noexcept
-    : path_(std::move(other.path_)), temporary_(std::move(other.temporary_)), fd_(std::exchange(other.fd_, -1)), position_(other.position_) {}
+    : path_(std::move(other.path_)),
+      temporary_(std::move(other.temporary_)),
+      fd_(std::exchange(other.fd_, -1)),
+      position_(other.position_) {}
 AtomicFile& AtomicFile::operator=(AtomicFile&& other) noexcept {
   if (this == &other) return *this;
   Abandon();
@@ -62,8 +65,9 @@ void AtomicFile::Abandon() {
 
 tl::unexpected<Error> AtomicFile::WriteError(int errno_value, int64_t bytes) const {
   if (errno_value == ENOSPC || errno_value == EDQUOT || errno_value == EFBIG)
-    return Fail(Code::kResourceExhausted, "{}: cannot write {} bytes: {}; free some space, raise the limit or choose another folder", path_,
-                bytes, std::strerror(errno_value));
+    return Fail(Code::kResourceExhausted,
+                "{}: cannot write {} bytes: {}; free some space, raise the limit or choose another folder", path_, bytes,
+                std::strerror(errno_value));
   return IoError(errno_value, fmt::format("{}: cannot write {} bytes", path_, bytes));
 }
 

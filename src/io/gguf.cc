@@ -53,7 +53,8 @@ Result<Shard> OpenShard(const std::string& path) {
 Result<std::vector<Shard>> OpenSiblings(const std::string& path, Shard first_opened, int64_t count) {
   const auto name = ParseGgufShardName(path);
   if (!name || name->count != count)
-    return Corrupt("{}: is part of a model in {} files, wanted a name that ends in -0000i-of-{:05}.gguf; rename it", path, count, count);
+    return Corrupt("{}: is part of a model in {} files, wanted a name that ends in -0000i-of-{:05}.gguf; rename it", path, count,
+                   count);
   std::vector<Shard> shards;
   for (int i = 1; i <= name->count; ++i) {
     if (i == name->number) {
@@ -62,8 +63,9 @@ Result<std::vector<Shard>> OpenSiblings(const std::string& path, Shard first_ope
       const std::string sibling = name->Sibling(i);
       std::error_code ignored;
       if (!std::filesystem::exists(sibling, ignored))
-        return NotFound("{}: missing, file {} of {} of this model; download it (`hf download` fetches all of them) or copy it there", sibling, i,
-                        name->count);
+        return NotFound(
+            "{}: missing, file {} of {} of this model; download it (`hf download` fetches all of them) or copy it there", sibling,
+            i, name->count);
       NIBBLE_TRY(Shard shard, OpenShard(sibling));
       shards.push_back(std::move(shard));
     }
@@ -94,7 +96,8 @@ std::optional<GgufShardName> ParseGgufShardName(const std::string& path) {
     return value;
   };
   GgufShardName name{path.substr(0, path.size() - kTail), number(1), number(10)};
-  if (tail[0] != '-' || tail.substr(6, 4) != "-of-" || tail.substr(15) != ".gguf" || name.number < 1 || name.number > name.count) return std::nullopt;
+  if (tail[0] != '-' || tail.substr(6, 4) != "-of-" || tail.substr(15) != ".gguf" || name.number < 1 || name.number > name.count)
+    return std::nullopt;
   return name;
 }
 
@@ -117,7 +120,8 @@ Result<GgufFile> OpenGguf(const std::string& path) {
     const auto total = static_cast<int64_t>(tensors.size());
     NIBBLE_TRY(const int64_t wanted, shards[0].header.metadata.Int("split.tensors.count", total));
     if (wanted != total)
-      return Corrupt("{}: the {} files hold {} tensors, \"split.tensors.count\" says {}", out.files[0]->path(), count, total, wanted);
+      return Corrupt("{}: the {} files hold {} tensors, \"split.tensors.count\" says {}", out.files[0]->path(), count, total,
+                     wanted);
   }
   out.metadata = std::move(shards[0].header.metadata);
   NIBBLE_TRY(out.tensors, TensorIndex::Make(std::move(tensors)));

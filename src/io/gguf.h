@@ -6,8 +6,8 @@
 //   tensors  x { str name; u32 rank;  u64 ne[rank];  u32 type;  u64 offset }        ne[0] is the innermost dimension
 //   padding to the alignment, then the tensors in this order, each padded to the alignment
 //
-// A file is checked wholly when it is opened: counts against the bytes left before anything is allocated, names unique, every tensor where
-// the sizes before it put it and inside the file. Afterwards views cannot leave the map. The writer is gguf_writer.h.
+// A file is checked wholly when it is opened: counts against the bytes left before anything is allocated, names unique, every
+// tensor where the sizes before it put it and inside the file. Afterwards views cannot leave the map. The writer is gguf_writer.h.
 #pragma once
 
 #include <cstddef>
@@ -33,10 +33,10 @@ int GgufTypeBytes(GgufType type);
 
 // Elements stay where the file has them, unaligned; strings are listed once.
 struct GgufArray {
-  GgufType type = GgufType::kU8;           // of the elements, never kArray
+  GgufType type = GgufType::kU8;  // of the elements, never kArray
   int64_t count = 0;
-  std::span<const std::byte> bytes;        // numbers and bools
-  std::vector<std::string_view> strings;   // strings
+  std::span<const std::byte> bytes;       // numbers and bools
+  std::vector<std::string_view> strings;  // strings
 };
 
 // Every integer type becomes u64 or i64, both floats double; `type` keeps the exact one.
@@ -64,7 +64,8 @@ class GgufMetadata {
   Result<double> Number(std::string_view key, std::optional<double> fallback = std::nullopt) const;
   Result<bool> Bool(std::string_view key, std::optional<bool> fallback = std::nullopt) const;
   Result<std::string> String(std::string_view key, std::optional<std::string> fallback = std::nullopt) const;
-  // Arrays; absent gives an empty one. A scalar counts as an array of one (per-layer keys come in both forms); Ints takes bools as 0, 1.
+  // Arrays; absent gives an empty one. A scalar counts as an array of one (per-layer keys come in both forms); Ints takes bools as
+  // 0, 1.
   Result<std::vector<int64_t>> Ints(std::string_view key) const;
   Result<std::vector<float>> Floats(std::string_view key) const;
   Result<std::span<const std::string_view>> Strings(std::string_view key) const;
@@ -80,18 +81,18 @@ class GgufMetadata {
 // What a tensor type number means: name and geometry, also for types that this build cannot decode.
 struct GgufTensorType {
   int64_t id;
-  const char* name;             // as the file's own tools spell it: "Q4_K"
+  const char* name;  // as the file's own tools spell it: "Q4_K"
   int block_elems, block_bytes;
-  DType dtype;                  // of plain types, else kNone
+  DType dtype;  // of plain types, else kNone
   int row_meta_bytes = 0;
 };
 const GgufTensorType* FindGgufTensorType(int64_t id);  // null: unknown or retired
 
 struct GgufTensorInfo {
   std::string_view name;
-  Shape shape;                     // torch order: ne reversed
+  Shape shape;  // torch order: ne reversed
   const GgufTensorType* type = nullptr;
-  int64_t begin = 0, end = 0;      // bytes of the file
+  int64_t begin = 0, end = 0;  // bytes of the file
 };
 struct GgufHeader {
   uint32_t version = 0;
@@ -104,9 +105,9 @@ struct GgufHeader {
 Result<GgufHeader> ParseGgufHeader(std::span<const std::byte> head, int64_t file_bytes, const std::string& where);
 
 struct GgufFile {
-  GgufMetadata metadata;                                  // of the first shard
-  TensorIndex tensors;                                    // of all shards
-  std::vector<std::shared_ptr<const MappedFile>> files;   // metadata points into files[0]
+  GgufMetadata metadata;                                 // of the first shard
+  TensorIndex tensors;                                   // of all shards
+  std::vector<std::shared_ptr<const MappedFile>> files;  // metadata points into files[0]
 };
 // A file, or any shard NAME-0000i-of-0000n.gguf of a split one (its siblings are found beside it; a missing one is named).
 // Types that this build cannot decode do not fail here: see StoredTensor::unsupported.

@@ -24,7 +24,8 @@ constexpr int64_t kDefaultAlignment = 32;
 
 class Parser {
  public:
-  Parser(std::span<const std::byte> head, int64_t file_bytes, const std::string& where) : reader_(head), file_bytes_(file_bytes), where_(where) {}
+  Parser(std::span<const std::byte> head, int64_t file_bytes, const std::string& where)
+      : reader_(head), file_bytes_(file_bytes), where_(where) {}
 
   Result<GgufHeader> Run() {
     NIBBLE_RETURN_IF_ERROR(ReadPreamble());
@@ -38,14 +39,15 @@ class Parser {
 
  private:
   tl::unexpected<Error> CutShort(const std::string& what) const {
-    return Corrupt("{}: the file ends inside {} (byte {}); it is cut short: download or copy it again", where_, what, reader_.position());
+    return Corrupt("{}: the file ends inside {} (byte {}); it is cut short: download or copy it again", where_, what,
+                   reader_.position());
   }
 
   Status ReadPreamble() {
     const auto magic = reader_.ReadString(4);
     if (!magic || *magic != "GGUF") {
-      const char* hint = !magic               ? "the file is too short"
-                         : *magic == "vers"   ? "this is a git-lfs pointer, not the file: run `git lfs pull`"
+      const char* hint = !magic             ? "the file is too short"
+                         : *magic == "vers" ? "this is a git-lfs pointer, not the file: run `git lfs pull`"
                          : *magic == "tjgg" || *magic == "lmgg" || *magic == "fmgg"
                              ? "this is a model of llama.cpp before GGUF (2023): convert the original again"
                          : (*magic)[0] == '<' ? "this looks like a web page: download it again"
@@ -85,7 +87,8 @@ class Parser {
       const std::string what = fmt::format("key \"{}\"", key);
       const auto type = reader_.Read<uint32_t>();
       if (!type) return CutShort(what);
-      if (*type > static_cast<uint32_t>(GgufType::kF64)) return Corrupt("{}: {}: value type {}, known are 0 to 12", where_, what, *type);
+      if (*type > static_cast<uint32_t>(GgufType::kF64))
+        return Corrupt("{}: {}: value type {}, known are 0 to 12", where_, what, *type);
       GgufMetadata::Entry& entry = entries.emplace_back();
       entry.key = key;
       entry.value.type = static_cast<GgufType>(*type);
@@ -131,13 +134,15 @@ class Parser {
     const auto type = reader_.Read<uint32_t>();
     const auto count = reader_.Read<uint64_t>();
     if (!type || !count) return CutShort(what);
-    if (*type > static_cast<uint32_t>(GgufType::kF64)) return Corrupt("{}: {}: array of type {}, known are 0 to 12", where_, what, *type);
+    if (*type > static_cast<uint32_t>(GgufType::kF64))
+      return Corrupt("{}: {}: array of type {}, known are 0 to 12", where_, what, *type);
     array.type = static_cast<GgufType>(*type);
     if (array.type == GgufType::kArray) return Unsupported("{}: {}: arrays of arrays are not supported", where_, what);
     const auto least = static_cast<uint64_t>(array.type == GgufType::kString ? 8 : GgufTypeBytes(array.type));
     if (*count > kMaxArray) return Corrupt("{}: {}: array of {} elements, the limit is {}", where_, what, *count, kMaxArray);
     if (*count > reader_.left() / least)
-      return Corrupt("{}: {}: array of {} {}, the file has {} bytes left", where_, what, *count, GgufTypeName(array.type), reader_.left());
+      return Corrupt("{}: {}: array of {} {}, the file has {} bytes left", where_, what, *count, GgufTypeName(array.type),
+                     reader_.left());
     array.count = static_cast<int64_t>(*count);
     if (array.type != GgufType::kString) {
       array.bytes = *reader_.ReadBytes(*count * least);
@@ -158,7 +163,8 @@ class Parser {
     if (value->type != GgufType::kU32)
       return Corrupt("{}: key \"general.alignment\": found {}, wanted u32", where_, GgufTypeName(value->type));
     const uint64_t alignment = std::get<uint64_t>(value->value);
-    if (!std::has_single_bit(alignment)) return Corrupt("{}: key \"general.alignment\": {} is not a power of two", where_, alignment);
+    if (!std::has_single_bit(alignment))
+      return Corrupt("{}: key \"general.alignment\": {} is not a power of two", where_, alignment);
     header_.alignment = static_cast<int64_t>(alignment);
     return {};
   }
@@ -195,7 +201,8 @@ class Parser {
     info.shape = Shape(std::span<const int64_t>(dims, *rank));
     info.type = FindGgufTensorType(*type);
     if (!info.type)
-      return Unsupported("{}: {}: tensor type {} is not known to this build (a retired type, or newer than it)", where_, what, *type);
+      return Unsupported("{}: {}: tensor type {} is not known to this build (a retired type, or newer than it)", where_, what,
+                         *type);
     NIBBLE_TRY_IN(where_ + ": " + what, const int64_t size, SizeOf(info));
     info.end = size;  // placed later
     offsets_.push_back(*offset);
@@ -217,7 +224,8 @@ class Parser {
     const auto blocks = CheckedMul(columns / info.type->block_elems, info.type->block_bytes);
     const auto row_bytes = blocks ? CheckedAdd(*blocks, info.type->row_meta_bytes) : std::nullopt;
     const auto bytes = rows && row_bytes ? CheckedMul(*rows, *row_bytes) : std::nullopt;
-    if (!bytes || !CheckedMul(rows.value_or(1), columns)) return Corrupt("shape {} {} has more than 2^63 bytes", info.shape.ToString(), info.type->name);
+    if (!bytes || !CheckedMul(rows.value_or(1), columns))
+      return Corrupt("shape {} {} has more than 2^63 bytes", info.shape.ToString(), info.type->name);
     return empty ? 0 : *bytes;
   }
 
@@ -245,20 +253,23 @@ class Parser {
       GgufTensorInfo& info = header_.tensors[i];
       const auto begin = round_up(position - header_.data_begin);
       if (!begin || offsets_[i] != static_cast<uint64_t>(*begin))
-        return Corrupt("{}: tensor \"{}\": offset {}, the tensors before it end at {} (alignment {})", where_, info.name, offsets_[i],
-                       position - header_.data_begin, header_.alignment);
+        return Corrupt("{}: tensor \"{}\": offset {}, the tensors before it end at {} (alignment {})", where_, info.name,
+                       offsets_[i], position - header_.data_begin, header_.alignment);
       const auto first = CheckedAdd(header_.data_begin, *begin);
       const auto last = first ? CheckedAdd(*first, info.end) : std::nullopt;
       if (!last || *last > file_bytes_)
-        return Corrupt("{}: tensor \"{}\": {} bytes at offset {} go beyond the end of the file ({} bytes); it is cut short: download or copy "
-                       "it again", where_, info.name, info.end, *begin, file_bytes_);
+        return Corrupt(
+            "{}: tensor \"{}\": {} bytes at offset {} go beyond the end of the file ({} bytes); it is cut short: download or copy "
+            "it again",
+            where_, info.name, info.end, *begin, file_bytes_);
       info.begin = *first;
       info.end = *last;
       position = *last;
     }
     const auto end = round_up(position);
     if (end && file_bytes_ > *end)
-      return Corrupt("{}: {} bytes after the last tensor (from byte {}) belong to no tensor", where_, file_bytes_ - position, position);
+      return Corrupt("{}: {} bytes after the last tensor (from byte {}) belong to no tensor", where_, file_bytes_ - position,
+                     position);
     return {};
   }
 

@@ -11,7 +11,8 @@
 namespace nibble {
 namespace {
 
-constexpr const char* kTypeNames[] = {"u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "array", "u64", "i64", "f64"};
+constexpr const char* kTypeNames[] = {"u8",   "i8",     "u16",   "i16", "u32", "i32", "f32",
+                                      "bool", "string", "array", "u64", "i64", "f64"};
 constexpr int kTypeBytes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 
 // Types with a folder under formats/ are here for their names; a test holds both tables together.
@@ -120,15 +121,16 @@ Result<GgufMetadata> GgufMetadata::Make(std::vector<Entry> entries, std::string 
 }
 
 const GgufValue* GgufMetadata::Find(std::string_view key) const {
-  const auto it =
-      std::lower_bound(by_key_.begin(), by_key_.end(), key, [&](uint32_t i, std::string_view wanted) { return entries_[i].key < wanted; });
+  const auto it = std::lower_bound(by_key_.begin(), by_key_.end(), key,
+                                   [&](uint32_t i, std::string_view wanted) { return entries_[i].key < wanted; });
   return it == by_key_.end() || entries_[*it].key != key ? nullptr : &entries_[*it].value;
 }
 
 tl::unexpected<Error> GgufMetadata::WrongType(std::string_view key, const GgufValue& found, const char* wanted) const {
   const auto* array = std::get_if<GgufArray>(&found.value);
   return Corrupt("{}: key \"{}\": found {}, wanted {}", where_, key,
-                 array ? fmt::format("an array of {} {}", array->count, GgufTypeName(array->type)) : GgufTypeName(found.type), wanted);
+                 array ? fmt::format("an array of {} {}", array->count, GgufTypeName(array->type)) : GgufTypeName(found.type),
+                 wanted);
 }
 tl::unexpected<Error> GgufMetadata::Missing(std::string_view key, const char* wanted) const {
   return NotFound("{}: key \"{}\" is missing (wanted {})", where_, key, wanted);

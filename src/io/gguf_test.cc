@@ -56,7 +56,18 @@ Result<GgufHeader> Parse(const std::string& file) {
   return ParseGgufHeader(std::as_bytes(std::span(file)), static_cast<int64_t>(file.size()), "f");
 }
 
-std::string Good() { return Builder().Head(2, 1).U32Key("x", 7).Info("a", {32, 2}, 2, 0).Info("b", {3}, 0, 64).Pad(32).Data(36).Pad(32).Data(12).Pad(32); }
+std::string Good() {
+  return Builder()
+      .Head(2, 1)
+      .U32Key("x", 7)
+      .Info("a", {32, 2}, 2, 0)
+      .Info("b", {3}, 0, 64)
+      .Pad(32)
+      .Data(36)
+      .Pad(32)
+      .Data(12)
+      .Pad(32);
+}
 
 TEST(Gguf, ParsesAHandmadeFile) {
   const std::string file = Good();  // the metadata points into it
@@ -89,7 +100,9 @@ std::vector<BadFile> BadFiles() {
   const auto tensor = [](std::vector<uint64_t> ne, uint32_t type, uint64_t offset = 0) {
     return Builder().Head(1, 0).Info("t", std::move(ne), type, offset).Pad(32);
   };
-  const auto aligned = [](uint32_t alignment) { return Builder().Head(1, 1).U32Key("general.alignment", alignment).Info("t", {1}, 0, 0).Pad(32).Data(4); };
+  const auto aligned = [](uint32_t alignment) {
+    return Builder().Head(1, 1).U32Key("general.alignment", alignment).Info("t", {1}, 0, 0).Pad(32).Data(4);
+  };
   const uint64_t top = uint64_t{1} << 63, big = uint64_t{1} << 32;
   return {
       {"empty", "", Code::kCorrupt, "too short"},
@@ -109,7 +122,8 @@ std::vector<BadFile> BadFiles() {
       {"key_count_one_too_many", Builder().Head(0, 2).U32Key("x", 1).Data(14), Code::kCorrupt, "string of"},
       // CVE-2024-25664 .. 25668: string and array lengths.
       {"key_length_huge", Builder().Head(0, 1).Put(~uint64_t{0}).Data(30), Code::kCorrupt, "the limit"},
-      {"key_length_beyond_file", Builder().Head(0, 1).Put(uint64_t{1000}).Data(30), Code::kCorrupt, "string of 1000 bytes, the file has 30 left"},
+      {"key_length_beyond_file", Builder().Head(0, 1).Put(uint64_t{1000}).Data(30), Code::kCorrupt,
+       "string of 1000 bytes, the file has 30 left"},
       {"key_empty", Builder().Head(0, 1).Key("", 4).Put(uint32_t{1}), Code::kCorrupt, "key 0 is empty"},
       {"key_not_text", Builder().Head(0, 1).U32Key("a\x1b[31m", 1), Code::kCorrupt, "printable"},
       {"key_not_utf8", Builder().Head(0, 1).U32Key("a\xc0\xaf", 1), Code::kCorrupt, "printable"},
@@ -127,13 +141,15 @@ std::vector<BadFile> BadFiles() {
       {"string_array_huge", array(8, uint64_t{1} << 29).Data(100), Code::kCorrupt, "the file has 100 bytes left"},
       {"string_array_cut", array(8, 2).Str("a").Put(uint64_t{5}).Raw("abc"), Code::kCorrupt, "string of 5 bytes"},
       // Alignment: wrong type, zero, not a power of two, larger than the file.
-      {"alignment_type", Builder().Head(0, 1).Key("general.alignment", 10).Put(uint64_t{32}), Code::kCorrupt, "found u64, wanted u32"},
+      {"alignment_type", Builder().Head(0, 1).Key("general.alignment", 10).Put(uint64_t{32}), Code::kCorrupt,
+       "found u64, wanted u32"},
       {"alignment_0", aligned(0), Code::kCorrupt, "not a power of two"},
       {"alignment_33", aligned(33), Code::kCorrupt, "not a power of two"},
       {"alignment_huge", aligned(1u << 31), Code::kCorrupt, "beyond the end"},
       {"name_empty", Builder().Head(1, 0).Info("", {1}, 0, 0).Pad(32).Data(4), Code::kCorrupt, "name of tensor 0"},
       {"name_64", Builder().Head(1, 0).Info(std::string(64, 'n'), {1}, 0, 0).Pad(32).Data(4), Code::kCorrupt, "name of tensor 0"},
-      {"name_twice", Builder().Head(2, 0).Info("a", {1}, 0, 0).Info("a", {1}, 0, 32).Pad(32).Data(36), Code::kCorrupt, "\"a\" occurs twice"},
+      {"name_twice", Builder().Head(2, 0).Info("a", {1}, 0, 0).Info("a", {1}, 0, 32).Pad(32).Data(36), Code::kCorrupt,
+       "\"a\" occurs twice"},
       {"rank_5", tensor({1, 1, 1, 1, 1}, 0).Data(4), Code::kCorrupt, "5 dimensions"},
       {"rank_huge", Builder().Head(1, 0).Str("t").Put(~0u).Data(100), Code::kCorrupt, "dimensions"},
       {"dimension_negative", tensor({~uint64_t{0}}, 0).Data(4), Code::kCorrupt, "beyond 2^63"},
@@ -145,16 +161,25 @@ std::vector<BadFile> BadFiles() {
       {"elements_overflow", tensor({big, big}, 0).Data(64), Code::kCorrupt, "2^63"},
       {"elements_overflow_times_zero", tensor({big, big, big, 0}, 0).Data(64), Code::kCorrupt, "2^63"},
       {"bytes_overflow", tensor({uint64_t{1} << 62}, 0).Data(64), Code::kCorrupt, "2^63"},
-      {"sum_overflow", Builder().Head(2, 0).Info("a", {uint64_t{1} << 62}, 24, 0).Info("b", {uint64_t{1} << 62}, 24, uint64_t{1} << 62).Pad(32).Data(64),
+      {"sum_overflow",
+       Builder()
+           .Head(2, 0)
+           .Info("a", {uint64_t{1} << 62}, 24, 0)
+           .Info("b", {uint64_t{1} << 62}, 24, uint64_t{1} << 62)
+           .Pad(32)
+           .Data(64),
        Code::kCorrupt, "beyond the end"},
-      {"padding_overflow", Builder().Head(2, 0).Info("a", {top - 1}, 24, 0).Info("b", {1}, 24, top).Pad(32).Data(64), Code::kCorrupt, "beyond the end"},
+      {"padding_overflow", Builder().Head(2, 0).Info("a", {top - 1}, 24, 0).Info("b", {1}, 24, top).Pad(32).Data(64),
+       Code::kCorrupt, "beyond the end"},
       // CVE-2026-7482: a tensor range beyond the file, read and leaked.
       {"beyond_end", tensor({1000}, 0).Data(100), Code::kCorrupt, "beyond the end"},
       {"data_missing", Builder().Head(1, 0).Info("t", {1}, 0, 0), Code::kCorrupt, "beyond the end"},
       {"offset_gap", tensor({1}, 0, 32).Data(64), Code::kCorrupt, "offset 32"},
       {"offset_huge", tensor({1}, 0, ~uint64_t{0} - 31).Data(64), Code::kCorrupt, "offset"},
-      {"offset_overlap", Builder().Head(2, 0).Info("a", {64}, 0, 0).Info("b", {64}, 0, 32).Pad(32).Data(512), Code::kCorrupt, "offset 32"},
-      {"offset_swapped", Builder().Head(2, 0).Info("a", {8}, 0, 32).Info("b", {8}, 0, 0).Pad(32).Data(64), Code::kCorrupt, "offset 32"},
+      {"offset_overlap", Builder().Head(2, 0).Info("a", {64}, 0, 0).Info("b", {64}, 0, 32).Pad(32).Data(512), Code::kCorrupt,
+       "offset 32"},
+      {"offset_swapped", Builder().Head(2, 0).Info("a", {8}, 0, 32).Info("b", {8}, 0, 0).Pad(32).Data(64), Code::kCorrupt,
+       "offset 32"},
       {"tail", tensor({1}, 0).Data(33), Code::kCorrupt, "belong to no tensor"},
       {"tail_without_tensors", Builder().Head(0, 0).Pad(32).Data(1), Code::kCorrupt, "belong to no tensor"},
   };
@@ -222,7 +247,8 @@ void ExpectTiny(const GgufFile& file) {
 }
 
 TEST(Gguf, ReadsVersionsAlignmentsAndSplits) {
-  for (const char* name : {"tiny-v3-le", "tiny-v2-le", "tiny-v3-le-align64", "tiny-split-00001-of-00002", "tiny-split-00002-of-00002"}) {
+  for (const char* name :
+       {"tiny-v3-le", "tiny-v2-le", "tiny-v3-le-align64", "tiny-split-00001-of-00002", "tiny-split-00002-of-00002"}) {
     SCOPED_TRACE(name);
     const auto file = OpenGguf(testing::Repo(std::string("tests/data/gguf/") + name + ".gguf"));
     ASSERT_TRUE(file) << file.error().ToString();
@@ -246,7 +272,8 @@ TEST(Gguf, GettersNameKeyFoundAndWanted) {
 TEST(Gguf, NamesTheMissingShardAndWrongOnes) {
   testing::TempDir dir;
   const auto copy = [&](const std::string& from, const std::string& to) {
-    std::filesystem::copy_file(testing::Repo("tests/data/gguf/" + from), dir.File(to), std::filesystem::copy_options::overwrite_existing);
+    std::filesystem::copy_file(testing::Repo("tests/data/gguf/" + from), dir.File(to),
+                               std::filesystem::copy_options::overwrite_existing);
   };
   copy("tiny-split-00002-of-00002.gguf", "m-00002-of-00002.gguf");
   const auto missing = OpenGguf(dir.File("m-00002-of-00002.gguf"));
@@ -293,8 +320,10 @@ TEST(GgufWriter, CopiesAFileByteForByte) {
     for (const auto& [key, value] : file.metadata.entries())
       if (key != "general.alignment") metadata.Copy(key, value);
     std::vector<GgufDeclaration> tensors;
-    for (const StoredTensor& tensor : file.tensors.tensors()) tensors.push_back({tensor.name, tensor.shape, tensor.ggml->ggml_type});
-    auto writer = GgufWriter::Create(dir.File("a.gguf"), metadata, tensors, static_cast<uint32_t>(file.metadata.Int("general.alignment", 32).value()));
+    for (const StoredTensor& tensor : file.tensors.tensors())
+      tensors.push_back({tensor.name, tensor.shape, tensor.ggml->ggml_type});
+    auto writer = GgufWriter::Create(dir.File("a.gguf"), metadata, tensors,
+                                     static_cast<uint32_t>(file.metadata.Int("general.alignment", 32).value()));
     ASSERT_TRUE(writer) << writer.error().ToString();
     for (size_t i = tensors.size(); i-- > 0;) {
       const StoredTensor& tensor = file.tensors.tensors()[i];

@@ -93,7 +93,8 @@ Result<int64_t> BytesOf(const GgufDeclaration& tensor) {
   if (rank < 1 || rank > 4) return Usage("tensor \"{}\": {} dimensions, GGUF has 1 to 4", tensor.name, rank);
   const int64_t columns = tensor.shape[rank - 1];
   if (columns < 0 || columns % type->block_elems != 0)
-    return Usage("tensor \"{}\": rows of {} elements, {} needs a multiple of {}", tensor.name, columns, type->name, type->block_elems);
+    return Usage("tensor \"{}\": rows of {} elements, {} needs a multiple of {}", tensor.name, columns, type->name,
+                 type->block_elems);
   auto bytes = CheckedMul(columns / type->block_elems, type->block_bytes);
   if (bytes && columns > 0) *bytes += type->row_meta_bytes;
   for (int i = 0; i + 1 < rank && bytes; ++i) bytes = tensor.shape[i] < 0 ? std::nullopt : CheckedMul(*bytes, tensor.shape[i]);
@@ -103,8 +104,8 @@ Result<int64_t> BytesOf(const GgufDeclaration& tensor) {
 
 }  // namespace
 
-Result<GgufWriter> GgufWriter::Create(const std::string& path, const GgufMetadataWriter& metadata, const std::vector<GgufDeclaration>& tensors,
-                                      uint32_t alignment) {
+Result<GgufWriter> GgufWriter::Create(const std::string& path, const GgufMetadataWriter& metadata,
+                                      const std::vector<GgufDeclaration>& tensors, uint32_t alignment) {
   if (!std::has_single_bit(alignment)) return Usage("{}: alignment {} is not a power of two", path, alignment);
   GgufMetadataWriter head = metadata;
   if (alignment != 32) head.U32("general.alignment", alignment);
@@ -131,7 +132,8 @@ Result<GgufWriter> GgufWriter::Create(const std::string& path, const GgufMetadat
     offset = *padded / alignment * alignment;
   }
   for (size_t i = 0; i < state->tensors.size(); ++i)
-    if (!state->by_name.emplace(state->tensors[i].name, i).second) return Usage("{}: tensor \"{}\" is declared twice", path, state->tensors[i].name);
+    if (!state->by_name.emplace(state->tensors[i].name, i).second)
+      return Usage("{}: tensor \"{}\" is declared twice", path, state->tensors[i].name);
 
   NIBBLE_TRY(state->file, AtomicFile::Create(path));
   NIBBLE_RETURN_IF_ERROR(state->file->Write(head.bytes_));
@@ -149,7 +151,8 @@ Status GgufWriter::Write(std::string_view name, std::span<const std::byte> bytes
   State::Tensor& tensor = state_->tensors[found->second];
   const auto size = static_cast<int64_t>(bytes.size());
   if (size > tensor.size_bytes - tensor.written)
-    return Usage("{}: tensor \"{}\" has {} bytes, {} were given", state_->file->path(), name, tensor.size_bytes, tensor.written + size);
+    return Usage("{}: tensor \"{}\" has {} bytes, {} were given", state_->file->path(), name, tensor.size_bytes,
+                 tensor.written + size);
   NIBBLE_RETURN_IF_ERROR(state_->file->WriteAt(tensor.offset + tensor.written, bytes));
   tensor.written += size;
   return {};
@@ -158,7 +161,8 @@ Status GgufWriter::Write(std::string_view name, std::span<const std::byte> bytes
 Status GgufWriter::Commit() {
   for (const State::Tensor& tensor : state_->tensors)
     if (tensor.written != tensor.size_bytes)
-      return Usage("{}: tensor \"{}\" got {} of its {} bytes", state_->file->path(), tensor.name, tensor.written, tensor.size_bytes);
+      return Usage("{}: tensor \"{}\" got {} of its {} bytes", state_->file->path(), tensor.name, tensor.written,
+                   tensor.size_bytes);
   return state_->file->Commit();
 }
 

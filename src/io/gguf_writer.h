@@ -47,9 +47,9 @@ class GgufMetadataWriter {
 };
 
 struct GgufDeclaration {
-  std::string name;    // at most 63 bytes
-  Shape shape;         // torch order, at most 4 dimensions
-  int64_t type = 0;    // ggml type number
+  std::string name;  // at most 63 bytes
+  Shape shape;       // torch order, at most 4 dimensions
+  int64_t type = 0;  // ggml type number
 };
 
 // Not thread-safe. Nothing is visible under the final name before Commit; the space is reserved at once.
@@ -57,8 +57,8 @@ class GgufWriter {
  public:
   // Usage errors: unknown type, row length no multiple of the block, name too long or repeated, alignment no power of two.
   // An alignment other than 32 is recorded as general.alignment.
-  static Result<GgufWriter> Create(const std::string& path, const GgufMetadataWriter& metadata, const std::vector<GgufDeclaration>& tensors,
-                                   uint32_t alignment = 32);
+  static Result<GgufWriter> Create(const std::string& path, const GgufMetadataWriter& metadata,
+                                   const std::vector<GgufDeclaration>& tensors, uint32_t alignment = 32);
   GgufWriter(GgufWriter&&) noexcept;
   GgufWriter& operator=(GgufWriter&&) noexcept;
   ~GgufWriter();

@@ -81,7 +81,8 @@ std::optional<RepoName> ParseRepoName(const std::string& text) {
   const auto plain = [](const std::string& part, const char* extra) {
     return !part.empty() && part.find("..") == std::string::npos && part[0] != '.' && part[0] != '/' &&
            std::all_of(part.begin(), part.end(), [&](char c) {
-             return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || std::string_view(extra).find(c) != std::string_view::npos;
+             return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                    std::string_view(extra).find(c) != std::string_view::npos;
            });
   };
   if (!plain(repo.organization, "-_.") || !plain(repo.name, "-_.") || !plain(repo.revision, "-_./")) return std::nullopt;
@@ -96,14 +97,17 @@ Result<ModelLocation> ResolveCached(const RepoName& repo, const std::string& typ
   if (Exists(folder + "/refs/" + repo.revision)) {
     NIBBLE_TRY(commit, ReadTextFile(folder + "/refs/" + repo.revision, 4096));
     while (!commit.empty() && (commit.back() == '\n' || commit.back() == ' ')) commit.pop_back();
-    if (commit.empty() || commit.find_first_not_of("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_") != std::string::npos)
+    if (commit.empty() ||
+        commit.find_first_not_of("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_") != std::string::npos)
       return Corrupt("{}/refs/{}: does not hold the name of a commit", folder, repo.revision);
   }
   const std::string snapshot = folder + "/snapshots/" + commit;
   if (!IsFolder(snapshot))
     return NotFound("{}: no such file or folder, and not in the hub cache {}; download it: hf download {}", typed, cache, wanted);
   auto found = ResolveFolder(snapshot);
-  if (!found) return tl::unexpected<Error>(std::move(found).error().In(fmt::format("{} is in the hub cache, but not whole (hf download {})", typed, wanted)));
+  if (!found)
+    return tl::unexpected<Error>(
+        std::move(found).error().In(fmt::format("{} is in the hub cache, but not whole (hf download {})", typed, wanted)));
   return found;
 }
 

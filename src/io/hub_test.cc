@@ -68,7 +68,8 @@ TEST_F(Hub, TakesTheOneModelOfAGgufFolder) {
   EXPECT_EQ(ResolveModel(dir_.File("g"))->path, dir_.File("g/a-00001-of-00002.gguf"));
   EXPECT_EQ(ResolveModel(dir_.File("g/a-00002-of-00002.gguf"))->path, dir_.File("g/a-00001-of-00002.gguf"));
   Touch("g/b.gguf");
-  EXPECT_THAT(Fails(dir_.File("g"), Code::kUsage), HasSubstr("2 GGUF models in this folder; give one of them:\n  " + dir_.File("g/a-00001-of-00002.gguf")));
+  EXPECT_THAT(Fails(dir_.File("g"), Code::kUsage),
+              HasSubstr("2 GGUF models in this folder; give one of them:\n  " + dir_.File("g/a-00001-of-00002.gguf")));
 }
 
 TEST_F(Hub, FindsSnapshotsByNameAndRevision) {

@@ -9,8 +9,8 @@
 namespace nibble {
 namespace {
 
-// Deepest nesting of brackets outside of strings. Counted beforehand: the parser's own callback, which could stop it, looks through all
-// elements of the parent at the end of every object, which is quadratic.
+// Deepest nesting of brackets outside of strings. Counted beforehand: the parser's own callback, which could stop it, looks through
+// all elements of the parent at the end of every object, which is quadratic.
 int Depth(std::string_view text) {
   int depth = 0, deepest = 0;
   bool in_string = false;
@@ -71,7 +71,8 @@ const Json* JsonFind(const Json& object, std::string_view key) {
 Result<int64_t> JsonInt(const Json& object, std::string_view key, std::optional<int64_t> fallback) {
   const Json* value = JsonFind(object, key);
   if (!value) return Missing(key, "an integer", fallback);
-  if (value->is_number_unsigned() && value->get<uint64_t>() > static_cast<uint64_t>(INT64_MAX)) return WrongType(key, *value, "an integer below 2^63");
+  if (value->is_number_unsigned() && value->get<uint64_t>() > static_cast<uint64_t>(INT64_MAX))
+    return WrongType(key, *value, "an integer below 2^63");
   if (value->is_number_integer()) return value->get<int64_t>();
   if (value->is_number_float()) {  // 4096.0 is written by some tools
     const double number = value->get<double>();

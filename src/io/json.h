@@ -13,8 +13,8 @@
 
 namespace nibble {
 
-using Json = nlohmann::json;                  // keys sorted; lookups are logarithmic
-using OrderedJson = nlohmann::ordered_json;   // keys in file order; lookups are linear: never for large or hostile objects
+using Json = nlohmann::json;                 // keys sorted; lookups are logarithmic
+using OrderedJson = nlohmann::ordered_json;  // keys in file order; lookups are linear: never for large or hostile objects
 
 inline constexpr int kMaxJsonDepth = 128;
 

@@ -13,7 +13,9 @@ namespace {
 using ::testing::HasSubstr;
 
 TEST(Json, LimitsTheDepthOutsideOfStrings) {
-  const auto nested = [](int depth) { return std::string(static_cast<size_t>(depth), '[') + std::string(static_cast<size_t>(depth), ']'); };
+  const auto nested = [](int depth) {
+    return std::string(static_cast<size_t>(depth), '[') + std::string(static_cast<size_t>(depth), ']');
+  };
   EXPECT_TRUE(ParseJson(nested(kMaxJsonDepth), "f"));
   EXPECT_THAT(ParseJson(nested(kMaxJsonDepth + 1), "f").error().message, HasSubstr("deeper than 128"));
   EXPECT_THAT(ParseOrderedJson(std::string(1000000, '{'), "f").error().message, HasSubstr("deeper"));
@@ -55,7 +57,8 @@ TEST(Json, TypedAccessNamesKeyFoundAndWanted) {
 
 TEST(Json, ReadsFilesUpToTheLimit) {
   EXPECT_TRUE(ReadJsonFile(testing::Repo("tests/data/models/stories260K/config.json")));
-  EXPECT_THAT(ReadJsonFile(testing::Repo("tests/data/models/stories260K/config.json"), 10).error().message, HasSubstr("more than the 10"));
+  EXPECT_THAT(ReadJsonFile(testing::Repo("tests/data/models/stories260K/config.json"), 10).error().message,
+              HasSubstr("more than the 10"));
   EXPECT_EQ(ReadJsonFile(testing::Repo("tests")).error().code, Code::kIo);
   EXPECT_EQ(ReadJsonFile(testing::Repo("none")).error().code, Code::kNotFound);
 }

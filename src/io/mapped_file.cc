@@ -75,7 +75,9 @@ MappedFile::~MappedFile() {
   if (fd_ >= 0) close(fd_);
 }
 
-void MappedFile::ExpectSparseReads() const { madvise(const_cast<std::byte*>(data_), static_cast<size_t>(size_bytes_), MADV_RANDOM); }
+void MappedFile::ExpectSparseReads() const {
+  madvise(const_cast<std::byte*>(data_), static_cast<size_t>(size_bytes_), MADV_RANDOM);
+}
 
 void MappedFile::ReleasePages(Range bytes) const {
   const int64_t page = sysconf(_SC_PAGESIZE);
@@ -83,7 +85,8 @@ void MappedFile::ReleasePages(Range bytes) const {
   // The last page of the file may be released although it is partly beyond the end.
   const int64_t end = bytes.end >= size_bytes_ ? size_bytes_ : std::max<int64_t>(bytes.end, 0) / page * page;
   if (end <= begin) return;
-  madvise(const_cast<std::byte*>(data_) + begin, static_cast<size_t>(end - begin), MADV_DONTNEED);  // clean shared pages: no data is lost
+  madvise(const_cast<std::byte*>(data_) + begin, static_cast<size_t>(end - begin),
+          MADV_DONTNEED);  // clean shared pages: no data is lost
   posix_fadvise(fd_, begin, end - begin, POSIX_FADV_DONTNEED);
 }
 

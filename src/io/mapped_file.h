@@ -29,8 +29,8 @@ class MappedFile {
   int64_t size_bytes() const { return size_bytes_; }
   int64_t mtime_ns() const { return mtime_ns_; }
 
-  // The open file whose map holds `address`, or null. Async-signal-safe: for a SIGBUS handler, which must know whose file shrank. Files
-  // beyond the first few thousand open ones are not found.
+  // The open file whose map holds `address`, or null. Async-signal-safe: for a SIGBUS handler, which must know whose file shrank.
+  // Files beyond the first few thousand open ones are not found.
   static const MappedFile* Containing(const void* address);
 
   // Says that bytes [begin, end) will not be read again soon: drops the whole pages inside from this process and, when nobody else
@@ -38,8 +38,8 @@ class MappedFile {
   void ReleasePages(Range bytes) const;
   // The same for a span inside bytes(); others are ignored.
   void ReleasePages(std::span<const std::byte> part) const;
-  // Says that the file will be read here and there only (scalars, maps): touching a byte reads its page and nothing around it. For whoever
-  // describes a file; reading it through wants the default.
+  // Says that the file will be read here and there only (scalars, maps): touching a byte reads its page and nothing around it. For
+  // whoever describes a file; reading it through wants the default.
   void ExpectSparseReads() const;
 
  private:

@@ -45,13 +45,15 @@ Result<SafetensorsFiles> OpenAll(const std::vector<std::string>& paths) {
 Result<std::vector<std::pair<std::string, std::string>>> ReadWeightMap(const std::string& index_path) {
   NIBBLE_TRY(const Json index, ReadJsonFile(index_path, int64_t{256} << 20));
   const Json* map = JsonFind(index, "weight_map");
-  if (!map || !map->is_object() || map->empty()) return Corrupt("{}: \"weight_map\" is missing, empty or not an object", index_path);
+  if (!map || !map->is_object() || map->empty())
+    return Corrupt("{}: \"weight_map\" is missing, empty or not an object", index_path);
   std::vector<std::pair<std::string, std::string>> pairs;
   pairs.reserve(map->size());
   for (const auto& [name, file] : map->items()) {
     if (!file.is_string()) return Corrupt("{}: weight_map of \"{}\" is not a file name", index_path, name);
     const auto& shard = file.get_ref<const std::string&>();
-    if (shard.empty() || shard == "." || shard == ".." || shard.find('/') != std::string::npos || shard.find('\0') != std::string::npos)
+    if (shard.empty() || shard == "." || shard == ".." || shard.find('/') != std::string::npos ||
+        shard.find('\0') != std::string::npos)
       return Corrupt("{}: weight_map of \"{}\": \"{}\" is not a plain file name", index_path, name, shard);
     pairs.emplace_back(name, shard);
   }
@@ -68,9 +70,10 @@ Result<SafetensorsFiles> OpenIndexed(const std::string& folder, const std::strin
     if (!fs::exists(paths.back())) missing.push_back(shard);
   }
   if (!missing.empty())
-    return NotFound("{}: {} of the {} shards named in {} are missing, first {}; the download is not complete: run `hf download` for this "
-                    "model again, or copy the file there", folder, missing.size(), shards.size(),
-                    fs::path(index_path).filename().string(), missing.front());
+    return NotFound(
+        "{}: {} of the {} shards named in {} are missing, first {}; the download is not complete: run `hf download` for this "
+        "model again, or copy the file there",
+        folder, missing.size(), shards.size(), fs::path(index_path).filename().string(), missing.front());
   NIBBLE_TRY(SafetensorsFiles out, OpenAll(paths));
   for (const auto& [name, shard] : pairs) {
     const StoredTensor* tensor = out.tensors.Find(name);
@@ -104,10 +107,15 @@ Result<SafetensorsFiles> OpenSafetensorsFolder(const std::string& folder) {
   if (indices.size() == 1) return OpenIndexed(folder, folder + "/" + indices[0]);
   if (files.size() == 1) return OpenSafetensors(folder + "/" + files[0]);
   if (files.empty() && pickles)
-    return Unsupported("{}: no *.safetensors in this folder; PyTorch's .bin and .pt files can run code and are not read: convert them to safetensors", folder);
+    return Unsupported(
+        "{}: no *.safetensors in this folder; PyTorch's .bin and .pt files can run code and are not read: convert them to "
+        "safetensors",
+        folder);
   if (files.empty()) return NotFound("{}: no *.safetensors in this folder", folder);
-  return Usage("{}: {} *.safetensors files ({}, ...) and no model.safetensors.index.json that says which belong together; give one file or "
-               "add the index", folder, files.size(), files[0]);
+  return Usage(
+      "{}: {} *.safetensors files ({}, ...) and no model.safetensors.index.json that says which belong together; give one file or "
+      "add the index",
+      folder, files.size(), files[0]);
 }
 
 }  // namespace nibble

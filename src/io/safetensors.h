@@ -26,14 +26,14 @@ inline constexpr int64_t kMaxSafetensorsHeaderBytes = 100'000'000;  // the limit
 // One header entry; begin and end are positions in the file.
 struct SafetensorsEntry {
   std::string name;
-  std::string stored_type;       // "BF16"
-  DType dtype = DType::kNone;    // kU8 for packed 4- and 6-bit floats
-  Shape shape;                   // of elements of `dtype`
+  std::string stored_type;     // "BF16"
+  DType dtype = DType::kNone;  // kU8 for packed 4- and 6-bit floats
+  Shape shape;                 // of elements of `dtype`
   int64_t begin = 0, end = 0;
 };
 struct SafetensorsHeader {
-  std::vector<SafetensorsEntry> entries;         // by position in the file
-  std::map<std::string, std::string> metadata;   // "__metadata__"
+  std::vector<SafetensorsEntry> entries;        // by position in the file
+  std::map<std::string, std::string> metadata;  // "__metadata__"
   int64_t data_begin = 0;
 };
 
@@ -43,8 +43,8 @@ Result<SafetensorsHeader> ParseSafetensorsHeader(std::span<const std::byte> head
 // An opened checkpoint: one file or all shards of a folder.
 struct SafetensorsFiles {
   TensorIndex tensors;
-  std::map<std::string, std::string> metadata;            // of the first file
-  std::vector<std::shared_ptr<const MappedFile>> files;   // in shard order
+  std::map<std::string, std::string> metadata;           // of the first file
+  std::vector<std::shared_ptr<const MappedFile>> files;  // in shard order
 };
 
 Result<SafetensorsFiles> OpenSafetensors(const std::string& path);

@@ -104,8 +104,9 @@ class HeaderHandler : public nlohmann::json_sax<Json> {
  private:
   template <typename... Args>
   bool Bad(fmt::format_string<Args...> format, Args&&... args) {
-    problem = fmt::format("\"{}\": {}", depth_ == 2 && !in_metadata_ && !entries.empty() ? entries.back().name + "\": \"" + key_ : key_,
-                          fmt::format(format, std::forward<Args>(args)...));
+    problem =
+        fmt::format("\"{}\": {}", depth_ == 2 && !in_metadata_ && !entries.empty() ? entries.back().name + "\": \"" + key_ : key_,
+                    fmt::format(format, std::forward<Args>(args)...));
     return false;
   }
   // A value where the grammar above has none. Unknown keys of a tensor are skipped, as the reference does.
@@ -160,8 +161,8 @@ Result<SafetensorsEntry> CheckEntry(RawEntry&& raw, int64_t data_begin, int64_t 
   const int64_t begin = raw.offsets[0], end = raw.offsets[1];
   if (begin > end) return Corrupt("{}: data_offsets [{},{}] run backwards", tensor, begin, end);
   if (end > data_bytes)
-    return Corrupt("{}: data_offsets end at {}, the file has {} bytes of data; it is cut short: download or copy it again", tensor, end,
-                   data_bytes);
+    return Corrupt("{}: data_offsets end at {}, the file has {} bytes of data; it is cut short: download or copy it again", tensor,
+                   end, data_bytes);
   const auto type = FindType(raw.dtype);
   if (!type) return Unsupported("{}: dtype \"{}\" is not known to this build", tensor, raw.dtype);
   if (raw.shape.size() > Shape::kMaxRank)
@@ -183,10 +184,12 @@ Result<SafetensorsEntry> CheckEntry(RawEntry&& raw, int64_t data_begin, int64_t 
                    needed_bits / 8, end - begin);
   if (type->bits < 8 && !raw.shape.empty()) {
     int64_t& last = raw.shape.back();
-    if (last % 8 != 0 && last * type->bits % 8 != 0) return Unsupported("{}: rows of {} {} end inside a byte", tensor, last, raw.dtype);
+    if (last % 8 != 0 && last * type->bits % 8 != 0)
+      return Unsupported("{}: rows of {} {} end inside a byte", tensor, last, raw.dtype);
     last = last / 8 * type->bits + last % 8 * type->bits / 8;
   }
-  return SafetensorsEntry{std::move(raw.name), std::move(raw.dtype), type->dtype, Shape(raw.shape), data_begin + begin, data_begin + end};
+  return SafetensorsEntry{std::move(raw.name), std::move(raw.dtype), type->dtype,
+                          Shape(raw.shape),    data_begin + begin,   data_begin + end};
 }
 
 Status CheckTiling(const SafetensorsHeader& header, int64_t file_bytes, const std::string& where) {
@@ -194,11 +197,11 @@ Status CheckTiling(const SafetensorsHeader& header, int64_t file_bytes, const st
   const SafetensorsEntry* previous = nullptr;
   for (const SafetensorsEntry& entry : header.entries) {
     if (entry.begin < position)
-      return Corrupt("{}: tensor \"{}\" overlaps \"{}\" (bytes {} to {} of the file)", where, entry.name, previous->name, entry.begin,
-                     position);
+      return Corrupt("{}: tensor \"{}\" overlaps \"{}\" (bytes {} to {} of the file)", where, entry.name, previous->name,
+                     entry.begin, position);
     if (entry.begin > position)
-      return Corrupt("{}: {} bytes before tensor \"{}\" (from byte {}) belong to no tensor", where, entry.begin - position, entry.name,
-                     position);
+      return Corrupt("{}: {} bytes before tensor \"{}\" (from byte {}) belong to no tensor", where, entry.begin - position,
+                     entry.name, position);
     position = entry.end;
     previous = &entry;
   }
@@ -226,8 +229,7 @@ Result<SafetensorsHeader> ParseSafetensorsHeader(std::span<const std::byte> head
   if (*length > static_cast<uint64_t>(kMaxSafetensorsHeaderBytes))
     return Corrupt("{}: header of {} bytes, the limit is {}{}", where, *length, kMaxSafetensorsHeaderBytes, GuessWhatItIs(head));
   const auto text = reader.ReadString(*length);
-  if (!text)
-    return Corrupt("{}: header of {} bytes, the file has {} left{}", where, *length, reader.left(), GuessWhatItIs(head));
+  if (!text) return Corrupt("{}: header of {} bytes, the file has {} left{}", where, *length, reader.left(), GuessWhatItIs(head));
   if (text->substr(0, 1) != "{") return Corrupt("{}: header byte 8 does not open a JSON object{}", where, GuessWhatItIs(head));
 
   HeaderHandler handler;

@@ -30,7 +30,8 @@ Result<SafetensorsHeader> Parse(const std::string& file) {
 
 TEST(Safetensors, ReadsTensorsInFileOrderWithMetadata) {
   const auto header = Parse(File(R"({"b":{"dtype":"F16","shape":[2,3],"data_offsets":[4,16]},"__metadata__":{"format":"pt"},)"
-                                 R"("a":{"dtype":"I32","shape":[],"data_offsets":[0,4],"extra":{"x":[1,{"y":-2.5}]}}}  )", 16));
+                                 R"("a":{"dtype":"I32","shape":[],"data_offsets":[0,4],"extra":{"x":[1,{"y":-2.5}]}}}  )",
+                                 16));
   ASSERT_TRUE(header) << header.error().ToString();
   ASSERT_EQ(header->entries.size(), 2u);
   EXPECT_EQ(header->entries[0].name, "a");
@@ -42,10 +43,24 @@ TEST(Safetensors, ReadsTensorsInFileOrderWithMetadata) {
 }
 
 TEST(Safetensors, KnowsEveryDtype) {
-  for (const auto& [name, bytes] : std::vector<std::pair<std::string, int>>{
-           {"BOOL", 1}, {"U8", 1}, {"I8", 1}, {"I16", 2}, {"U16", 2}, {"F16", 2}, {"BF16", 2}, {"I32", 4}, {"U32", 4}, {"F32", 4},
-           {"F64", 8}, {"I64", 8}, {"U64", 8}, {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"F8_E8M0", 1}}) {
-    const auto header = Parse(File(fmt::format(R"({{"a":{{"dtype":"{}","shape":[3],"data_offsets":[0,{}]}}}})", name, 3 * bytes), 3u * bytes));
+  for (const auto& [name, bytes] : std::vector<std::pair<std::string, int>>{{"BOOL", 1},
+                                                                            {"U8", 1},
+                                                                            {"I8", 1},
+                                                                            {"I16", 2},
+                                                                            {"U16", 2},
+                                                                            {"F16", 2},
+                                                                            {"BF16", 2},
+                                                                            {"I32", 4},
+                                                                            {"U32", 4},
+                                                                            {"F32", 4},
+                                                                            {"F64", 8},
+                                                                            {"I64", 8},
+                                                                            {"U64", 8},
+                                                                            {"F8_E4M3", 1},
+                                                                            {"F8_E5M2", 1},
+                                                                            {"F8_E8M0", 1}}) {
+    const auto header =
+        Parse(File(fmt::format(R"({{"a":{{"dtype":"{}","shape":[3],"data_offsets":[0,{}]}}}})", name, 3 * bytes), 3u * bytes));
     ASSERT_TRUE(header) << header.error().ToString();
     EXPECT_EQ(DTypeBytes(header->entries[0].dtype), bytes);
   }
@@ -61,7 +76,8 @@ TEST(Safetensors, KnowsEveryDtype) {
 
 TEST(Safetensors, AcceptsEmptyTensorsAndNoTensors) {
   EXPECT_TRUE(Parse(File("{}", 0)));
-  EXPECT_TRUE(Parse(File(R"({"a":{"dtype":"F32","shape":[0,5],"data_offsets":[0,0]},"b":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", 1)));
+  EXPECT_TRUE(Parse(
+      File(R"({"a":{"dtype":"F32","shape":[0,5],"data_offsets":[0,0]},"b":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", 1)));
 }
 
 struct BadFile {
@@ -105,14 +121,24 @@ std::vector<BadFile> BadFiles() {
       {"shape_is_number", One(R"("dtype":"U8","shape":4,"data_offsets":[0,4])"), Code::kCorrupt, "a number"},
       {"shape_twice", One(R"("dtype":"U8","shape":[4],"shape":[4],"data_offsets":[0,4])"), Code::kCorrupt, "twice"},
       {"cut_short", One(R"("dtype":"U8","shape":[5],"data_offsets":[0,5])"), Code::kCorrupt, "cut short"},
-      {"unknown_dtype", One(R"("dtype":"C64","shape":[4],"data_offsets":[0,4])"), Code::kUnsupported, "tensor \"a\": dtype \"C64\""},
+      {"unknown_dtype", One(R"("dtype":"C64","shape":[4],"data_offsets":[0,4])"), Code::kUnsupported,
+       "tensor \"a\": dtype \"C64\""},
       {"lower_case_dtype", One(R"("dtype":"u8","shape":[4],"data_offsets":[0,4])"), Code::kUnsupported, "dtype"},
       {"rank_9", One(R"("dtype":"U8","shape":[1,1,1,1,1,1,1,1,4],"data_offsets":[0,4])"), Code::kUnsupported, "9 dimensions"},
-      {"rank_65", One(R"("dtype":"U8","shape":[1)" + [] { std::string s; for (int i = 0; i < 64; ++i) s += ",1"; return s; }() +
-                          R"(],"data_offsets":[0,4])"), Code::kCorrupt, "64"},
+      {"rank_65",
+       One(R"("dtype":"U8","shape":[1)" +
+           [] {
+             std::string s;
+             for (int i = 0; i < 64; ++i) s += ",1";
+             return s;
+           }() +
+           R"(],"data_offsets":[0,4])"),
+       Code::kCorrupt, "64"},
       {"shape_overflow", One(R"("dtype":"U8","shape":[4294967296,4294967296],"data_offsets":[0,4])"), Code::kCorrupt, "2^63"},
-      {"shape_overflow_times_zero", One(R"("dtype":"U8","shape":[4294967296,4294967296,0],"data_offsets":[0,4])"), Code::kCorrupt, "2^63"},
-      {"shape_disagrees", One(R"("dtype":"F32","shape":[2],"data_offsets":[0,4])"), Code::kCorrupt, "needs 8 bytes, data_offsets give 4"},
+      {"shape_overflow_times_zero", One(R"("dtype":"U8","shape":[4294967296,4294967296,0],"data_offsets":[0,4])"), Code::kCorrupt,
+       "2^63"},
+      {"shape_disagrees", One(R"("dtype":"F32","shape":[2],"data_offsets":[0,4])"), Code::kCorrupt,
+       "needs 8 bytes, data_offsets give 4"},
       {"f4_half_byte", One(R"("dtype":"F4","shape":[7],"data_offsets":[0,4])"), Code::kCorrupt, "whole bytes"},
       {"f4_odd_rows", One(R"("dtype":"F4","shape":[2,3],"data_offsets":[0,3])", 3), Code::kUnsupported, "inside a byte"},
       {"gap_at_front", One(R"("dtype":"U8","shape":[3],"data_offsets":[1,4])"), Code::kCorrupt, "belong to no tensor"},
@@ -136,7 +162,8 @@ TEST(Safetensors, RejectsEveryBadFile) {
 TEST(Safetensors, RejectsDuplicateNames) {
   testing::TempDir dir;
   std::ofstream(dir.File("model.safetensors")) << File(R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},)"
-                                                       R"("a":{"dtype":"U8","shape":[2],"data_offsets":[2,4]}})", 4);
+                                                       R"("a":{"dtype":"U8","shape":[2],"data_offsets":[2,4]}})",
+                                                       4);
   EXPECT_THAT(OpenSafetensorsFolder(dir.path()).error().message, HasSubstr("tensor \"a\" is also in"));
 }
 
@@ -181,7 +208,8 @@ TEST_F(SafetensorsFolder, JoinsShards) {
 TEST_F(SafetensorsFolder, AcceptsTensorsThatTheIndexDoesNotName) {
   Shard("s1", "a");
   Shard("s2", "b");
-  std::ofstream(dir_.File("s1")) << File(R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"x":{"dtype":"U8","shape":[1],"data_offsets":[2,3]}})", 3);
+  std::ofstream(dir_.File("s1")) << File(
+      R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"x":{"dtype":"U8","shape":[1],"data_offsets":[2,3]}})", 3);
   Index(R"({"a":"s1","b":"s2"})");
   const auto model = OpenSafetensorsFolder(dir_.path());
   ASSERT_TRUE(model) << model.error().ToString();
@@ -234,14 +262,15 @@ TEST_F(SafetensorsFolder, OpensHundredGigabytesAtOnce) {
     const auto name = fmt::format("model-{:05}-of-{:05}.safetensors", s + 1, kShards);
     std::string header = "{";
     for (int t = 0; t < kTensors; ++t) {
-      header += fmt::format(R"({}"model.layers.{}.mlp.experts.{}.w":{{"dtype":"U8","shape":[{}],"data_offsets":[{},{}]}})", t ? "," : "", s, t,
-                            kBytes, t * kBytes, (t + 1) * kBytes);
+      header += fmt::format(R"({}"model.layers.{}.mlp.experts.{}.w":{{"dtype":"U8","shape":[{}],"data_offsets":[{},{}]}})",
+                            t ? "," : "", s, t, kBytes, t * kBytes, (t + 1) * kBytes);
       map += fmt::format(R"({}"model.layers.{}.mlp.experts.{}.w":"{}")", map.size() > 1 ? "," : "", s, t, name);
     }
     header += "}";
     const std::string head = WithLength(header.size(), header);
     std::ofstream(dir_.File(name)) << head;
-    if (truncate(dir_.File(name).c_str(), static_cast<off_t>(head.size()) + kTensors * kBytes) != 0) GTEST_SKIP() << "no sparse files here";
+    if (truncate(dir_.File(name).c_str(), static_cast<off_t>(head.size()) + kTensors * kBytes) != 0)
+      GTEST_SKIP() << "no sparse files here";
   }
   Index(map + "}");
   const auto start = std::chrono::steady_clock::now();

@@ -72,7 +72,8 @@ Result<int64_t> BytesOf(const SafetensorsDeclaration& tensor) {
 }
 
 // The header text of one file, padded with spaces so that the data begins at a multiple of 8.
-Result<std::string> HeaderText(const std::vector<SafetensorsDeclaration>& tensors, const std::map<std::string, std::string>& metadata) {
+Result<std::string> HeaderText(const std::vector<SafetensorsDeclaration>& tensors,
+                               const std::map<std::string, std::string>& metadata) {
   std::string text = "{";
   try {
     if (!metadata.empty()) text += "\"__metadata__\":" + Json(metadata).dump();
@@ -80,7 +81,8 @@ Result<std::string> HeaderText(const std::vector<SafetensorsDeclaration>& tensor
     for (const SafetensorsDeclaration& tensor : tensors) {  // by hand: OrderedJson looks keys up linearly
       NIBBLE_TRY(const int64_t bytes, BytesOf(tensor));
       text += fmt::format("{}{}:{{\"dtype\":\"{}\",\"shape\":{},\"data_offsets\":[{},{}]}}", text.size() > 1 ? "," : "",
-                          Json(tensor.name).dump(), SafetensorsTypeName(tensor.dtype), tensor.shape.ToString(), position, position + bytes);
+                          Json(tensor.name).dump(), SafetensorsTypeName(tensor.dtype), tensor.shape.ToString(), position,
+                          position + bytes);
       position += bytes;
     }
   } catch (const std::exception& e) {  // a name or value that is not UTF-8
@@ -93,7 +95,8 @@ Result<std::string> HeaderText(const std::vector<SafetensorsDeclaration>& tensor
 
 }  // namespace
 
-Result<SafetensorsWriter> SafetensorsWriter::Create(std::vector<std::string> paths, std::vector<std::vector<SafetensorsDeclaration>> shards,
+Result<SafetensorsWriter> SafetensorsWriter::Create(std::vector<std::string> paths,
+                                                    std::vector<std::vector<SafetensorsDeclaration>> shards,
                                                     const SafetensorsWriterOptions& options) {
   auto state = std::make_unique<State>();
   for (size_t s = 0; s < shards.size(); ++s) {
@@ -118,7 +121,8 @@ Result<SafetensorsWriter> SafetensorsWriter::Create(std::vector<std::string> pat
     state->files.push_back(std::move(file));
   }
   for (size_t i = 0; i < state->tensors.size(); ++i)
-    if (!state->by_name.emplace(state->tensors[i].name, i).second) return Usage("tensor \"{}\" is declared twice", state->tensors[i].name);
+    if (!state->by_name.emplace(state->tensors[i].name, i).second)
+      return Usage("tensor \"{}\" is declared twice", state->tensors[i].name);
   return SafetensorsWriter(std::move(state));
 }
 
@@ -168,7 +172,8 @@ Status SafetensorsWriter::Commit() {
   int64_t total = 0;
   for (const State::Tensor& tensor : state_->tensors) {
     if (tensor.written != tensor.size_bytes)
-      return Usage("{}: tensor \"{}\" got {} of its {} bytes", state_->files[tensor.shard].path(), tensor.name, tensor.written, tensor.size_bytes);
+      return Usage("{}: tensor \"{}\" got {} of its {} bytes", state_->files[tensor.shard].path(), tensor.name, tensor.written,
+                   tensor.size_bytes);
     total += tensor.size_bytes;
   }
   for (AtomicFile& file : state_->files) NIBBLE_RETURN_IF_ERROR(file.Commit());

@@ -19,8 +19,10 @@ std::vector<std::byte> Filled(size_t size, int value) { return std::vector<std::
 
 TEST(SafetensorsWriter, WritesWhatTheReaderReads) {
   testing::TempDir dir;
-  auto writer = SafetensorsWriter::CreateFolder(
-      dir.path(), {{"b.bytes", DType::kU8, {3}}, {"a.half", DType::kF16, {2, 2}}, {"none", DType::kF32, {0, 4}}, {"scalar \"x\"\n", DType::kI64, {}}});
+  auto writer = SafetensorsWriter::CreateFolder(dir.path(), {{"b.bytes", DType::kU8, {3}},
+                                                             {"a.half", DType::kF16, {2, 2}},
+                                                             {"none", DType::kF32, {0, 4}},
+                                                             {"scalar \"x\"\n", DType::kI64, {}}});
   ASSERT_TRUE(writer) << writer.error().ToString();
   EXPECT_FALSE(std::filesystem::exists(dir.File("model.safetensors")));
   ASSERT_TRUE(writer->Write("a.half", Filled(5, 1)));
@@ -38,7 +40,8 @@ TEST(SafetensorsWriter, WritesWhatTheReaderReads) {
   EXPECT_EQ(half->view.data[4], std::byte{1});
   EXPECT_EQ(half->view.data[5], std::byte{3});
   ASSERT_EQ(model->tensors.tensors().size(), 4u);
-  for (const StoredTensor& tensor : model->tensors.tensors()) EXPECT_EQ(tensor.file_offset % DTypeBytes(tensor.view.dtype), 0) << tensor.name;
+  for (const StoredTensor& tensor : model->tensors.tensors())
+    EXPECT_EQ(tensor.file_offset % DTypeBytes(tensor.view.dtype), 0) << tensor.name;
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(dir.path()), {}), 1);
 }
 
@@ -47,7 +50,8 @@ TEST(SafetensorsWriter, ShardsAreDeterministicAndIndexed) {
   for (int round = 0; round < 2; ++round) {
     testing::TempDir dir;
     auto writer = SafetensorsWriter::CreateFolder(
-        dir.path(), {{"a", DType::kU8, {60}}, {"b", DType::kU8, {50}}, {"c", DType::kU8, {300}}, {"d", DType::kU8, {10}}}, {.max_shard_bytes = 100});
+        dir.path(), {{"a", DType::kU8, {60}}, {"b", DType::kU8, {50}}, {"c", DType::kU8, {300}}, {"d", DType::kU8, {10}}},
+        {.max_shard_bytes = 100});
     ASSERT_TRUE(writer) << writer.error().ToString();
     EXPECT_EQ(writer->paths().size(), 4u);
     const std::vector<std::pair<const char*, size_t>> order = {{"a", 60}, {"b", 50}, {"c", 300}, {"d", 10}};
@@ -70,7 +74,9 @@ TEST(SafetensorsWriter, ShardsAreDeterministicAndIndexed) {
 
 TEST(SafetensorsWriter, RefusesMisuseAndLeavesNothing) {
   testing::TempDir dir;
-  const auto create = [&](std::vector<SafetensorsDeclaration> tensors) { return SafetensorsWriter::CreateFolder(dir.path(), std::move(tensors)); };
+  const auto create = [&](std::vector<SafetensorsDeclaration> tensors) {
+    return SafetensorsWriter::CreateFolder(dir.path(), std::move(tensors));
+  };
   EXPECT_THAT(create({{"a", DType::kU8, {1}}, {"a", DType::kU8, {1}}}).error().message, HasSubstr("twice"));
   EXPECT_THAT(create({{"a", DType::kE2M1, {1}}}).error().message, HasSubstr("pack it"));
   EXPECT_THAT(create({{"a", DType::kF32, {int64_t{1} << 40, int64_t{1} << 40}}}).error().message, HasSubstr("not possible"));

@@ -18,7 +18,8 @@ namespace nibble {
 
 // One stored tensor; its bytes were checked to lie inside the file when the file was opened.
 //   safetensors: ggml is null, shape == view.shape. 4- and 6-bit floats (F4, F6_*) come as bytes: u8 [..., last * bits / 8].
-//   gguf: shape is in torch order (outermost first: [out, in]). Block types have ggml and a u8 view [rows..., row bytes]; f32, f16 and
+//   gguf: shape is in torch order (outermost first: [out, in]). Block types have ggml and a u8 view [rows..., row bytes]; f32, f16
+//   and
 //     bf16 have ggml (block_elems 1) and a typed view; integers and f64 a typed view and no ggml. A type that this build cannot
 //     decode has its bytes as view, no ggml, and in `unsupported` the reason for whoever wants its values.
 struct StoredTensor {

@@ -19,7 +19,12 @@ constexpr bool IsUtf8(std::string_view text) {
     const int length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
     if (first < 0xc2 || first > 0xf4) return false;
     // The second byte rules out overlong forms, surrogates and values beyond the last code point.
-    const uint8_t low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80, high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
+    const uint8_t low = first == 0xe0   ? 0xa0
+                        : first == 0xf0 ? 0x90
+                                        : 0x80,
+                  high = first == 0xed   ? 0x9f
+                         : first == 0xf4 ? 0x8f
+                                         : 0xbf;
     if (byte(i + 1) < low || byte(i + 1) > high) return false;
     for (int n = 2; n < length; ++n)
       if ((byte(i + static_cast<size_t>(n)) & 0xc0) != 0x80) return false;

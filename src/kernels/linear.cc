@@ -47,8 +47,10 @@ void Choose(const StoredWeight& weight, const Machine& machine, Segment* segment
         continue;
       }
       for (const KernelRow& kernel : family->kernels)
-        if (kernel.layout == layout && kernel.isa > machine.isa) refused->push_back({segment->part, kernel.name, IsaRefusal(kernel, machine)});
-      for (int i = 0; i < kMBuckets; ++i) segment->by_m[static_cast<size_t>(i)] = BestKernel(*family, *layout, machine, kBucketLow[i]);
+        if (kernel.layout == layout && kernel.isa > machine.isa)
+          refused->push_back({segment->part, kernel.name, IsaRefusal(kernel, machine)});
+      for (int i = 0; i < kMBuckets; ++i)
+        segment->by_m[static_cast<size_t>(i)] = BestKernel(*family, *layout, machine, kBucketLow[i]);
       segment->layout = layout;
       return;
     }
@@ -60,13 +62,15 @@ std::vector<float> BiasOf(const LinearPart& part) {
   std::vector<float> bias;
   if (!part.bias) return bias;
   bias.resize(static_cast<size_t>(part.weight->n));
-  for (int64_t i = 0; i < part.weight->n; ++i) bias[static_cast<size_t>(i)] = LoadScalar(part.bias.dtype, part.bias.data, i * part.bias.stride[0]);
+  for (int64_t i = 0; i < part.weight->n; ++i)
+    bias[static_cast<size_t>(i)] = LoadScalar(part.bias.dtype, part.bias.data, i * part.bias.stride[0]);
   return bias;
 }
 
 bool SameTransforms(const std::vector<Transform>& a, const std::vector<Transform>& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const Transform& s, const Transform& t) {
-    return s.kind == t.kind && s.block == t.block && s.inverse == t.inverse && s.data.data == t.data.data && s.data2.data == t.data2.data;
+    return s.kind == t.kind && s.block == t.block && s.inverse == t.inverse && s.data.data == t.data.data &&
+           s.data2.data == t.data2.data;
   });
 }
 
@@ -104,7 +108,8 @@ Status PlaceSegment(const LinearProblem& problem, Segment* segment, PackedWeight
   if (bytes == 0) return {};
   packed->packed_bytes += bytes;
   if (!problem.cache_dir.empty()) {
-    NIBBLE_TRY(auto cached, LoadOrPack(problem.cache_dir, *segment, bytes, [&](std::byte* out) { return PackSegment(segment, out, team); }));
+    NIBBLE_TRY(auto cached,
+               LoadOrPack(problem.cache_dir, *segment, bytes, [&](std::byte* out) { return PackSegment(segment, out, team); }));
     segment->data = cached.data;
     packed->keep.push_back(std::move(cached.keep));
     return {};
@@ -130,7 +135,8 @@ const char* ActivationPolicyName(ActivationPolicy policy) {
 int MBucket(int64_t m) { return m <= 1 ? 0 : m <= 8 ? 1 : m <= 64 ? 2 : 3; }
 
 double RoundingBound(int64_t k) {
-  // A chain of n roundings is bounded by n * 2^-24 / (1 - n * 2^-24); block chains, then the sum over blocks, then one for the bias.
+  // A chain of n roundings is bounded by n * 2^-24 / (1 - n * 2^-24); block chains, then the sum over blocks, then one for the
+  // bias.
   const double roundings = static_cast<double>(std::min(k, kBlockK) + CeilDiv(k, kBlockK) + 1), u = 0x1p-24;
   return roundings * u / (1 - roundings * u);
 }
@@ -148,7 +154,8 @@ Result<PackedWeight> ChooseLinear(const LinearProblem& problem, const Machine& m
     const LinearPart& part = problem.parts[i];
     NIBBLE_CHECK(part.weight->k == problem.k, "part {} has k {}, the layer {}", i, part.weight->k, problem.k);
     if (part.weight->lora_a)
-      return Unsupported("{}: tensor \"{}\": the weight has a low-rank term, which no kernel of this build runs", part.weight->origin.file, part.weight->origin.tensor);
+      return Unsupported("{}: tensor \"{}\": the weight has a low-rank term, which no kernel of this build runs",
+                         part.weight->origin.file, part.weight->origin.tensor);
     Segment segment;
     segment.part = static_cast<int>(i);
     segment.n = part.weight->n;

@@ -22,8 +22,8 @@ namespace nibble {
 
 struct LinearPart {
   std::shared_ptr<const StoredWeight> weight;
-  ActivationSpec act;                    // what the method demands of x, after the weight's `in` transforms
-  TensorView bias;                       // f32, f16 or bf16 [n]; empty: none
+  ActivationSpec act;  // what the method demands of x, after the weight's `in` transforms
+  TensorView bias;     // f32, f16 or bf16 [n]; empty: none
   std::shared_ptr<const void> bias_keep;
 };
 
@@ -34,7 +34,7 @@ const char* ActivationPolicyName(ActivationPolicy policy);
 struct Machine {
   Isa isa = Isa::kScalar;
   int threads = 1;
-  bool reference_only = false;           // for tests and for checking a kernel against the definition
+  bool reference_only = false;  // for tests and for checking a kernel against the definition
 };
 
 struct LinearProblem {
@@ -47,25 +47,26 @@ struct LinearProblem {
 
 struct Support {
   bool ok = true;
-  std::string why;                       // refusal: value found, values allowed
+  std::string why;  // refusal: value found, values allowed
 };
 
 struct Segment;
 
-// Arguments of one call. x: [m] rows of k f32 values, already transformed and quantized (dequantized codes) for the segment's input.
+// Arguments of one call. x: [m] rows of k f32 values, already transformed and quantized (dequantized codes) for the segment's
+// input.
 struct LinearArgs {
   const float* x = nullptr;
   int64_t x_stride = 0;
-  float* y = nullptr;                    // row i, output n at y[i * y_stride + n]
+  float* y = nullptr;  // row i, output n at y[i * y_stride + n]
   int64_t y_stride = 0;
   int64_t m = 0;
 };
 
-struct LayoutRow {                       // bytes in memory; several kernels read one layout
+struct LayoutRow {  // bytes in memory; several kernels read one layout
   const char* name;
   uint32_t version;
   Support (*supports)(const StoredWeight& weight);
-  int64_t (*packed_bytes)(const StoredWeight& weight);                              // 0: runs on the file's own bytes
+  int64_t (*packed_bytes)(const StoredWeight& weight);  // 0: runs on the file's own bytes
   // Packs strips [begin, end) of `weight` into `out`, the whole layout's first byte. Thread-safe for disjoint strips.
   // Errors: values that the layout cannot hold (NaN scales), named.
   Status (*pack)(const StoredWeight& weight, Range strips, std::byte* out);
@@ -73,24 +74,24 @@ struct LayoutRow {                       // bytes in memory; several kernels rea
   std::shared_ptr<const void> (*prepare)(const StoredWeight& weight);
 };
 
-struct KernelRow {                       // one line of a family's kernels.inc
+struct KernelRow {  // one line of a family's kernels.inc
   const char* name;
   const LayoutRow* layout;
   Isa isa;
   int64_t m_lo, m_hi;
-  uint8_t sum_order;                     // kernels of one order agree bit for bit
-  double cost;                           // relative time per weight at m_lo; orders candidates
+  uint8_t sum_order;  // kernels of one order agree bit for bit
+  double cost;        // relative time per weight at m_lo; orders candidates
   // Rows [strips] of the segment: one worker's share. scratch: kScratchBytes of this worker.
   void (*run)(const Segment& segment, Range strips, const LinearArgs& args, std::byte* scratch);
 };
 
-inline constexpr int64_t kStripRows = 64;             // rows that one strip of any layout covers
-inline constexpr int64_t kBlockK = 128;             // sum order 1: a chain of fma over 128 columns, block sums added in order
+inline constexpr int64_t kStripRows = 64;  // rows that one strip of any layout covers
+inline constexpr int64_t kBlockK = 128;    // sum order 1: a chain of fma over 128 columns, block sums added in order
 inline constexpr uint8_t kSumOrderBlocked = 1;
-inline constexpr int64_t kLinearScratchBytes = 64 << 10;   // per worker
+inline constexpr int64_t kLinearScratchBytes = 64 << 10;  // per worker
 
-// Bound on |y - exact| / sum |w||x| of sum order 1 for k columns, w and x taken as decoded: one rounding per fused multiply-add of a block,
-// one per block sum.
+// Bound on |y - exact| / sum |w||x| of sum order 1 for k columns, w and x taken as decoded: one rounding per fused multiply-add of
+// a block, one per block sum.
 double RoundingBound(int64_t k);
 
 struct KernelFamily {
@@ -103,21 +104,21 @@ struct KernelFamily {
 inline constexpr int kMBuckets = 4;
 int MBucket(int64_t m);
 
-struct Segment {                         // one part, in one layout
+struct Segment {  // one part, in one layout
   const LayoutRow* layout = nullptr;
-  int64_t n = 0, k = 0, n_begin = 0;     // rows [n_begin, n_begin + n) of the layer's output
+  int64_t n = 0, k = 0, n_begin = 0;  // rows [n_begin, n_begin + n) of the layer's output
   int part = 0, input = 0;
   const std::byte* data = nullptr;
-  std::shared_ptr<const void> state;     // LayoutRow::prepare
+  std::shared_ptr<const void> state;           // LayoutRow::prepare
   std::shared_ptr<const StoredWeight> weight;  // for layouts that run on the file's bytes, and for messages
-  std::vector<float> bias;               // [n] or empty
+  std::vector<float> bias;                     // [n] or empty
   std::array<const KernelRow*, kMBuckets> by_m{};
   int64_t strips() const { return CeilDiv(n, kStripRows); }
 };
 
 struct Refusal {
   int part;
-  std::string candidate, why;            // "strip64.avx512", "needs avx512, this machine runs avx2"
+  std::string candidate, why;  // "strip64.avx512", "needs avx512, this machine runs avx2"
 };
 
 // A linear layer ready to run.
@@ -135,13 +136,13 @@ struct PackedWeight {
   struct Output {
     int64_t n_begin = 0, n = 0;
     std::vector<Transform> transforms;
-    std::vector<float> bias;             // [n] or empty
+    std::vector<float> bias;  // [n] or empty
     std::vector<std::shared_ptr<const void>> keep;
   };
   std::vector<Output> outputs;
   std::vector<Refusal> refused;
   int64_t n = 0, k = 0;
-  int64_t packed_bytes = 0;              // anonymous or cache-mapped memory of all segments
+  int64_t packed_bytes = 0;  // anonymous or cache-mapped memory of all segments
   std::vector<std::shared_ptr<const void>> keep;
 
   int64_t strips() const;

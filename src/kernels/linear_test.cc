@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every kernel row against the reference, bit for bit (they share sum order 1), on odd shapes; the reference against f64 within the bound.
+// Every kernel row against the reference, bit for bit (they share sum order 1), on odd shapes; the reference against f64 within the
+// bound.
 #include "kernels/linear.h"
 
 #include <gtest/gtest.h>
@@ -57,14 +58,24 @@ StoredWeight MakeCoded(const Case& c, int64_t n, int64_t k, Owned* owned, std::m
   coded.rule = c.rule;
   coded.float_type = c.float_type;
   const int64_t groups = c.group ? CeilDiv(k, c.group) : 1;
-  coded.scale = {.data = owned->Make(c.scale, {n, groups}, [&](int64_t) { return uniform(*rng); }), .block_n = 1, .block_k = c.group};
+  coded.scale = {
+      .data = owned->Make(c.scale, {n, groups}, [&](int64_t) { return uniform(*rng); }), .block_n = 1, .block_k = c.group};
   if (c.zero) {
-    Plane zero{.data = owned->Make(c.zero_dtype, {n, groups}, [&](int64_t) { return c.zero_dtype == DType::kU8 ? static_cast<float>((*rng)() & static_cast<unsigned>(mask)) : uniform(*rng); }), .block_n = 1, .block_k = c.group};
+    Plane zero{.data = owned->Make(c.zero_dtype, {n, groups},
+                                   [&](int64_t) {
+                                     return c.zero_dtype == DType::kU8 ? static_cast<float>((*rng)() & static_cast<unsigned>(mask))
+                                                                       : uniform(*rng);
+                                   }),
+               .block_n = 1,
+               .block_k = c.group};
     coded.zero = zero;
   }
   coded.zero_default = c.rule == ValueRule::kIntMinusZero ? static_cast<float>(1 << (c.bits - 1)) : 0.0f;
-  if (c.rule == ValueRule::kTable) coded.table = owned->Make(DType::kF32, {mask + 1}, [&](int64_t i) { return std::sin(static_cast<float>(i)); });
-  if (c.act_order) coded.group_of_k = owned->Make(DType::kI32, {k}, [&](int64_t) { return static_cast<float>((*rng)() % static_cast<unsigned>(groups)); });
+  if (c.rule == ValueRule::kTable)
+    coded.table = owned->Make(DType::kF32, {mask + 1}, [&](int64_t i) { return std::sin(static_cast<float>(i)); });
+  if (c.act_order)
+    coded.group_of_k =
+        owned->Make(DType::kI32, {k}, [&](int64_t) { return static_cast<float>((*rng)() % static_cast<unsigned>(groups)); });
   StoredWeight w;
   w.format = FindFormat(c.rule == ValueRule::kFloat ? "fp8" : c.rule == ValueRule::kTable ? "table" : "int_group");
   w.n = n;
@@ -127,39 +138,45 @@ TEST_P(EveryKernel, AgreesWithTheReferenceBitForBit) {
       for (const Isa isa : IsasHere())
         for (const int threads : {1, 2}) {
           const auto y = RunOn({{.weight = std::make_shared<StoredWeight>(w)}}, x, m, isa, threads);
-          ASSERT_EQ(y, expected) << GetParam().name << " n " << n << " k " << k << " m " << m << " " << IsaName(isa) << " threads " << threads;
+          ASSERT_EQ(y, expected) << GetParam().name << " n " << n << " k " << k << " m " << m << " " << IsaName(isa) << " threads "
+                                 << threads;
         }
     }
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Formats, EveryKernel,
-                         ::testing::Values(Case{.name = "int2 g16", .bits = 2, .group = 16, .zero = true}, Case{.name = "int3 g32", .bits = 3, .group = 32},
-                                           Case{.name = "int3 asym", .bits = 3, .group = 32, .zero = true}, Case{.name = "int4 g128 f32", .bits = 4, .scale = DType::kF32, .group = 128},
-                                           Case{.name = "int4 asym", .bits = 4, .scale = DType::kBF16, .group = 32, .zero = true},
-                                           Case{.name = "int4 act-order", .bits = 4, .group = 32, .zero = true, .act_order = true}, Case{.name = "int5", .bits = 5, .group = 64},
-                                           Case{.name = "int6", .bits = 6, .group = 16, .zero = true}, Case{.name = "int8 channel", .bits = 8},
-                                           Case{.name = "int8 asym", .bits = 8, .group = 64, .zero = true}, Case{.name = "int4 real zero", .bits = 4, .group = 64, .zero = true, .zero_dtype = DType::kF16},
-                                           Case{.name = "int4 bias", .bits = 4, .rule = ValueRule::kIntPlusBias, .group = 64, .zero = true, .zero_dtype = DType::kF32},
-                                           Case{.name = "nf4", .bits = 4, .rule = ValueRule::kTable, .scale = DType::kF32, .group = 64},
-                                           Case{.name = "table8", .bits = 8, .rule = ValueRule::kTable, .group = 64},
-                                           Case{.name = "e4m3", .bits = 8, .rule = ValueRule::kFloat, .float_type = DType::kE4M3},
-                                           Case{.name = "e5m2", .bits = 8, .rule = ValueRule::kFloat, .float_type = DType::kE5M2, .group = 32},
-                                           Case{.name = "e2m1", .bits = 4, .rule = ValueRule::kFloat, .float_type = DType::kE2M1, .group = 16},
-                                           Case{.name = "e3m2", .bits = 6, .rule = ValueRule::kFloat, .float_type = DType::kE3M2, .group = 32}),
-                         [](const auto& test) {
-                           std::string name = test.param.name;
-                           for (char& ch : name)
-                             if (!std::isalnum(static_cast<unsigned char>(ch))) ch = '_';
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Formats, EveryKernel,
+    ::testing::Values(
+        Case{.name = "int2 g16", .bits = 2, .group = 16, .zero = true}, Case{.name = "int3 g32", .bits = 3, .group = 32},
+        Case{.name = "int3 asym", .bits = 3, .group = 32, .zero = true},
+        Case{.name = "int4 g128 f32", .bits = 4, .scale = DType::kF32, .group = 128},
+        Case{.name = "int4 asym", .bits = 4, .scale = DType::kBF16, .group = 32, .zero = true},
+        Case{.name = "int4 act-order", .bits = 4, .group = 32, .zero = true, .act_order = true},
+        Case{.name = "int5", .bits = 5, .group = 64}, Case{.name = "int6", .bits = 6, .group = 16, .zero = true},
+        Case{.name = "int8 channel", .bits = 8}, Case{.name = "int8 asym", .bits = 8, .group = 64, .zero = true},
+        Case{.name = "int4 real zero", .bits = 4, .group = 64, .zero = true, .zero_dtype = DType::kF16},
+        Case{.name = "int4 bias", .bits = 4, .rule = ValueRule::kIntPlusBias, .group = 64, .zero = true, .zero_dtype = DType::kF32},
+        Case{.name = "nf4", .bits = 4, .rule = ValueRule::kTable, .scale = DType::kF32, .group = 64},
+        Case{.name = "table8", .bits = 8, .rule = ValueRule::kTable, .group = 64},
+        Case{.name = "e4m3", .bits = 8, .rule = ValueRule::kFloat, .float_type = DType::kE4M3},
+        Case{.name = "e5m2", .bits = 8, .rule = ValueRule::kFloat, .float_type = DType::kE5M2, .group = 32},
+        Case{.name = "e2m1", .bits = 4, .rule = ValueRule::kFloat, .float_type = DType::kE2M1, .group = 16},
+        Case{.name = "e3m2", .bits = 6, .rule = ValueRule::kFloat, .float_type = DType::kE3M2, .group = 32}),
+    [](const auto& test) {
+      std::string name = test.param.name;
+      for (char& ch : name)
+        if (!std::isalnum(static_cast<unsigned char>(ch))) ch = '_';
+      return name;
+    });
 
 TEST(Linear, DenseWeightsOfEveryDType) {
   std::mt19937 rng(3);
   std::normal_distribution<float> normal;
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
     Owned owned;
-    const auto w = std::make_shared<StoredWeight>(MakeDense(owned.Make(dtype, {70, 200}, [&](int64_t) { return normal(rng); }), {}, nullptr));
+    const auto w =
+        std::make_shared<StoredWeight>(MakeDense(owned.Make(dtype, {70, 200}, [&](int64_t) { return normal(rng); }), {}, nullptr));
     const auto x = RandomX(7, 200, &rng);
     const auto expected = Reference(*w, x, 7);
     for (const Isa isa : IsasHere()) EXPECT_EQ(RunOn({{.weight = w}}, x, 7, isa, 2), expected) << DTypeName(dtype) << IsaName(isa);
@@ -170,14 +187,16 @@ TEST(Linear, PartsOfDifferentFormatsAreExactPerPart) {
   std::mt19937 rng(11);
   Owned owned;
   const auto a = std::make_shared<StoredWeight>(MakeCoded({.name = "a", .bits = 4, .group = 32}, 96, 128, &owned, &rng));
-  const auto b = std::make_shared<StoredWeight>(MakeDense(owned.Make(DType::kBF16, {33, 128}, [&](int64_t i) { return std::sin(static_cast<float>(i)); }), {}, nullptr));
+  const auto b = std::make_shared<StoredWeight>(
+      MakeDense(owned.Make(DType::kBF16, {33, 128}, [&](int64_t i) { return std::sin(static_cast<float>(i)); }), {}, nullptr));
   const TensorView bias = owned.Make(DType::kF32, {33}, [](int64_t i) { return static_cast<float>(i); });
   const auto x = RandomX(3, 128, &rng);
   auto ya = Reference(*a, x, 3), yb = Reference(*b, x, 3);
   const auto y = RunOn({{.weight = a}, {.weight = b, .bias = bias}}, x, 3, Cpu().isa, 2);
   for (int64_t m = 0; m < 3; ++m) {
     for (int64_t n = 0; n < 96; ++n) EXPECT_EQ(y[static_cast<size_t>(m * 129 + n)], ya[static_cast<size_t>(m * 96 + n)]);
-    for (int64_t n = 0; n < 33; ++n) EXPECT_EQ(y[static_cast<size_t>(m * 129 + 96 + n)], yb[static_cast<size_t>(m * 33 + n)] + static_cast<float>(n));
+    for (int64_t n = 0; n < 33; ++n)
+      EXPECT_EQ(y[static_cast<size_t>(m * 129 + 96 + n)], yb[static_cast<size_t>(m * 33 + n)] + static_cast<float>(n));
   }
 }
 
@@ -218,7 +237,8 @@ TEST(Linear, EveryGgmlFormatRunsAsItDecodes) {
     const auto x = RandomX(3, k, &rng);
     const auto expected = Reference(w, x, 3);
     for (const Isa isa : IsasHere())
-      EXPECT_EQ(RunOn({{.weight = std::make_shared<StoredWeight>(w)}}, x, 3, isa, 2), expected) << format->name << " " << IsaName(isa);
+      EXPECT_EQ(RunOn({{.weight = std::make_shared<StoredWeight>(w)}}, x, 3, isa, 2), expected)
+          << format->name << " " << IsaName(isa);
   }
   if (formats == 0) GTEST_SKIP() << "this build has no ggml format";
 }

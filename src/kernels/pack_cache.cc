@@ -39,9 +39,9 @@ uint64_t Key(const Segment& segment, int64_t bytes) {
   const StoredWeight& w = *segment.weight;
   struct stat st = {};
   const bool known = stat(w.origin.file.c_str(), &st) == 0;
-  const std::string text = fmt::format("{}|{}|{}|{}|{}|{}|{}|{}|{}|{}", w.origin.file, known ? st.st_size : 0, known ? st.st_mtim.tv_sec : 0,
-                                       known ? st.st_mtim.tv_nsec : 0, w.origin.tensor, w.origin.slice, w.format->name, segment.layout->name,
-                                       segment.layout->version, bytes);
+  const std::string text = fmt::format("{}|{}|{}|{}|{}|{}|{}|{}|{}|{}", w.origin.file, known ? st.st_size : 0,
+                                       known ? st.st_mtim.tv_sec : 0, known ? st.st_mtim.tv_nsec : 0, w.origin.tensor,
+                                       w.origin.slice, w.format->name, segment.layout->name, segment.layout->version, bytes);
   return Hash(text.data(), text.size(), 1);
 }
 
@@ -51,7 +51,9 @@ CachedBytes Map(const std::string& path, uint64_t key, int64_t bytes) {
   if (fd < 0) return {};
   struct stat st = {};
   const int64_t wanted = kHeaderBytes + bytes;
-  void* base = fstat(fd, &st) == 0 && st.st_size == wanted ? mmap(nullptr, static_cast<size_t>(wanted), PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
+  void* base = fstat(fd, &st) == 0 && st.st_size == wanted
+                   ? mmap(nullptr, static_cast<size_t>(wanted), PROT_READ, MAP_SHARED, fd, 0)
+                   : MAP_FAILED;
   close(fd);
   if (base == MAP_FAILED) return {};
   std::shared_ptr<const void> mapping(base, [wanted](void* p) { munmap(p, static_cast<size_t>(wanted)); });
@@ -80,7 +82,8 @@ bool WriteFile(const std::string& path, const Header& header, const std::byte* d
   if (fd < 0) return false;
   std::vector<std::byte> page(kHeaderBytes);
   std::memcpy(page.data(), &header, sizeof header);
-  const bool written = WriteAll(fd, page.data(), kHeaderBytes) && WriteAll(fd, data, static_cast<int64_t>(header.bytes)) && fsync(fd) == 0;
+  const bool written =
+      WriteAll(fd, page.data(), kHeaderBytes) && WriteAll(fd, data, static_cast<int64_t>(header.bytes)) && fsync(fd) == 0;
   close(fd);
   if (written && rename(temporary.c_str(), path.c_str()) == 0) return true;
   unlink(temporary.c_str());
@@ -89,7 +92,8 @@ bool WriteFile(const std::string& path, const Header& header, const std::byte* d
 
 }  // namespace
 
-Result<CachedBytes> LoadOrPack(const std::string& dir, const Segment& segment, int64_t bytes, const std::function<Status(std::byte*)>& pack) {
+Result<CachedBytes> LoadOrPack(const std::string& dir, const Segment& segment, int64_t bytes,
+                               const std::function<Status(std::byte*)>& pack) {
   const uint64_t key = Key(segment, bytes);
   const std::string path = fmt::format("{}/{:016x}.nbpack", dir, key);
   if (CachedBytes cached = Map(path, key, bytes); cached.data) return cached;

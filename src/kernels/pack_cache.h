@@ -16,8 +16,10 @@ struct CachedBytes {
   std::shared_ptr<const void> keep;
 };
 
-// Maps the cached bytes of `segment`, or calls pack, writes them (temporary name, fsync, rename) and maps that. A file that does not fit
-// (wrong size, header or checksum) is replaced. When the folder cannot be written the packed bytes stay in memory, with a warning.
-Result<CachedBytes> LoadOrPack(const std::string& dir, const Segment& segment, int64_t bytes, const std::function<Status(std::byte*)>& pack);
+// Maps the cached bytes of `segment`, or calls pack, writes them (temporary name, fsync, rename) and maps that. A file that does
+// not fit (wrong size, header or checksum) is replaced. When the folder cannot be written the packed bytes stay in memory, with a
+// warning.
+Result<CachedBytes> LoadOrPack(const std::string& dir, const Segment& segment, int64_t bytes,
+                               const std::function<Status(std::byte*)>& pack);
 
 }  // namespace nibble

@@ -18,13 +18,15 @@ enum class StateKind : uint8_t {
 const char* StateKindName(StateKind kind);
 
 // Rows of a position can be shared between sequences that begin alike; a rewritten state cannot.
-constexpr bool CanSharePrefix(StateKind kind) { return kind == StateKind::kPagedKv || kind == StateKind::kWindow || kind == StateKind::kLatent; }
+constexpr bool CanSharePrefix(StateKind kind) {
+  return kind == StateKind::kPagedKv || kind == StateKind::kWindow || kind == StateKind::kLatent;
+}
 
 struct LayerState {
   StateKind kind = StateKind::kPagedKv;
-  int64_t heads = 0;            // kv heads
-  int64_t k_dim = 0, v_dim = 0; // elements of a head
-  int64_t window = 0;           // 0: everything
+  int64_t heads = 0;             // kv heads
+  int64_t k_dim = 0, v_dim = 0;  // elements of a head
+  int64_t window = 0;            // 0: everything
   // Elements of a head as stored: whole vectors of 16, zero padded.
   int64_t k_stride() const { return (k_dim + 15) / 16 * 16; }
   int64_t v_stride() const { return (v_dim + 15) / 16 * 16; }

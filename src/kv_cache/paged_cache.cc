@@ -40,7 +40,8 @@ Result<PagedCache> PagedCache::Make(std::vector<LayerState> layers, DType dtype,
       cache.v_.emplace_back(rows * layer.heads * layer.v_stride());
     }
   } catch (const std::bad_alloc&) {
-    return Fail(Code::kResourceExhausted, "a K/V cache of {} positions needs {} MiB of address space and the system refused; use a smaller --context",
+    return Fail(Code::kResourceExhausted,
+                "a K/V cache of {} positions needs {} MiB of address space and the system refused; use a smaller --context",
                 pages * kPageTokens, pages * cache.page_bytes() >> 20);
   }
   cache.info_.resize(static_cast<size_t>(pages));
@@ -89,8 +90,10 @@ void PagedCache::Release(int32_t page) {
   Page& info = info_[static_cast<size_t>(page)];
   NIBBLE_CHECK(info.references > 0, "page {} released twice", page);
   if (--info.references > 0) return;
-  if (info.published) idle_.push_back(page);
-  else free_.push_back(page);
+  if (info.published)
+    idle_.push_back(page);
+  else
+    free_.push_back(page);
 }
 
 uint64_t PagedCache::ChainHash(uint64_t previous, std::span<const int32_t> tokens) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The paged cache: memory in pages of kPageTokens positions, the same page number in every layer. A sequence owns a list of pages (its
-// block table). Pages are counted references, so sequences that begin with the same tokens share them: a full page is known by the hash
-// of all tokens up to its end, and stays findable until its memory is needed.
+// The paged cache: memory in pages of kPageTokens positions, the same page number in every layer. A sequence owns a list of pages
+// (its block table). Pages are counted references, so sequences that begin with the same tokens share them: a full page is known by
+// the hash of all tokens up to its end, and stays findable until its memory is needed.
 //
 // Within a page and layer, head h holds kPageTokens rows of k_stride elements (then the same for v):
 //   k(layer, page, head, slot) = base + (((page * heads + head) * kPageTokens) + slot) * k_stride
@@ -35,8 +35,12 @@ class PagedCache {
   int64_t page_bytes() const;
   static int64_t PageBytes(std::span<const LayerState> layers, DType dtype);
 
-  std::byte* K(int64_t layer, int32_t page, int64_t head) { return k_[static_cast<size_t>(layer)].data() + KOffset(layer, page, head); }
-  std::byte* V(int64_t layer, int32_t page, int64_t head) { return v_[static_cast<size_t>(layer)].data() + VOffset(layer, page, head); }
+  std::byte* K(int64_t layer, int32_t page, int64_t head) {
+    return k_[static_cast<size_t>(layer)].data() + KOffset(layer, page, head);
+  }
+  std::byte* V(int64_t layer, int32_t page, int64_t head) {
+    return v_[static_cast<size_t>(layer)].data() + VOffset(layer, page, head);
+  }
 
   // A fresh page with one reference; -1 when none is left.
   int32_t Allocate();
@@ -68,8 +72,8 @@ class PagedCache {
   bool shares_prefixes_ = true;
   std::vector<Buffer> k_, v_;
   std::vector<Page> info_;
-  std::vector<int32_t> free_;                     // never used or forgotten
-  std::deque<int32_t> idle_;                      // published, no references: oldest first
+  std::vector<int32_t> free_;  // never used or forgotten
+  std::deque<int32_t> idle_;   // published, no references: oldest first
   std::unordered_map<uint64_t, int32_t> by_hash_;
 };
 

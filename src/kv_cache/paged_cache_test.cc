@@ -43,7 +43,7 @@ TEST(PagedCache, SharesPublishedPagesUntilTheirMemoryIsNeeded) {
   EXPECT_EQ(cache.FindShared(hash, tokens), -1);
   cache.Publish(page, hash, tokens);
   cache.Release(page);
-  EXPECT_EQ(cache.FindShared(hash, tokens), page);   // revived
+  EXPECT_EQ(cache.FindShared(hash, tokens), page);  // revived
   cache.Release(page);
   EXPECT_EQ(cache.FindShared(hash, Tokens(6)), -1);  // the same hash with other tokens is no match
   EXPECT_EQ(cache.Allocate(), page);                 // taken for something else
@@ -51,7 +51,8 @@ TEST(PagedCache, SharesPublishedPagesUntilTheirMemoryIsNeeded) {
 }
 
 TEST(PagedCache, RecurrentStatesAreNotShared) {
-  auto cache = PagedCache::Make({kLayer, {.kind = StateKind::kRecurrent, .heads = 1, .k_dim = 16, .v_dim = 16}}, DType::kF32, 2).value();
+  auto cache =
+      PagedCache::Make({kLayer, {.kind = StateKind::kRecurrent, .heads = 1, .k_dim = 16, .v_dim = 16}}, DType::kF32, 2).value();
   EXPECT_FALSE(cache.shares_prefixes());
   const auto tokens = Tokens(1);
   const int32_t page = cache.Allocate();

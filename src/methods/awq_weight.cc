@@ -26,7 +26,8 @@ CodeSource AlongN(const TensorView& words, int bits) {
 
 Result<Coded> Gemm(const BoundParams& params, const AwqLayout& layout, Groups groups) {
   if (params.n * layout.bits % 32 != 0) {
-    return Unsupported("{}: {} outputs of {} bits do not fill words of 32 bits", ParamName(params, "qweight"), params.n, layout.bits);
+    return Unsupported("{}: {} outputs of {} bits do not fill words of 32 bits", ParamName(params, "qweight"), params.n,
+                       layout.bits);
   }
   const int64_t words = params.n * layout.bits / 32;
   NIBBLE_TRY(const TensorView qweight, RequireParam(params, "qweight", {params.k, words}));
@@ -72,8 +73,8 @@ Result<Coded> Gemv(const BoundParams& params, const AwqLayout& layout, Groups gr
 
 Result<Coded> GemvFast(const BoundParams& params, const AwqLayout& layout, Groups groups) {
   if (layout.bits != 4 || params.n % 4 != 0 || params.k % 64 != 0) {
-    return Unsupported("{}: gemv_fast needs 4 bits, outputs in fours, inputs in 64s; found {} bits, [{},{}]", ParamName(params, "qweight"),
-                       layout.bits, params.n, params.k);
+    return Unsupported("{}: gemv_fast needs 4 bits, outputs in fours, inputs in 64s; found {} bits, [{},{}]",
+                       ParamName(params, "qweight"), layout.bits, params.n, params.k);
   }
   NIBBLE_TRY(const TensorView qweight, RequireParam(params, "qweight", {params.n / 4, params.k}));
   NIBBLE_TRY(const TensorView scales, RequireRank(params, "scales", 2));
@@ -94,8 +95,8 @@ Result<Coded> GemvFast(const BoundParams& params, const AwqLayout& layout, Group
 // The scales are put back into the order of the columns: a copy of k / group numbers for each output.
 Result<Coded> Marlin(const BoundParams& params, const AwqLayout& layout, Groups groups, StoredWeight& weight) {
   if (layout.bits != 4 || params.n % 64 != 0 || params.k % 16 != 0) {
-    return Unsupported("{}: marlin tiles need 4 bits, outputs in 64s, inputs in 16s; found {} bits, [{},{}]", ParamName(params, "qweight"),
-                       layout.bits, params.n, params.k);
+    return Unsupported("{}: marlin tiles need 4 bits, outputs in 64s, inputs in 16s; found {} bits, [{},{}]",
+                       ParamName(params, "qweight"), layout.bits, params.n, params.k);
   }
   NIBBLE_TRY(const TensorView qweight, RequireParam(params, "qweight", {params.k / 16, params.n * 2}));
   NIBBLE_TRY(const TensorView stored, RequireParam(params, "scales", {groups.count, params.n}));
@@ -105,8 +106,8 @@ Result<Coded> Marlin(const BoundParams& params, const AwqLayout& layout, Groups 
     for (int64_t i = 0; i < params.n; ++i) {
       const int64_t column = MarlinScaleColumn(i, groups.count > 1);
       if (column >= params.n) return Corrupt("{}: {} columns do not fill marlin's runs", ParamName(params, "scales"), params.n);
-      std::memcpy(scales.bytes->data() + (g * params.n + column) * size, stored.data + (g * stored.stride[0] + i * stored.stride[1]) * size,
-                  static_cast<size_t>(size));
+      std::memcpy(scales.bytes->data() + (g * params.n + column) * size,
+                  stored.data + (g * stored.stride[0] + i * stored.stride[1]) * size, static_cast<size_t>(size));
     }
   }
   weight.keep.push_back(scales.bytes);
@@ -129,11 +130,15 @@ std::vector<ParamDecl> AwqParams(const AwqLayout& layout) {
 }
 
 Result<LinearPart> MakeAwqWeight(const BoundParams& bound, const AwqLayout& layout) {
-  if (layout.bits < 2 || layout.bits > 8) return Unsupported("{}: {} bits, known are 2 to 8", ParamName(bound, "qweight"), layout.bits);
+  if (layout.bits < 2 || layout.bits > 8)
+    return Unsupported("{}: {} bits, known are 2 to 8", ParamName(bound, "qweight"), layout.bits);
   StoredExtent extent{.suffix = "qweight"};
-  if (layout.version == AwqVersion::kGemvFast) extent.row_num = 4;
-  else if (layout.version == AwqVersion::kMarlin) extent.row_num = 16, extent.column_den = 2;
-  else extent.column_num = 32, extent.column_den = layout.bits;
+  if (layout.version == AwqVersion::kGemvFast)
+    extent.row_num = 4;
+  else if (layout.version == AwqVersion::kMarlin)
+    extent.row_num = 16, extent.column_den = 2;
+  else
+    extent.column_num = 32, extent.column_den = layout.bits;
   extent.swapped = layout.version == AwqVersion::kGemm || layout.version == AwqVersion::kMarlin;
   const BoundParams params = WithStoredShape(bound, extent);
   const Groups groups = GroupsOf(params, layout);

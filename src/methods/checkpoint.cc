@@ -10,7 +10,9 @@
 namespace nibble {
 namespace {
 
-bool EndsWith(std::string_view text, std::string_view end) { return text.size() >= end.size() && text.substr(text.size() - end.size()) == end; }
+bool EndsWith(std::string_view text, std::string_view end) {
+  return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
+}
 
 std::string_view DirectoryOf(const std::string& path) {
   const size_t slash = path.find_last_of('/');
@@ -37,9 +39,11 @@ Result<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& path, Ch
     return checkpoint;
   }
   if (!std::filesystem::exists(path + "/config.json"))
-    return NotFound("{}: no config.json in this folder; a model is a hub folder (config.json and *.safetensors) or a .gguf file", path);
+    return NotFound("{}: no config.json in this folder; a model is a hub folder (config.json and *.safetensors) or a .gguf file",
+                    path);
   NIBBLE_TRY(checkpoint->config_, ReadJsonFile(path + "/config.json"));
-  if (!checkpoint->config_.is_object()) return Corrupt("{}/config.json: wanted an object, found {}", path, checkpoint->config_.type_name());
+  if (!checkpoint->config_.is_object())
+    return Corrupt("{}/config.json: wanted an object, found {}", path, checkpoint->config_.type_name());
   NIBBLE_TRY(checkpoint->generation_config_, OptionalJson(path + "/generation_config.json"));
   NIBBLE_TRY(auto files, OpenSafetensorsFolder(path));
   checkpoint->tensors_ = std::move(files.tensors);
@@ -51,7 +55,8 @@ Result<std::unique_ptr<Checkpoint>> Checkpoint::OpenConfigOnly(const std::string
   auto checkpoint = std::unique_ptr<Checkpoint>(new Checkpoint);
   checkpoint->path_ = config_path;
   NIBBLE_TRY(checkpoint->config_, ReadJsonFile(config_path));
-  if (!checkpoint->config_.is_object()) return Corrupt("{}: wanted an object, found {}", config_path, checkpoint->config_.type_name());
+  if (!checkpoint->config_.is_object())
+    return Corrupt("{}: wanted an object, found {}", config_path, checkpoint->config_.type_name());
   NIBBLE_TRY(checkpoint->quantization_, LoadQuantizationConfig(std::string(DirectoryOf(config_path)), checkpoint->config_));
   return checkpoint;
 }
@@ -59,7 +64,8 @@ Result<std::unique_ptr<Checkpoint>> Checkpoint::OpenConfigOnly(const std::string
 bool Checkpoint::HasModule(std::string_view module) const { return tensors_.HasPrefix(std::string(module) + "."); }
 
 // A needed tensor is not there. When the module has tensors but none that the method knows, another method wrote them.
-tl::unexpected<Error> Checkpoint::MissingTensor(const std::string& module, const std::string& name, const std::vector<ParamDecl>& decls) const {
+tl::unexpected<Error> Checkpoint::MissingTensor(const std::string& module, const std::string& name,
+                                                const std::vector<ParamDecl>& decls) const {
   std::string others;
   bool known = false;
   for (const StoredTensor& tensor : tensors_.tensors()) {
@@ -70,10 +76,15 @@ tl::unexpected<Error> Checkpoint::MissingTensor(const std::string& module, const
     others += fmt::format("{}{}", others.empty() ? "" : ", ", suffix);
   }
   if (!known && !others.empty())
-    return Unsupported("{}: module \"{}\" holds {}; method {} wants \"{}\" and reads none of them: another method wrote this checkpoint, which its config does not say or "
-                       "this build does not read", path_, module, others, quantization_->name(), name);
-  return NotFound("{}: tensor \"{}\" is not in the checkpoint, and method {} needs it; is a shard missing, or is the module listed wrongly in the config?", path_, name,
-                  quantization_->name());
+    return Unsupported(
+        "{}: module \"{}\" holds {}; method {} wants \"{}\" and reads none of them: another method wrote this checkpoint, which "
+        "its config does not say or "
+        "this build does not read",
+        path_, module, others, quantization_->name(), name);
+  return NotFound(
+      "{}: tensor \"{}\" is not in the checkpoint, and method {} needs it; is a shard missing, or is the module listed wrongly in "
+      "the config?",
+      path_, name, quantization_->name());
 }
 
 Result<BoundParams> Checkpoint::Bind(const std::string& module, const std::vector<ParamDecl>& decls) {
@@ -86,10 +97,12 @@ Result<BoundParams> Checkpoint::Bind(const std::string& module, const std::vecto
       return MissingTensor(module, name, decls);
     }
     if (!tensor->unsupported.empty()) return Unsupported("{}: tensor \"{}\": {}", tensor->file, name, tensor->unsupported);
-    if (!decl.dtypes.empty() && !tensor->ggml && std::find(decl.dtypes.begin(), decl.dtypes.end(), tensor->view.dtype) == decl.dtypes.end()) {
+    if (!decl.dtypes.empty() && !tensor->ggml &&
+        std::find(decl.dtypes.begin(), decl.dtypes.end(), tensor->view.dtype) == decl.dtypes.end()) {
       std::string wanted;
       for (const DType dtype : decl.dtypes) wanted += std::string(wanted.empty() ? "" : " or ") + DTypeName(dtype);
-      return Corrupt("{}: tensor \"{}\": dtype is {}, wanted {} for method {}", tensor->file, name, DTypeName(tensor->view.dtype), wanted, quantization_->name());
+      return Corrupt("{}: tensor \"{}\": dtype is {}, wanted {} for method {}", tensor->file, name, DTypeName(tensor->view.dtype),
+                     wanted, quantization_->name());
     }
     claimed_.insert(name);
     params.params.emplace_back(decl.suffix, tensor);
@@ -98,8 +111,11 @@ Result<BoundParams> Checkpoint::Bind(const std::string& module, const std::vecto
 }
 
 // The weight of a whole module as it stands on disk.
-Result<LinearPart> Checkpoint::Module(LayerKind kind, const std::string& module, const std::string& fused_name, int64_t n, int64_t k) {
-  const LayerQuery query{.kind = kind, .name = module, .fused_name = fused_name, .has = [&](std::string_view suffix) { return Has(fmt::format("{}.{}", module, suffix)); }};
+Result<LinearPart> Checkpoint::Module(LayerKind kind, const std::string& module, const std::string& fused_name, int64_t n,
+                                      int64_t k) {
+  const LayerQuery query{.kind = kind, .name = module, .fused_name = fused_name, .has = [&](std::string_view suffix) {
+                           return Has(fmt::format("{}.{}", module, suffix));
+                         }};
   NIBBLE_TRY(auto method, quantization_->GetQuantMethod(query));
   if (!method) {
     NIBBLE_TRY(auto plain, FindQuantization("unquantized")->from_config(Json(), {}));
@@ -116,7 +132,8 @@ Status Checkpoint::BindBias(const std::string& module, Range rows, LinearPart* p
   const StoredTensor* tensor = tensors_.Find(name);
   if (!tensor) return {};
   if (tensor->view.rank() != 1 || tensor->view.dim(0) < rows.end || !IsFloat(tensor->view.dtype))
-    return Corrupt("{}: tensor \"{}\": {} {}, wanted a float vector of {}", tensor->file, name, DTypeName(tensor->view.dtype), tensor->view.shape.ToString(), rows.end);
+    return Corrupt("{}: tensor \"{}\": {} {}, wanted a float vector of {}", tensor->file, name, DTypeName(tensor->view.dtype),
+                   tensor->view.shape.ToString(), rows.end);
   claimed_.insert(name);
   part->bias = tensor->view.Slice(0, rows.begin, rows.size());
   part->bias_keep = tensor->keep;
@@ -155,19 +172,23 @@ Result<LinearPart> Checkpoint::FusedExpert(const std::string& prefix, int64_t ex
   claimed_.insert(tensor->name);
   const int64_t rows = which == MoeMatrix::kDown ? n : 2 * n;
   if (tensor->view.rank() != 3 || tensor->view.dim(1) != rows || tensor->view.dim(2) != k || expert >= tensor->view.dim(0))
-    return Corrupt("{}: tensor \"{}\": shape {}, wanted [experts,{},{}]", tensor->file, name, tensor->view.shape.ToString(), rows, k);
+    return Corrupt("{}: tensor \"{}\": shape {}, wanted [experts,{},{}]", tensor->file, name, tensor->view.shape.ToString(), rows,
+                   k);
   const TensorView view = tensor->view.Select(0, expert).Slice(0, which == MoeMatrix::kUp ? n : 0, n);
-  return LinearPart{.weight = std::make_shared<StoredWeight>(MakeDense(view, {tensor->file, fmt::format("{}[{}]", name, expert)}, tensor->keep))};
+  return LinearPart{
+      .weight = std::make_shared<StoredWeight>(MakeDense(view, {tensor->file, fmt::format("{}[{}]", name, expert)}, tensor->keep))};
 }
 
-Result<LinearPart> Checkpoint::Expert(const std::string& prefix, const std::vector<std::string>& other_prefixes, int64_t expert, MoeMatrix which, int64_t n,
-                                      int64_t k) {
+Result<LinearPart> Checkpoint::Expert(const std::string& prefix, const std::vector<std::string>& other_prefixes, int64_t expert,
+                                      MoeMatrix which, int64_t n, int64_t k) {
   std::vector<std::string> prefixes = {prefix};
   prefixes.insert(prefixes.end(), other_prefixes.begin(), other_prefixes.end());
   for (const std::string& each : prefixes) {
     for (const std::string& name : ExpertSpellings(each, expert, which))
       if (HasModule(name)) return Module(LayerKind::kExpert, name, "", n, k);
-    const LayerQuery query{.kind = LayerKind::kExpert, .name = each, .has = [&](std::string_view suffix) { return Has(fmt::format("{}.{}", each, suffix)); }};
+    const LayerQuery query{.kind = LayerKind::kExpert, .name = each, .has = [&](std::string_view suffix) {
+                             return Has(fmt::format("{}.{}", each, suffix));
+                           }};
     NIBBLE_TRY(auto method, quantization_->GetMoeMethod(query));
     if (!method) continue;
     NIBBLE_TRY(BoundParams params, Bind(each, method->CreateWeights(each)));
@@ -184,7 +205,8 @@ Result<std::vector<float>> Checkpoint::Vector(const std::string& name, int64_t s
   const StoredTensor* tensor = tensors_.Find(name);
   if (!tensor) return NotFound("{}: tensor \"{}\" is not in the checkpoint", path_, name);
   if (!tensor->view.contiguous() || tensor->shape.elems() != size || !IsFloat(tensor->view.dtype))
-    return Corrupt("{}: tensor \"{}\": found {} {}, wanted {} floats, as config.json says", tensor->file, name, DTypeName(tensor->view.dtype), tensor->shape.ToString(), size);
+    return Corrupt("{}: tensor \"{}\": found {} {}, wanted {} floats, as config.json says", tensor->file, name,
+                   DTypeName(tensor->view.dtype), tensor->shape.ToString(), size);
   claimed_.insert(name);
   std::vector<float> values(static_cast<size_t>(size));
   ConvertToF32(tensor->view.dtype, tensor->view.data, size, values.data());
@@ -192,7 +214,9 @@ Result<std::vector<float>> Checkpoint::Vector(const std::string& name, int64_t s
 }
 
 Result<KvCacheMethod::Scales> Checkpoint::KvScales(const std::string& attention_name) {
-  const LayerQuery query{.kind = LayerKind::kAttention, .name = attention_name, .has = [&](std::string_view suffix) { return Has(fmt::format("{}.{}", attention_name, suffix)); }};
+  const LayerQuery query{.kind = LayerKind::kAttention, .name = attention_name, .has = [&](std::string_view suffix) {
+                           return Has(fmt::format("{}.{}", attention_name, suffix));
+                         }};
   NIBBLE_TRY(auto method, quantization_->GetKvCacheMethod(query));
   if (!method) return KvCacheMethod::Scales{};
   NIBBLE_TRY(const BoundParams params, Bind(attention_name, method->CreateWeights(attention_name)));
@@ -204,8 +228,10 @@ std::vector<std::string> Checkpoint::Unclaimed() const {
   const auto suffixes = quantization_->ignored_suffixes();
   for (const StoredTensor& tensor : tensors_.tensors()) {
     if (claimed_.count(tensor.name)) continue;
-    const bool by_suffix = std::any_of(suffixes.begin(), suffixes.end(), [&](std::string_view s) { return EndsWith(tensor.name, s); });
-    const bool by_part = std::any_of(ignored_parts_.begin(), ignored_parts_.end(), [&](const std::string& p) { return tensor.name.find(p) != std::string::npos; });
+    const bool by_suffix =
+        std::any_of(suffixes.begin(), suffixes.end(), [&](std::string_view s) { return EndsWith(tensor.name, s); });
+    const bool by_part = std::any_of(ignored_parts_.begin(), ignored_parts_.end(),
+                                     [&](const std::string& p) { return tensor.name.find(p) != std::string::npos; });
     if (!by_suffix && !by_part) left.push_back(tensor.name);
   }
   return left;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A checkpoint opened for reading: config, quantization method, tensors by canonical hub name, and the book of who claimed which tensor.
-// Everything was validated when it was opened; asking for a weight binds views and copies nothing.
+// A checkpoint opened for reading: config, quantization method, tensors by canonical hub name, and the book of who claimed which
+// tensor. Everything was validated when it was opened; asking for a weight binds views and copies nothing.
 #pragma once
 
 #include <memory>
@@ -34,11 +34,11 @@ class Checkpoint {
 
   struct LinearQuery {
     LayerKind kind = LayerKind::kLinear;
-    std::string name;            // module
-    int64_t n = 0, k = 0;        // 0: taken from what is stored (inspect)
-    std::string fused_name;      // module that may hold this one's rows
+    std::string name;        // module
+    int64_t n = 0, k = 0;    // 0: taken from what is stored (inspect)
+    std::string fused_name;  // module that may hold this one's rows
     int64_t fused_row = 0, fused_n = 0;
-    bool bias = false;           // load "<name>.bias" if it is there
+    bool bias = false;  // load "<name>.bias" if it is there
   };
   // One logical matrix with what its method demands of x; claims its tensors. NotFound when no tensor of the module exists.
   Result<LinearPart> Linear(const LinearQuery& query);
@@ -46,8 +46,8 @@ class Checkpoint {
   bool HasModule(std::string_view module) const;
 
   // Expert `expert` of `prefix` ("model.layers.0.mlp.experts"): per-expert modules in any known spelling, or fused 3-D tensors.
-  Result<LinearPart> Expert(const std::string& prefix, const std::vector<std::string>& other_prefixes, int64_t expert, MoeMatrix which, int64_t n,
-                            int64_t k);
+  Result<LinearPart> Expert(const std::string& prefix, const std::vector<std::string>& other_prefixes, int64_t expert,
+                            MoeMatrix which, int64_t n, int64_t k);
 
   // A small float tensor as f32; claims it.
   Result<std::vector<float>> Vector(const std::string& name, int64_t size);
@@ -64,7 +64,8 @@ class Checkpoint {
   void ReleasePages() const;
 
  private:
-  tl::unexpected<Error> MissingTensor(const std::string& module, const std::string& name, const std::vector<ParamDecl>& decls) const;
+  tl::unexpected<Error> MissingTensor(const std::string& module, const std::string& name,
+                                      const std::vector<ParamDecl>& decls) const;
   Result<BoundParams> Bind(const std::string& module, const std::vector<ParamDecl>& decls);
   Result<LinearPart> Module(LayerKind kind, const std::string& module, const std::string& fused_name, int64_t n, int64_t k);
   Status BindBias(const std::string& module, Range rows, LinearPart* part);

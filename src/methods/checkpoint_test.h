@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// For tests of methods: reads a checkpoint folder as the engine does (settings, method of each module, bound parameters, decoded rows)
-// and compares it with the dequantized weights that the tool itself gave.
+// For tests of methods: reads a checkpoint folder as the engine does (settings, method of each module, bound parameters, decoded
+// rows) and compares it with the dequantized weights that the tool itself gave.
 #pragma once
 
 #include <fmt/core.h>
@@ -71,7 +71,8 @@ struct TestCheckpoint {
       if (!tensor.name.starts_with(name + ".")) continue;
       const std::string_view suffix = std::string_view(tensor.name).substr(name.size() + 1);
       const auto claims = [&](const auto& param) { return param.suffix == suffix; };
-      if (suffix != "bias" && std::none_of(declared.begin(), declared.end(), claims)) return Corrupt("nobody claims {}", tensor.name);
+      if (suffix != "bias" && std::none_of(declared.begin(), declared.end(), claims))
+        return Corrupt("nobody claims {}", tensor.name);
     }
     return method->MakeWeight(params);
   }
@@ -126,12 +127,13 @@ inline void ExpectDequantizedWeights(const std::string& folder, const std::strin
     }
     EXPECT_EQ(wrong, 0) << "of " << rows * k << "; first: row " << first / k << " column " << first % k << ": "
                         << (first < 0 ? 0 : found[static_cast<size_t>(first)]) << ", wanted "
-                        << (first < 0 ? 0 : LoadScalar(tensor.view.dtype, tensor.view.data, first)) << "; " << Describe(*part->weight);
+                        << (first < 0 ? 0 : LoadScalar(tensor.view.dtype, tensor.view.data, first)) << "; "
+                        << Describe(*part->weight);
   }
 }
 
-// The shared checkpoints, unpacked once beside the test program (every test is a process of its own); empty when they are not there.
-// $NIBBLE_CHECKPOINTS_DIR: an unpacked copy.
+// The shared checkpoints, unpacked once beside the test program (every test is a process of its own); empty when they are not
+// there. $NIBBLE_CHECKPOINTS_DIR: an unpacked copy.
 inline std::string Checkpoints() {
   static const std::string root = [] {
     if (const char* dir = std::getenv("NIBBLE_CHECKPOINTS_DIR")) return std::string(dir);
@@ -145,7 +147,8 @@ inline std::string Checkpoints() {
     std::string fresh = (build / "checkpoints-XXXXXX").string();
     if (!mkdtemp(fresh.data())) return std::string();
     const std::string command = fmt::format("tar xf '{}' -C '{}'", archive, fresh);
-    if (std::system(command.c_str()) == 0) fs::rename(fresh + "/checkpoints", unpacked, error);  // another process may have been faster
+    if (std::system(command.c_str()) == 0)
+      fs::rename(fresh + "/checkpoints", unpacked, error);  // another process may have been faster
     fs::remove_all(fresh, error);
     return fs::exists(unpacked) ? unpacked.string() : std::string();
   }();
@@ -154,6 +157,7 @@ inline std::string Checkpoints() {
 
 }  // namespace nibble::testing
 
-#define NIBBLE_NEED_CHECKPOINT(variable, name)                                               \
-  const std::string variable = ::nibble::testing::Checkpoints() + "/" + (name);              \
-  if (::nibble::testing::Checkpoints().empty() || !std::filesystem::exists(variable)) GTEST_SKIP() << "needs the shared checkpoint " << (name)
+#define NIBBLE_NEED_CHECKPOINT(variable, name)                                        \
+  const std::string variable = ::nibble::testing::Checkpoints() + "/" + (name);       \
+  if (::nibble::testing::Checkpoints().empty() || !std::filesystem::exists(variable)) \
+  GTEST_SKIP() << "needs the shared checkpoint " << (name)

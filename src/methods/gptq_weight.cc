@@ -20,8 +20,9 @@ Status CheckBits(const BoundParams& params, const TensorView& qweight, int64_t i
   }
   if (in * bits % 32 == 0 && qweight.dim(0) == in * bits / 32) return {};
   const int64_t found = in > 0 ? qweight.dim(0) * 32 / in : 0;
-  return Corrupt("{} is {}: that many words hold {}-bit codes of {} features, but the config says {} bits; correct bits in the config",
-                 ParamName(params, "qweight"), qweight.shape.ToString(), found, in, bits);
+  return Corrupt(
+      "{} is {}: that many words hold {}-bit codes of {} features, but the config says {} bits; correct bits in the config",
+      ParamName(params, "qweight"), qweight.shape.ToString(), found, in, bits);
 }
 
 Result<Checked> CheckShapes(const BoundParams& params, const GptqLayout& layout, int64_t in, int64_t out) {
@@ -29,7 +30,8 @@ Result<Checked> CheckShapes(const BoundParams& params, const GptqLayout& layout,
   NIBBLE_TRY(checked.qweight, RequireRank(params, "qweight", 2));
   NIBBLE_RETURN_IF_ERROR(CheckBits(params, checked.qweight, in, layout.bits));
   if (checked.qweight.dim(1) != out) {
-    return Corrupt("{} is {}, wanted [{},{}]", ParamName(params, "qweight"), checked.qweight.shape.ToString(), checked.qweight.dim(0), out);
+    return Corrupt("{} is {}, wanted [{},{}]", ParamName(params, "qweight"), checked.qweight.shape.ToString(),
+                   checked.qweight.dim(0), out);
   }
   checked.group = layout.group_size <= 0 || layout.group_size >= in ? 0 : layout.group_size;
   checked.groups = checked.group == 0 ? 1 : CeilDiv(in, checked.group);

@@ -12,9 +12,9 @@
 namespace nibble {
 
 struct GptqLayout {
-  int bits = 4;                 // what the config says; the words of qweight must agree
-  int64_t group_size = 128;     // -1: one group
-  bool zeros_plus_one = true;   // v1
+  int bits = 4;                // what the config says; the words of qweight must agree
+  int64_t group_size = 128;    // -1: one group
+  bool zeros_plus_one = true;  // v1
 };
 
 std::vector<ParamDecl> GptqParams();

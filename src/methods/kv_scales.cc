@@ -16,9 +16,9 @@ class KvScales : public KvCacheMethod {
   std::vector<ParamDecl> CreateWeights(std::string_view) const override {
     const std::vector<DType> floats = {DType::kF32, DType::kF16, DType::kBF16};
     const std::vector<DType> zeros = {DType::kI8, DType::kE4M3, DType::kF32, DType::kBF16, DType::kF16};
-    return {{"k_scale", floats, ParamDecl::kTensorScale, false},    {"v_scale", floats, ParamDecl::kTensorScale, false},
-            {"q_scale", floats, ParamDecl::kMeta, false},           {"prob_scale", floats, ParamDecl::kMeta, false},
-            {"k_zero_point", zeros, ParamDecl::kMeta, false},       {"v_zero_point", zeros, ParamDecl::kMeta, false},
+    return {{"k_scale", floats, ParamDecl::kTensorScale, false}, {"v_scale", floats, ParamDecl::kTensorScale, false},
+            {"q_scale", floats, ParamDecl::kMeta, false},        {"prob_scale", floats, ParamDecl::kMeta, false},
+            {"k_zero_point", zeros, ParamDecl::kMeta, false},    {"v_zero_point", zeros, ParamDecl::kMeta, false},
             {"q_zero_point", zeros, ParamDecl::kMeta, false}};
   }
 
@@ -36,7 +36,8 @@ class KvScales : public KvCacheMethod {
       return 1.0f;
     }
     if (params.View(suffix).elems() != 1) {
-      return Unsupported("{} is {}: scales by attention head are not read", ParamName(params, suffix), params.View(suffix).shape.ToString());
+      return Unsupported("{} is {}: scales by attention head are not read", ParamName(params, suffix),
+                         params.View(suffix).shape.ToString());
     }
     NIBBLE_TRY(const float scale, ScalarParam(params, suffix));
     if (std::isfinite(scale) && scale > 0) return scale;

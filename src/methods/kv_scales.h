@@ -6,8 +6,8 @@
 
 namespace nibble {
 
-// A cache of `format` codes with per-tensor scales. An absent scale is 1.0 with a warning that names the layer, as is one that is not
-// finite and positive.
+// A cache of `format` codes with per-tensor scales. An absent scale is 1.0 with a warning that names the layer, as is one that is
+// not finite and positive.
 std::shared_ptr<const KvCacheMethod> MakeKvScales(DType format);
 
 }  // namespace nibble

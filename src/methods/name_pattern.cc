@@ -32,7 +32,8 @@ Result<NamePattern> NamePattern::Compile(std::string_view expression, const std:
   if (!code->code) {
     PCRE2_UCHAR message[160];
     pcre2_get_error_message(error, message, sizeof message);
-    return Corrupt("{}: regular expression \"{}\": {} at byte {}", where, expression, reinterpret_cast<const char*>(message), offset);
+    return Corrupt("{}: regular expression \"{}\": {} at byte {}", where, expression, reinterpret_cast<const char*>(message),
+                   offset);
   }
   code->context = pcre2_match_context_create(nullptr);
   pcre2_set_match_limit(code->context, kMaxSteps);

@@ -15,8 +15,8 @@ Result<TensorView> RequireParam(const BoundParams& params, std::string_view suff
   const TensorView view = params.View(suffix);
   if (!view) return Corrupt("{} is missing", ParamName(params, suffix));
   if (view.shape != Shape(shape)) {
-    return Corrupt("{} is {}, wanted {} for a weight [{},{}] with the sizes and the group_size of config.json", ParamName(params, suffix), view.shape.ToString(), Shape(shape).ToString(),
-                   params.n, params.k);
+    return Corrupt("{} is {}, wanted {} for a weight [{},{}] with the sizes and the group_size of config.json",
+                   ParamName(params, suffix), view.shape.ToString(), Shape(shape).ToString(), params.n, params.k);
   }
   return view;
 }
@@ -70,8 +70,8 @@ Result<Plane> ScalePlane(const BoundParams& params, std::string_view suffix, int
     plane.block_n = block_n;
     plane.block_k = block_k;
   } else {
-    return Corrupt("{} is {}, wanted [1], [{}] or [{},{}] for a weight [{},{}]", ParamName(params, suffix), view.shape.ToString(), params.n,
-                   CeilDiv(params.n, block_n > 0 ? block_n : 1), groups, params.n, params.k);
+    return Corrupt("{} is {}, wanted [1], [{}] or [{},{}] for a weight [{},{}]", ParamName(params, suffix), view.shape.ToString(),
+                   params.n, CeilDiv(params.n, block_n > 0 ? block_n : 1), groups, params.n, params.k);
   }
   return plane;
 }
@@ -95,7 +95,8 @@ LinearPart FinishPart(StoredWeight weight, ActivationSpec act) {
   return part;
 }
 
-Result<TensorView> GroupMap(const BoundParams& params, std::string_view suffix, int64_t group, int64_t groups, StoredWeight& weight) {
+Result<TensorView> GroupMap(const BoundParams& params, std::string_view suffix, int64_t group, int64_t groups,
+                            StoredWeight& weight) {
   if (!params.Find(suffix)) return TensorView();
   NIBBLE_TRY(const TensorView view, RequireParam(params, suffix, {params.k}));
   Tensor copy(DType::kI32, {params.k});

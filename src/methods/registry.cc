@@ -60,7 +60,8 @@ std::vector<const QuantizationEntry*> Quantizations() {
 const QuantizationEntry* FindQuantization(std::string_view quant_method) {
   for (const QuantizationEntry* entry : Quantizations()) {
     if (entry->name == quant_method) return entry;
-    if (std::find(entry->quant_methods.begin(), entry->quant_methods.end(), quant_method) != entry->quant_methods.end()) return entry;
+    if (std::find(entry->quant_methods.begin(), entry->quant_methods.end(), quant_method) != entry->quant_methods.end())
+      return entry;
   }
   return nullptr;
 }
@@ -75,7 +76,8 @@ Status RegisterQuantizationConfig(const std::string& name, QuantizationFactory f
 
 std::string NearestQuantizations(std::string_view quant_method) {
   std::vector<std::string_view> names;
-  for (const QuantizationEntry* entry : Quantizations()) names.insert(names.end(), entry->quant_methods.begin(), entry->quant_methods.end());
+  for (const QuantizationEntry* entry : Quantizations())
+    names.insert(names.end(), entry->quant_methods.begin(), entry->quant_methods.end());
   return NearestNames(quant_method, names);
 }
 
@@ -91,8 +93,8 @@ Result<std::unique_ptr<QuantizationConfig>> LoadQuantizationConfig(const std::st
   if (quant_method.empty()) return Corrupt("{}: no quant_method names the method; known ones: nibble methods", where);
   const QuantizationEntry* entry = FindQuantization(quant_method);
   if (!entry)
-    return Unsupported("{}: quant_method \"{}\" is unknown; nearest: {}; 'nibble methods' lists all, --plugin adds one", where, quant_method,
-                       NearestQuantizations(quant_method));
+    return Unsupported("{}: quant_method \"{}\" is unknown; nearest: {}; 'nibble methods' lists all, --plugin adds one", where,
+                       quant_method, NearestQuantizations(quant_method));
   return entry->from_config(json, source);
 }
 

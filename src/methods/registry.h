@@ -14,15 +14,16 @@ namespace nibble {
 
 // What a config parser may look at besides its own JSON.
 struct ConfigSource {
-  std::string where;           // "model/config.json, quantization_config": for messages
-  const Json* model = nullptr; // the whole config.json, may be null
+  std::string where;            // "model/config.json, quantization_config": for messages
+  const Json* model = nullptr;  // the whole config.json, may be null
 };
-using QuantizationFactory = Result<std::unique_ptr<QuantizationConfig>> (*)(const Json& quantization_config, const ConfigSource& source);
+using QuantizationFactory = Result<std::unique_ptr<QuantizationConfig>> (*)(const Json& quantization_config,
+                                                                            const ConfigSource& source);
 
 // What a container that is a whole checkpoint by itself (GGUF) gives: everything in the hub's vocabulary.
 struct ContainerContents {
-  Json config;                                   // as config.json would have it
-  TensorIndex tensors;                           // canonical hub names
+  Json config;          // as config.json would have it
+  TensorIndex tensors;  // canonical hub names
   std::unique_ptr<QuantizationConfig> quantization;
 };
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One architecture: one file models/arch/<name>.cc that turns a config into a list of operations. It knows names and shapes, no formats.
+// One architecture: one file models/arch/<name>.cc that turns a config into a list of operations. It knows names and shapes, no
+// formats.
 #pragma once
 
 #include <string>
@@ -14,7 +15,7 @@ namespace nibble {
 // What most configs say, with defaults applied; the whole JSON stands beside it for what only one family has.
 struct ModelConfig {
   Json json;
-  std::string where;                     // for messages
+  std::string where;  // for messages
   std::string model_type;
   int64_t hidden = 0, inter = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0, vocab = 0, max_positions = 0;
   float norm_eps = 1e-6f;
@@ -24,13 +25,13 @@ struct ModelConfig {
 
 // Where a rewrite may fold a scale or rotation without changing the function: `from` produces what `to` consume.
 struct FoldPoint {
-  std::string from;                      // norm or linear module
-  std::vector<std::string> to;           // linear modules
+  std::string from;             // norm or linear module
+  std::vector<std::string> to;  // linear modules
 };
 
 struct Architecture {
-  std::string_view name;                          // "llama"
-  std::vector<std::string_view> model_types;      // config.json's model_type
+  std::string_view name;                      // "llama"
+  std::vector<std::string_view> model_types;  // config.json's model_type
   Result<Graph> (*build)(const ModelConfig& config, int rank, int ranks) = nullptr;
   std::vector<FoldPoint> (*fold_points)(const ModelConfig& config) = nullptr;
   // Name parts of tensors that files of this family carry and nobody needs.

@@ -27,8 +27,14 @@ Result<Graph> BuildLlamaLike(const ModelConfig& c, const LlamaLikeOptions& o, in
       NIBBLE_TRY(out, o.mlp(b, g, layer));
     } else {
       const std::string mlp = layer + "mlp.";
-      out = b.GatedMlp(g, {.gate = mlp + "gate_proj", .up = mlp + "up_proj", .down = mlp + "down_proj", .fused = mlp + "gate_up_proj",
-                           .hidden = c.hidden, .inter = c.inter, .act = c.act, .bias = c.mlp_bias});
+      out = b.GatedMlp(g, {.gate = mlp + "gate_proj",
+                           .up = mlp + "up_proj",
+                           .down = mlp + "down_proj",
+                           .fused = mlp + "gate_up_proj",
+                           .hidden = c.hidden,
+                           .inter = c.inter,
+                           .act = c.act,
+                           .bias = c.mlp_bias});
     }
     b.Add(x, out);
   }

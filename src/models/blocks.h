@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The decoder that the Llama family shares, for the files in arch/: pre-norm attention, pre-norm gated MLP or experts, residual adds.
-// A family says what it has; nothing here asks for a model's name.
+// The decoder that the Llama family shares, for the files in arch/: pre-norm attention, pre-norm gated MLP or experts, residual
+// adds. A family says what it has; nothing here asks for a model's name.
 #pragma once
 
 #include <functional>
@@ -12,10 +12,10 @@ namespace nibble {
 
 struct LlamaLikeOptions {
   bool qkv_bias = false, o_bias = false;
-  bool head_norm = false;                   // RMS norm of every q and k head, "self_attn.q_norm", "self_attn.k_norm"
+  bool head_norm = false;  // RMS norm of every q and k head, "self_attn.q_norm", "self_attn.k_norm"
   bool tied = false;
   RopeDefaults rope;
-  std::function<bool(int64_t layer)> slides;                    // sliding window layer, where the config has no layer_types
+  std::function<bool(int64_t layer)> slides;  // sliding window layer, where the config has no layer_types
   // Replaces the dense MLP: returns the block's output.
   std::function<Result<BufferId>(GraphBuilder&, BufferId in, const std::string& layer_prefix)> mlp;
 };

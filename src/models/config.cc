@@ -33,7 +33,8 @@ Status Fill(const Json& json, ModelConfig* c) {
   NIBBLE_TRY(c->vocab, PositiveInt(json, "vocab_size"));
   NIBBLE_TRY(c->inter, PositiveInt(json, "intermediate_size", 4 * c->hidden));
   NIBBLE_TRY(c->max_positions, PositiveInt(json, "max_position_embeddings", 2048));
-  if (c->heads % c->kv_heads != 0) return Corrupt("num_attention_heads {} is not a multiple of num_key_value_heads {}", c->heads, c->kv_heads);
+  if (c->heads % c->kv_heads != 0)
+    return Corrupt("num_attention_heads {} is not a multiple of num_key_value_heads {}", c->heads, c->kv_heads);
   if (!JsonFind(json, "head_dim") && c->hidden % c->heads != 0)
     return Corrupt("hidden_size {} is not a multiple of num_attention_heads {} and there is no head_dim", c->hidden, c->heads);
   NIBBLE_TRY(c->head_dim, PositiveInt(json, "head_dim", c->hidden / c->heads));
@@ -67,11 +68,13 @@ Result<int64_t> LayerWindow(const ModelConfig& config, int64_t layer, bool slide
   if (window < 0) return Corrupt("{}: sliding_window is {}, wanted a positive number or null", config.where, window);
   bool slides = slides_by_default;
   if (const Json* types = JsonFind(config.json, "layer_types")) {
-    if (!types->is_array() || static_cast<int64_t>(types->size()) < config.layers || !types->at(static_cast<size_t>(layer)).is_string())
+    if (!types->is_array() || static_cast<int64_t>(types->size()) < config.layers ||
+        !types->at(static_cast<size_t>(layer)).is_string())
       return Corrupt("{}: layer_types must list a name for each of the {} layers", config.where, config.layers);
     const std::string type = types->at(static_cast<size_t>(layer)).get<std::string>();
     if (type != "sliding_attention" && type != "full_attention")
-      return Unsupported("{}: layer_types[{}] is \"{}\" (known here: full_attention, sliding_attention)", config.where, layer, type);
+      return Unsupported("{}: layer_types[{}] is \"{}\" (known here: full_attention, sliding_attention)", config.where, layer,
+                         type);
     slides = type == "sliding_attention";
   }
   return slides ? window : 0;
@@ -84,8 +87,9 @@ Result<const Architecture*> FindArchitecture(std::string_view model_type) {
       if (type == model_type) return architecture;
       names.push_back(type);
     }
-  return Unsupported("model_type \"{}\" is unknown; nearest first, this build runs: {}; if the structure is one of these, try --architecture-as", model_type,
-                     NearestNames(model_type, names, names.size()));
+  return Unsupported(
+      "model_type \"{}\" is unknown; nearest first, this build runs: {}; if the structure is one of these, try --architecture-as",
+      model_type, NearestNames(model_type, names, names.size()));
 }
 
 }  // namespace nibble

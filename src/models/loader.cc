@@ -12,7 +12,8 @@ namespace {
 
 class Loader {
  public:
-  Loader(Checkpoint& checkpoint, const LoadOptions& options, const std::vector<std::shared_ptr<ThreadTeam>>& teams, LoadedModel* model)
+  Loader(Checkpoint& checkpoint, const LoadOptions& options, const std::vector<std::shared_ptr<ThreadTeam>>& teams,
+         LoadedModel* model)
       : checkpoint_(checkpoint), options_(options), teams_(teams), model_(*model) {}
 
   Status Run(Progress* progress) {
@@ -41,10 +42,15 @@ class Loader {
 
  private:
   LinearProblem Problem(std::vector<LinearPart> parts, int64_t k) const {
-    return {.parts = std::move(parts), .k = k, .policy = options_.activations, .ignore_activation_scheme = options_.ignore_activation_scheme,
+    return {.parts = std::move(parts),
+            .k = k,
+            .policy = options_.activations,
+            .ignore_activation_scheme = options_.ignore_activation_scheme,
             .cache_dir = options_.pack_cache_dir};
   }
-  Machine MachineOf(const ThreadTeam& team) const { return {.isa = options_.isa, .threads = team.size(), .reference_only = options_.reference}; }
+  Machine MachineOf(const ThreadTeam& team) const {
+    return {.isa = options_.isa, .threads = team.size(), .reference_only = options_.reference};
+  }
 
   Status LoadVector(const VectorSpec& spec) {
     NIBBLE_TRY(const std::vector<float> values, checkpoint_.Vector(spec.name, spec.size));
@@ -53,7 +59,8 @@ class Loader {
   }
 
   Status LoadEmbedding(const EmbeddingSpec& spec) {
-    NIBBLE_TRY(LinearPart part, checkpoint_.Linear({.kind = LayerKind::kEmbedding, .name = spec.name, .n = spec.rows, .k = spec.width}));
+    NIBBLE_TRY(LinearPart part,
+               checkpoint_.Linear({.kind = LayerKind::kEmbedding, .name = spec.name, .n = spec.rows, .k = spec.width}));
     for (BoundWeights& weights : model_.weights) weights.embeddings.push_back(part.weight);
     return {};
   }
@@ -82,7 +89,8 @@ class Loader {
   }
 
   // Column parallel. If one part cannot be cut, every rank computes the whole layer and keeps its columns.
-  Status CutAllRows(const LinearSpec& spec, const std::vector<LinearPart>& whole, int rank, std::vector<LinearPart>* parts, BoundLinear* bound) const {
+  Status CutAllRows(const LinearSpec& spec, const std::vector<LinearPart>& whole, int rank, std::vector<LinearPart>* parts,
+                    BoundLinear* bound) const {
     int64_t n_begin = 0;
     for (size_t i = 0; i < whole.size(); ++i) {
       auto cut = CutRows(whole[i], RankRows(spec.parts[i], rank));
@@ -104,7 +112,8 @@ class Loader {
   }
 
   // Row parallel: the product reads columns of x; what it demands of x may need the whole row.
-  Status CutColumns(const LinearPart& whole, const LinearSpec& spec, int rank, std::vector<LinearPart>* parts, BoundLinear* bound) const {
+  Status CutColumns(const LinearPart& whole, const LinearSpec& spec, int rank, std::vector<LinearPart>* parts,
+                    BoundLinear* bound) const {
     LinearPart& part = parts->front();
     const Range units = SplitRange(spec.k / spec.shard_unit_k, rank, options_.ranks);
     const Range columns{units.begin * spec.shard_unit_k, units.end * spec.shard_unit_k};
@@ -160,14 +169,17 @@ class Loader {
     for (int64_t e = 0; e < spec.experts; ++e) {
       const auto matrix = [&](MoeMatrix which) {
         const bool down = which == MoeMatrix::kDown;
-        return checkpoint_.Expert(spec.prefix, spec.prefixes_on_disk, e, which, down ? spec.hidden : spec.inter, down ? spec.inter : spec.hidden);
+        return checkpoint_.Expert(spec.prefix, spec.prefixes_on_disk, e, which, down ? spec.hidden : spec.inter,
+                                  down ? spec.inter : spec.hidden);
       };
       NIBBLE_TRY(LinearPart gate, matrix(MoeMatrix::kGate));
       NIBBLE_TRY(LinearPart up, matrix(MoeMatrix::kUp));
       NIBBLE_TRY(LinearPart down, matrix(MoeMatrix::kDown));
       for (const LinearPart* part : {&gate, &up, &down})
         if (!part->weight->out.empty())
-          return Unsupported("tensor \"{}\": experts whose outputs are rotated are not run by this build; convert the model to float first", part->weight->origin.tensor);
+          return Unsupported(
+              "tensor \"{}\": experts whose outputs are rotated are not run by this build; convert the model to float first",
+              part->weight->origin.tensor);
       for (int rank = 0; rank < options_.ranks; ++rank) {  // experts are divided among ranks, whole
         const Range mine = SplitRange(spec.experts, rank, options_.ranks);
         if (e < mine.begin || e >= mine.end) continue;
@@ -190,8 +202,9 @@ class Loader {
 Status CheckShape(const LinearPart& part, const std::string& name, int64_t n, int64_t k) {
   const StoredWeight& w = *part.weight;
   if (w.n != n || w.k != k)
-    return Corrupt("{}: module \"{}\" is [{},{}] as stored, config.json asks for [{},{}]; the config does not belong to these weights", w.origin.file, name, w.n,
-                   w.k, n, k);
+    return Corrupt(
+        "{}: module \"{}\" is [{},{}] as stored, config.json asks for [{},{}]; the config does not belong to these weights",
+        w.origin.file, name, w.n, w.k, n, k);
   NIBBLE_RETURN_IF_ERROR(CheckTransforms(w.in, k));
   return CheckTransforms(w.out, n);
 }
@@ -202,8 +215,8 @@ Status CheckLeftovers(Checkpoint& checkpoint, const Architecture& architecture) 
   if (left.empty()) return {};
   std::string names;
   for (size_t i = 0; i < left.size() && i < 5; ++i) names += (i ? ", " : "") + left[i];
-  return Corrupt("{}: {} tensors belong to nothing that architecture {} has: {}{}; is model_type right?", checkpoint.path(), left.size(), architecture.name, names,
-                 left.size() > 5 ? ", ..." : "");
+  return Corrupt("{}: {} tensors belong to nothing that architecture {} has: {}{}; is model_type right?", checkpoint.path(),
+                 left.size(), architecture.name, names, left.size() > 5 ? ", ..." : "");
 }
 
 }  // namespace
@@ -237,8 +250,14 @@ Result<std::vector<LinearPart>> LinearParts(Checkpoint& checkpoint, const Linear
     const LayerKind kind = spec.is_lm_head ? LayerKind::kLmHead : LayerKind::kLinear;
     const bool tied = spec.is_lm_head && !spec.tied_to.empty();
     if (tied) name = spec.tied_to;  // a head stored beside a tied embedding is a copy
-    NIBBLE_TRY(LinearPart bound, checkpoint.Linear({.kind = tied ? LayerKind::kEmbedding : kind, .name = name, .n = part.n, .k = spec.k, .fused_name = part.fused_name,
-                                                    .fused_row = part.fused_row, .fused_n = part.fused_n, .bias = part.bias}));
+    NIBBLE_TRY(LinearPart bound, checkpoint.Linear({.kind = tied ? LayerKind::kEmbedding : kind,
+                                                    .name = name,
+                                                    .n = part.n,
+                                                    .k = spec.k,
+                                                    .fused_name = part.fused_name,
+                                                    .fused_row = part.fused_row,
+                                                    .fused_n = part.fused_n,
+                                                    .bias = part.bias}));
     NIBBLE_RETURN_IF_ERROR(CheckShape(bound, name, part.n, spec.k));
     parts.push_back(std::move(bound));
     if (tied) checkpoint.Ignore(part.name + ".");
@@ -246,7 +265,8 @@ Result<std::vector<LinearPart>> LinearParts(Checkpoint& checkpoint, const Linear
   return parts;
 }
 
-Result<LoadedModel> LoadModel(Checkpoint& checkpoint, const LoadOptions& options, const std::vector<std::shared_ptr<ThreadTeam>>& teams, Progress* progress) {
+Result<LoadedModel> LoadModel(Checkpoint& checkpoint, const LoadOptions& options,
+                              const std::vector<std::shared_ptr<ThreadTeam>>& teams, Progress* progress) {
   LoadedModel model;
   NIBBLE_TRY(model.config, ConfigOf(checkpoint, options));
   NIBBLE_TRY_IN(model.config.where, model.architecture, FindArchitecture(model.config.model_type));

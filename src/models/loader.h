@@ -19,19 +19,19 @@ struct LoadOptions {
   ActivationPolicy activations = ActivationPolicy::kF32;
   bool ignore_activation_scheme = false;
   int ranks = 1;
-  std::string architecture_as;   // treat the model as this model_type
+  std::string architecture_as;  // treat the model as this model_type
   std::string pack_cache_dir;
   Isa isa = Cpu().isa;
-  bool reference = false;        // run everything on the reference kernel, on the file's bytes
+  bool reference = false;  // run everything on the reference kernel, on the file's bytes
 };
 
 struct LoadedModel {
   const Architecture* architecture = nullptr;
   ModelConfig config;
-  std::vector<Graph> graphs;             // by rank, passes applied
-  std::vector<BoundWeights> weights;     // by rank
-  int64_t packed_bytes = 0;              // all ranks
-  std::vector<std::string> replicated;   // layers that could not be cut over ranks, and why
+  std::vector<Graph> graphs;            // by rank, passes applied
+  std::vector<BoundWeights> weights;    // by rank
+  int64_t packed_bytes = 0;             // all ranks
+  std::vector<std::string> replicated;  // layers that could not be cut over ranks, and why
 };
 
 // Config and graph alone (no weights): shapes for plan and explain.
@@ -42,8 +42,8 @@ Result<Graph> BuildGraph(const ModelConfig& config, int rank, int ranks);
 Result<DType> KvScheme(Checkpoint& checkpoint);
 
 // Binds, cuts and packs every weight. teams[r] packs rank r's. Errors name the tensor. Leftover tensors are an error.
-Result<LoadedModel> LoadModel(Checkpoint& checkpoint, const LoadOptions& options, const std::vector<std::shared_ptr<ThreadTeam>>& teams,
-                              Progress* progress = nullptr);
+Result<LoadedModel> LoadModel(Checkpoint& checkpoint, const LoadOptions& options,
+                              const std::vector<std::shared_ptr<ThreadTeam>>& teams, Progress* progress = nullptr);
 
 // The parts of one linear layer of the graph, whole, as the checkpoint has them.
 Result<std::vector<LinearPart>> LinearParts(Checkpoint& checkpoint, const LinearSpec& spec);

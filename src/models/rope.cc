@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rotary position frequencies from a config, each rule as its paper and transformers' modeling_rope_utils have it, in f32 like there.
+// Rotary position frequencies from a config, each rule as its paper and transformers' modeling_rope_utils have it, in f32 like
+// there.
 #include <algorithm>
 #include <cmath>
 
@@ -14,12 +15,14 @@ struct Params {
   double theta = 10000, partial = 1;
 };
 
-// rope_parameters (5.x) or top-level rope_theta and rope_scaling (4.x). rope_scaling, when there, replaces rope_parameters; the theta inside
-// the object beats the one at top level.
+// rope_parameters (5.x) or top-level rope_theta and rope_scaling (4.x). rope_scaling, when there, replaces rope_parameters; the
+// theta inside the object beats the one at top level.
 Result<Params> ReadParams(const ModelConfig& config, const RopeDefaults& defaults) {
   Params p;
-  if (const Json* found = JsonFind(config.json, "rope_scaling")) p.json = *found;
-  else if (const Json* nested = JsonFind(config.json, "rope_parameters")) p.json = *nested;
+  if (const Json* found = JsonFind(config.json, "rope_scaling"))
+    p.json = *found;
+  else if (const Json* nested = JsonFind(config.json, "rope_parameters"))
+    p.json = *nested;
   NIBBLE_TRY(const double top_theta, JsonNumber(config.json, "rope_theta", defaults.theta));
   NIBBLE_TRY(p.theta, JsonNumber(p.json, "rope_theta", top_theta));
   NIBBLE_TRY(const double top_partial, JsonNumber(config.json, "partial_rotary_factor", defaults.partial_factor));
@@ -88,7 +91,8 @@ Status Yarn(const Params& p, const ModelConfig& config, RopeSpec* rope) {
   high = std::min(high, dims - 1);
   if (low == high) high += 0.001;
   for (size_t i = 0; i < rope->inv_freq.size(); ++i) {
-    const double ramp = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0), freq = static_cast<double>(rope->inv_freq[i]);
+    const double ramp = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0),
+                 freq = static_cast<double>(rope->inv_freq[i]);
     rope->inv_freq[i] = static_cast<float>(freq / factor * ramp + freq * (1 - ramp));
   }
   return {};
@@ -120,7 +124,8 @@ Result<RopeSpec> Build(const ModelConfig& config, int64_t head_dim, const RopeDe
   rope.interleaved = defaults.interleaved;
   rope.theta = p.theta;
   for (int64_t i = 0; i < rope.rotary_dims; i += 2)
-    rope.inv_freq.push_back(static_cast<float>(1.0 / std::pow(p.theta, static_cast<double>(i) / static_cast<double>(rope.rotary_dims))));
+    rope.inv_freq.push_back(
+        static_cast<float>(1.0 / std::pow(p.theta, static_cast<double>(i) / static_cast<double>(rope.rotary_dims))));
   NIBBLE_RETURN_IF_ERROR(Scale(p, config, &rope));
   return rope;
 }

@@ -35,8 +35,11 @@ Status WriteConfigFile(const Checkpoint& source, DType dtype, const Json& quanti
 
 Status CopyHubFiles(const Checkpoint& source, const OutputFolder& folder) {
   if (IsHubFolder(source)) return folder.CopyFrom(source.path());
-  Warn("{}: the tokenizer of a GGUF file cannot be written as hub files yet; copy tokenizer.json, tokenizer_config.json and generation_config.json of the original "
-       "model into the output", source.path());
+  Warn(
+      "{}: the tokenizer of a GGUF file cannot be written as hub files yet; copy tokenizer.json, tokenizer_config.json and "
+      "generation_config.json of the original "
+      "model into the output",
+      source.path());
   return {};
 }
 

@@ -9,8 +9,9 @@
 
 namespace nibble {
 
-// config.json of the source (made from the metadata for a GGUF file), keys in their order, with `quantization` as quantization_config or, where it
-// is null, without one. `dtype`: the float type that the model's tensors have now, written as torch spells it.
+// config.json of the source (made from the metadata for a GGUF file), keys in their order, with `quantization` as
+// quantization_config or, where it is null, without one. `dtype`: the float type that the model's tensors have now, written as
+// torch spells it.
 Status WriteConfigFile(const Checkpoint& source, DType dtype, const Json& quantization, const std::string& path);
 
 // Tokenizer, templates, generation config ... of a hub folder, byte for byte. A GGUF file has none: a warning says what is missing.

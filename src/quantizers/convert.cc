@@ -26,7 +26,8 @@ Result<DType> FloatType(const SourceModel& model, const std::string& name) {
   return Usage("--dtype {}: a hub folder of floats is f32, f16 or bf16", name);
 }
 
-Result<ConvertReport> ToFolder(Checkpoint& source, const SourceModel& model, const std::string& out, const ConvertOptions& options, Progress* progress) {
+Result<ConvertReport> ToFolder(Checkpoint& source, const SourceModel& model, const std::string& out, const ConvertOptions& options,
+                               Progress* progress) {
   ConvertReport report;
   NIBBLE_TRY(const DType dtype, FloatType(model, options.dtype));
   report.dtype = DTypeName(dtype);
@@ -41,7 +42,8 @@ Result<ConvertReport> ToFolder(Checkpoint& source, const SourceModel& model, con
   std::vector<SafetensorsDeclaration> declarations;
   tensors.Declare(&declarations);
   report.tensors = static_cast<int64_t>(declarations.size());
-  NIBBLE_TRY(auto writer, SafetensorsWriter::CreateFolder(folder.temporary(), std::move(declarations), {.max_shard_bytes = options.max_shard_bytes}));
+  NIBBLE_TRY(auto writer, SafetensorsWriter::CreateFolder(folder.temporary(), std::move(declarations),
+                                                          {.max_shard_bytes = options.max_shard_bytes}));
   int64_t done = 0;
   NIBBLE_RETURN_IF_ERROR(tensors.Write(&writer, team, [&](int64_t elements) -> Status {
     done += elements;
@@ -67,7 +69,7 @@ Result<ConvertReport> ConvertModel(Checkpoint& source, const std::string& out, c
   if (!source.has_weights()) return Usage("{}: no weights here, only a config", source.path());
   NIBBLE_TRY(const SourceModel model, ReadSourceModel(source));
   Result<ConvertReport> report = options.target == ConvertOptions::kGguf ? ExportGguf(source, model, out, options, progress)
-                                                                        : ToFolder(source, model, out, options, progress);
+                                                                         : ToFolder(source, model, out, options, progress);
   if (!report) return report;
   report->bytes_before = source.tensors().total_bytes();
   report->seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();

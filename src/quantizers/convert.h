@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A checkpoint in another container: a float hub folder from anything that can be read, or a GGUF file from models that GGUF has a name for.
+// A checkpoint in another container: a float hub folder from anything that can be read, or a GGUF file from models that GGUF has a
+// name for.
 #pragma once
 
 #include <string>
@@ -21,14 +22,15 @@ struct ConvertOptions {
 struct ConvertReport {
   int64_t tensors = 0;
   std::string dtype;
-  double mean_relative_error = 0;   // GGUF: of the matrices, against the source
-  bool tokenizer = true;            // whether the output has one
+  double mean_relative_error = 0;  // GGUF: of the matrices, against the source
+  bool tokenizer = true;           // whether the output has one
   int64_t bytes_before = 0, bytes_after = 0;
   double seconds = 0;
 };
 
 // `out`: a folder, or a .gguf file. Nothing is left there unless everything was written, opened again and compared.
 // Unsupported: weights that are more than a matrix; GGUF: architectures or rope settings that it cannot say.
-Result<ConvertReport> ConvertModel(Checkpoint& source, const std::string& out, const ConvertOptions& options, Progress* progress = nullptr);
+Result<ConvertReport> ConvertModel(Checkpoint& source, const std::string& out, const ConvertOptions& options,
+                                   Progress* progress = nullptr);
 
 }  // namespace nibble

@@ -25,7 +25,11 @@ std::unique_ptr<Checkpoint> Open(const std::string& path) {
 
 Result<ConvertReport> Convert(const std::string& from, const std::string& to, const std::string& dtype, bool force = false) {
   const auto source = Open(from);
-  return ConvertModel(*source, to, {.target = to.ends_with(".gguf") ? ConvertOptions::kGguf : ConvertOptions::kSafetensors, .dtype = dtype, .threads = 2, .force = force});
+  return ConvertModel(*source, to,
+                      {.target = to.ends_with(".gguf") ? ConvertOptions::kGguf : ConvertOptions::kSafetensors,
+                       .dtype = dtype,
+                       .threads = 2,
+                       .force = force});
 }
 
 // Every module and vector of both, bit for bit.
@@ -38,7 +42,8 @@ void ExpectSame(const std::string& a, const std::string& b) {
     ASSERT_TRUE(x && y) << module.name;
     EXPECT_EQ(SummarizeDecoded(*x->weight, nullptr, team).hash, SummarizeDecoded(*y->weight, nullptr, team).hash) << module.name;
   }
-  for (const VectorSpec& spec : model.vectors) EXPECT_EQ(first->Vector(spec.name, spec.size).value(), second->Vector(spec.name, spec.size).value()) << spec.name;
+  for (const VectorSpec& spec : model.vectors)
+    EXPECT_EQ(first->Vector(spec.name, spec.size).value(), second->Vector(spec.name, spec.size).value()) << spec.name;
 }
 
 const std::string kTales = testing::Repo("tests/data/models/tales-1m");
@@ -57,7 +62,8 @@ TEST(Convert, ThereAndBack) {
     ASSERT_TRUE(back) << back.error().ToString();
     EXPECT_FALSE(back->tokenizer);
     ExpectSame(model, dir.File("back"));
-    EXPECT_EQ(ReadTextFile(dir.File("back/model.safetensors")).value().size(), ReadTextFile(model + "/model.safetensors").value().size());
+    EXPECT_EQ(ReadTextFile(dir.File("back/model.safetensors")).value().size(),
+              ReadTextFile(model + "/model.safetensors").value().size());
   }
 }
 
@@ -68,7 +74,8 @@ TEST(Convert, TokenizersGiveTheSameIds) {
     const auto hub = Tokenizer::Open(model), gguf = OpenGgufTokenizer(dir.File("a.gguf"));
     ASSERT_TRUE(hub && gguf) << model;
     EXPECT_EQ((*hub)->bos_id(), (*gguf)->bos_id());
-    for (const char* text : {"Once upon a time, there was a little cat.", "  two  spaces\n\nand 12345 lines\t", "caf\xc3\xa9 \xf0\x9f\x90\xb1 don't", "", "x"})
+    for (const char* text : {"Once upon a time, there was a little cat.", "  two  spaces\n\nand 12345 lines\t",
+                             "caf\xc3\xa9 \xf0\x9f\x90\xb1 don't", "", "x"})
       EXPECT_EQ((*hub)->Encode(text, true).value(), (*gguf)->Encode(text, true).value()) << model << ": " << text;
   }
 }
@@ -117,7 +124,9 @@ TEST_P(OtherArchitectures, SurviveGguf) {
   ASSERT_TRUE(Convert(dir.File("a.gguf"), dir.File("back"), "f32"));
   ExpectSame(folder, dir.File("back"));
 }
-INSTANTIATE_TEST_SUITE_P(All, OtherArchitectures, ::testing::Values("mixtral", "qwen2", "qwen3", "mistral", "llama", "llama-rope3-tied", "llama-yarn", "llama-linear", "llama-sharded"));
+INSTANTIATE_TEST_SUITE_P(All, OtherArchitectures,
+                         ::testing::Values("mixtral", "qwen2", "qwen3", "mistral", "llama", "llama-rope3-tied", "llama-yarn",
+                                           "llama-linear", "llama-sharded"));
 
 TEST(Convert, SaysWhichRopeCannotBeSaid) {
   NIBBLE_NEED_SHARED(folder, "data/architectures/llama-dynamic");

@@ -24,7 +24,9 @@ uint64_t HashBytes(std::span<const std::byte> bytes) {
 
 }  // namespace
 
-void WrittenSums::Add(const std::string& tensor, std::span<const std::byte> piece) { pieces_[tensor].emplace_back(piece.size(), HashBytes(piece)); }
+void WrittenSums::Add(const std::string& tensor, std::span<const std::byte> piece) {
+  pieces_[tensor].emplace_back(piece.size(), HashBytes(piece));
+}
 
 Status WrittenSums::Check(const std::string& tensor, std::span<const std::byte> bytes) const {
   const auto found = pieces_.find(tensor);
@@ -32,10 +34,12 @@ Status WrittenSums::Check(const std::string& tensor, std::span<const std::byte> 
   size_t at = 0;
   for (const auto& [size, hash] : found->second) {
     if (size > bytes.size() - at || HashBytes(bytes.subspan(at, size)) != hash)
-      return Fail(Code::kCheckFailed, "tensor \"{}\": the file that was just written reads differently at byte {} of the tensor", tensor, at);
+      return Fail(Code::kCheckFailed, "tensor \"{}\": the file that was just written reads differently at byte {} of the tensor",
+                  tensor, at);
     at += size;
   }
-  if (at != bytes.size()) return Fail(Code::kCheckFailed, "tensor \"{}\" has {} bytes in the file, {} were written", tensor, bytes.size(), at);
+  if (at != bytes.size())
+    return Fail(Code::kCheckFailed, "tensor \"{}\" has {} bytes in the file, {} were written", tensor, bytes.size(), at);
   return {};
 }
 
@@ -61,7 +65,8 @@ Status FloatTensors::AddVectors(Checkpoint& checkpoint, const std::vector<Vector
 
 void FloatTensors::Declare(std::vector<SafetensorsDeclaration>* declarations) const {
   for (const Matrix& matrix : matrices_) declarations->push_back({matrix.name, dtype_, Shape{matrix.weight->n, matrix.weight->k}});
-  for (const Vector& vector : vectors_) declarations->push_back({vector.name, dtype_, Shape{static_cast<int64_t>(vector.values.size())}});
+  for (const Vector& vector : vectors_)
+    declarations->push_back({vector.name, dtype_, Shape{static_cast<int64_t>(vector.values.size())}});
 }
 
 int64_t FloatTensors::elements() const {

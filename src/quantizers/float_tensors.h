@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The float tensors of a hub folder under construction: matrices decoded from whatever they were, biases, norms. Collected, declared, written in
-// pieces, and compared with the file that was opened again.
+// The float tensors of a hub folder under construction: matrices decoded from whatever they were, biases, norms. Collected,
+// declared, written in pieces, and compared with the file that was opened again.
 #pragma once
 
 #include <map>

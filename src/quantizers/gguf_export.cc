@@ -22,12 +22,13 @@ constexpr int64_t kF32 = 0, kF16 = 1, kQ8 = 8, kBF16 = 30;
 struct TypeRow {
   const char* name;
   int64_t type;
-  uint32_t file_type;     // general.file_type
-  double tolerance;       // relative error of a matrix
+  uint32_t file_type;  // general.file_type
+  double tolerance;    // relative error of a matrix
 };
 constexpr TypeRow kTypes[] = {{"f32", kF32, 0, 0}, {"f16", kF16, 1, 0x1p-9}, {"bf16", kBF16, 32, 0x1p-7}, {"q8_0", kQ8, 7, 0.03}};
 
-// The row of a model type; for others that of plain decoders, whose names most have. Whether the model is one is checked on the result.
+// The row of a model type; for others that of plain decoders, whose names most have. Whether the model is one is checked on the
+// result.
 const GgufArchitecture* FindByModelType(const std::string& model_type, bool experts) {
   for (const char* name : {"llama", "qwen2", "qwen3", "qwen3moe"}) {
     const GgufArchitecture* row = FindGgufArchitecture(name, experts);
@@ -41,7 +42,7 @@ struct Planned {
   GgufDeclaration declaration;
   std::vector<const SourceModule*> modules;
   std::vector<float> vector;
-  int64_t permuted_heads = 0;   // > 0: rows of each head go into interleaved rope order
+  int64_t permuted_heads = 0;  // > 0: rows of each head go into interleaved rope order
 };
 
 class Export {
@@ -74,7 +75,8 @@ class Export {
     std::error_code error;
     if (!out.ends_with(".gguf")) return Usage("{}: the name of a GGUF file ends with .gguf", out);
     if (std::filesystem::is_directory(out, error)) return Usage("{}: is a folder", out);
-    if (std::filesystem::exists(out, error) && !options_.force) return Usage("{}: exists already; give another name, or --force to replace it", out);
+    if (std::filesystem::exists(out, error) && !options_.force)
+      return Usage("{}: exists already; give another name, or --force to replace it", out);
     if (std::filesystem::equivalent(out, source_.path(), error)) return Usage("{}: is the source itself", out);
     return {};
   }
@@ -95,14 +97,16 @@ class Export {
     };
     for (const char* name : {"token_embd.weight", "output_norm.weight", "output.weight"}) add(name);
     for (int64_t layer = 0; layer < model_.config.layers; ++layer)
-      for (const char* name : {"attn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_norm", "ffn_gate", "ffn_up", "ffn_down", "attn_q_norm", "attn_k_norm", "ffn_gate_inp"})
+      for (const char* name : {"attn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_norm", "ffn_gate", "ffn_up",
+                               "ffn_down", "attn_q_norm", "attn_k_norm", "ffn_gate_inp"})
         for (const char* suffix : {"weight", "bias"}) add(fmt::format("blk.{}.{}.{}", layer, name, suffix));
     return names;
   }
 
   Status PlanVector(const std::map<std::string, std::string>& names, const std::string& name, std::vector<float> values) {
     const auto found = names.find(name);
-    if (found == names.end()) return Unsupported("{}: GGUF's {} has no tensor for \"{}\"", source_.path(), architecture_->name, name);
+    if (found == names.end())
+      return Unsupported("{}: GGUF's {} has no tensor for \"{}\"", source_.path(), architecture_->name, name);
     if (architecture_->permuted && (found->second.ends_with("attn_q.bias") || found->second.ends_with("attn_k.bias")))
       return Unsupported("{}: \"{}\": biases of q and k are not written for GGUF's {}", source_.path(), name, architecture_->name);
     Planned& planned = planned_.emplace_back();
@@ -118,7 +122,8 @@ class Export {
 
   Status PlanMatrix(const std::map<std::string, std::string>& names, const SourceModule& module) {
     const auto found = names.find(module.name + ".weight");
-    if (found == names.end()) return Unsupported("{}: GGUF's {} has no tensor for \"{}\"", source_.path(), architecture_->name, module.name);
+    if (found == names.end())
+      return Unsupported("{}: GGUF's {} has no tensor for \"{}\"", source_.path(), architecture_->name, module.name);
     Planned& planned = planned_.emplace_back();
     planned.declaration = {found->second, Shape{module.n, module.k}, TypeFor(module)};
     planned.modules = {&module};
@@ -177,7 +182,8 @@ class Export {
     const auto rows = static_cast<int64_t>(values.size()) / k;
     if (type == kF16)
       for (const float value : values)
-        if (std::fabs(value) >= 65520.0f && std::isfinite(value)) return Usage("tensor \"{}\": {} does not fit into f16; give --dtype bf16 or f32", name, value);
+        if (std::fabs(value) >= 65520.0f && std::isfinite(value))
+          return Usage("tensor \"{}\": {} does not fit into f16; give --dtype bf16 or f32", name, value);
     if (type != kQ8) {
       const DType dtype = type == kF32 ? DType::kF32 : type == kF16 ? DType::kF16 : DType::kBF16;
       std::vector<std::byte> bytes(values.size() * static_cast<size_t>(DTypeBytes(dtype)));
@@ -189,7 +195,8 @@ class Export {
     std::vector<std::byte> bytes(static_cast<size_t>(rows * format->row_bytes(k)));
     team_.Run([&](int worker) {
       const Range mine = SplitRange(rows, worker, team_.size());
-      for (int64_t row = mine.begin; row < mine.end; ++row) format->encode(values.data() + row * k, k, bytes.data() + row * format->row_bytes(k));
+      for (int64_t row = mine.begin; row < mine.end; ++row)
+        format->encode(values.data() + row * k, k, bytes.data() + row * format->row_bytes(k));
     });
     return bytes;
   }
@@ -261,9 +268,12 @@ Status Export::RopeKeys(const std::string& prefix) {
     Planned& planned = planned_.emplace_back();
     planned.declaration = {"rope_freqs.weight", Shape{spec.rotary_dims / 2}, kF32};
     for (int64_t i = 0; i < spec.rotary_dims / 2; ++i)
-      planned.vector.push_back(static_cast<float>(std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(spec.rotary_dims)) / spec.inv_freq[static_cast<size_t>(i)]));
+      planned.vector.push_back(
+          static_cast<float>(std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(spec.rotary_dims)) /
+                             spec.inv_freq[static_cast<size_t>(i)]));
   } else if (type != "linear" && type != "yarn") {
-    return Unsupported("{}: rope type \"{}\" cannot be said in a GGUF file; written are default, linear, yarn, llama3", source_.path(), type);
+    return Unsupported("{}: rope type \"{}\" cannot be said in a GGUF file; written are default, linear, yarn, llama3",
+                       source_.path(), type);
   } else {
     NIBBLE_TRY(const double factor, JsonNumber(*rope, "factor", 1.0));
     keys_.String(prefix + "rope.scaling.type", type);
@@ -271,7 +281,8 @@ Status Export::RopeKeys(const std::string& prefix) {
   }
   NIBBLE_TRY(const int64_t original, JsonInt(*rope, "original_max_position_embeddings", 0));
   if (original > 0) keys_.U32(prefix + "rope.scaling.original_context_length", static_cast<uint32_t>(original));
-  for (const auto& [hub, gguf] : {std::pair("beta_fast", "rope.scaling.yarn_beta_fast"), std::pair("beta_slow", "rope.scaling.yarn_beta_slow")}) {
+  for (const auto& [hub, gguf] :
+       {std::pair("beta_fast", "rope.scaling.yarn_beta_fast"), std::pair("beta_slow", "rope.scaling.yarn_beta_slow")}) {
     NIBBLE_TRY(const double beta, JsonNumber(*rope, hub, 0.0));
     if (beta > 0) keys_.F32(prefix + gguf, static_cast<float>(beta));
   }
@@ -325,14 +336,18 @@ Status Export::Check(const std::string& path) {
   NIBBLE_TRY(const ModelConfig config, ConfigOf(*written, {}));
   NIBBLE_TRY(const Graph graph, BuildGraph(config, 0, 1));
   if (GraphText(graph, false) != GraphText(graph_, false))
-    return Unsupported("{}: what GGUF calls {} computes something else than model_type \"{}\"; written are {} and models with the same layers", source_.path(),
-                       architecture_->name, model_.config.model_type, GgufArchitectureNames());
+    return Unsupported(
+        "{}: what GGUF calls {} computes something else than model_type \"{}\"; written are {} and models with the same layers",
+        source_.path(), architecture_->name, model_.config.model_type, GgufArchitectureNames());
   if (GraphText(graph, true) != GraphText(graph_, true))
-    Warn("{}: its attention slides over a window; readers of GGUF's {} attend to all positions, which differs in texts longer than the window", source_.path(),
-         architecture_->name);
+    Warn(
+        "{}: its attention slides over a window; readers of GGUF's {} attend to all positions, which differs in texts longer than "
+        "the window",
+        source_.path(), architecture_->name);
   for (size_t r = 0; r < graph_.ropes.size(); ++r)
     for (size_t i = 0; i < graph_.ropes[r].inv_freq.size(); ++i)
-      if (r >= graph.ropes.size() || std::fabs(graph.ropes[r].inv_freq[i] - graph_.ropes[r].inv_freq[i]) > 1e-5f * graph_.ropes[r].inv_freq[i])
+      if (r >= graph.ropes.size() ||
+          std::fabs(graph.ropes[r].inv_freq[i] - graph_.ropes[r].inv_freq[i]) > 1e-5f * graph_.ropes[r].inv_freq[i])
         return Fail(Code::kCheckFailed, "{}: the rope frequencies of the written file are others than the source's", path);
   for (const SourceModule& module : model_.modules) {
     std::vector<float> wanted(static_cast<size_t>(module.n * module.k));
@@ -342,7 +357,8 @@ Status Export::Check(const std::string& path) {
     const DecodedSummary summary = SummarizeDecoded(*part->weight, wanted.data(), team_);
     const double error = summary.norm2 > 0 ? std::sqrt(summary.error2 / summary.norm2) : 0;
     if (!(error <= type_->tolerance))
-      return Fail(Code::kCheckFailed, "module \"{}\" of the file that was just written is off by {:.3g} of its size", module.name, error);
+      return Fail(Code::kCheckFailed, "module \"{}\" of the file that was just written is off by {:.3g} of its size", module.name,
+                  error);
     report_.mean_relative_error += error / static_cast<double>(model_.modules.size());
   }
   return {};
@@ -350,7 +366,8 @@ Status Export::Check(const std::string& path) {
 
 }  // namespace
 
-Result<ConvertReport> ExportGguf(Checkpoint& source, const SourceModel& model, const std::string& out, const ConvertOptions& options, Progress* progress) {
+Result<ConvertReport> ExportGguf(Checkpoint& source, const SourceModel& model, const std::string& out,
+                                 const ConvertOptions& options, Progress* progress) {
   return Export(source, model, options, progress).Run(out);
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// tokenizer.json -> tokenizer.ggml.*: byte-level BPE as "gpt2" with the name of its pattern, SentencePiece-style BPE as "llama" with scores.
+// tokenizer.json -> tokenizer.ggml.*: byte-level BPE as "gpt2" with the name of its pattern, SentencePiece-style BPE as "llama"
+// with scores.
 #include <algorithm>
 #include <filesystem>
 #include <map>
@@ -29,15 +30,21 @@ std::string PreName(const Json& tokenizer, bool ignore_merges) {
   std::vector<std::string> patterns;
   for (const Json* part : Parts(JsonFind(tokenizer, "pre_tokenizer"), "pretokenizers")) {
     const std::string type = part->value("type", "");
-    if (type == "ByteLevel" && part->value("use_regex", true)) patterns.emplace_back(FindGgufPreTokenizer("gpt-2")->patterns[0]);
-    else if (type == "Digits") patterns.push_back(part->value("individual_digits", false) ? R"(\p{N})" : R"(\p{N}+)");
-    else if (type == "Split" && part->contains("pattern") && (*part)["pattern"].contains("Regex")) patterns.push_back((*part)["pattern"]["Regex"].get<std::string>());
-    else if (type != "ByteLevel") return "";
+    if (type == "ByteLevel" && part->value("use_regex", true))
+      patterns.emplace_back(FindGgufPreTokenizer("gpt-2")->patterns[0]);
+    else if (type == "Digits")
+      patterns.push_back(part->value("individual_digits", false) ? R"(\p{N})" : R"(\p{N}+)");
+    else if (type == "Split" && part->contains("pattern") && (*part)["pattern"].contains("Regex"))
+      patterns.push_back((*part)["pattern"]["Regex"].get<std::string>());
+    else if (type != "ByteLevel")
+      return "";
   }
   std::string names = GgufPreTokenizerNames() + ", ";
   for (size_t at = 0, comma = 0; (comma = names.find(", ", at)) != std::string::npos; at = comma + 2) {
     const GgufPreTokenizer* pre = FindGgufPreTokenizer(names.substr(at, comma - at));
-    if (pre && pre->ignore_merges == ignore_merges && std::equal(pre->patterns.begin(), pre->patterns.end(), patterns.begin(), patterns.end())) return std::string(pre->name);
+    if (pre && pre->ignore_merges == ignore_merges &&
+        std::equal(pre->patterns.begin(), pre->patterns.end(), patterns.begin(), patterns.end()))
+      return std::string(pre->name);
   }
   return "";
 }
@@ -67,9 +74,12 @@ Result<Vocabulary> ReadVocabulary(const Json& tokenizer, const Json& model, int6
   }
   const Json* added = JsonFind(tokenizer, "added_tokens");
   if (added && added->is_array())
-    for (const Json& token : *added) NIBBLE_RETURN_IF_ERROR(put(token.value("content", ""), token.value("id", int64_t{-1}), token.value("special", false) ? kControl : kUserDefined));
+    for (const Json& token : *added)
+      NIBBLE_RETURN_IF_ERROR(
+          put(token.value("content", ""), token.value("id", int64_t{-1}), token.value("special", false) ? kControl : kUserDefined));
   const Json* unknown = JsonFind(model, "unk_token");
-  if (unknown && unknown->is_string() && v.ids.count(unknown->get<std::string>())) v.types[static_cast<size_t>(v.ids[unknown->get<std::string>()])] = kUnknown;
+  if (unknown && unknown->is_string() && v.ids.count(unknown->get<std::string>()))
+    v.types[static_cast<size_t>(v.ids[unknown->get<std::string>()])] = kUnknown;
   for (size_t i = 0; i < v.tokens.size(); ++i)
     if (v.types[i] == kUnused) v.tokens[i] = fmt::format("[PAD{}]", i);
   return v;
@@ -115,26 +125,32 @@ std::vector<float> Scores(const Vocabulary& v, const std::vector<std::pair<std::
 std::string FrontToken(const Json& tokenizer) {
   for (const Json* part : Parts(JsonFind(tokenizer, "post_processor"), "processors")) {
     const Json* single = part->value("type", "") == "TemplateProcessing" ? JsonFind(*part, "single") : nullptr;
-    if (single && single->is_array() && !single->empty() && (*single)[0].contains("SpecialToken")) return (*single)[0]["SpecialToken"].value("id", "");
+    if (single && single->is_array() && !single->empty() && (*single)[0].contains("SpecialToken"))
+      return (*single)[0]["SpecialToken"].value("id", "");
   }
   return "";
 }
 
 Status WriteSpecial(const std::string& folder, const Json& tokenizer, const Vocabulary& v, GgufMetadataWriter* keys) {
   Json config = Json::object();
-  if (std::filesystem::exists(folder + "/tokenizer_config.json")) { NIBBLE_TRY(config, ReadJsonFile(folder + "/tokenizer_config.json")); }
+  if (std::filesystem::exists(folder + "/tokenizer_config.json")) {
+    NIBBLE_TRY(config, ReadJsonFile(folder + "/tokenizer_config.json"));
+  }
   const auto name_of = [&](const char* key) -> std::string {
     const Json* value = JsonFind(config, key);
     return !value ? "" : value->is_string() ? value->get<std::string>() : value->is_object() ? value->value("content", "") : "";
   };
-  for (const auto& [hub, gguf] : {std::pair("bos_token", "bos"), std::pair("eos_token", "eos"), std::pair("unk_token", "unknown"), std::pair("pad_token", "padding")}) {
+  for (const auto& [hub, gguf] : {std::pair("bos_token", "bos"), std::pair("eos_token", "eos"), std::pair("unk_token", "unknown"),
+                                  std::pair("pad_token", "padding")}) {
     const auto found = v.ids.find(name_of(hub));
     if (found != v.ids.end()) keys->U32(fmt::format("tokenizer.ggml.{}_token_id", gguf), static_cast<uint32_t>(found->second));
   }
   const std::string front = FrontToken(tokenizer);
   keys->Bool("tokenizer.ggml.add_bos_token", !front.empty() && front == name_of("bos_token"));
   std::string text = name_of("chat_template");
-  if (std::filesystem::exists(folder + "/chat_template.jinja")) { NIBBLE_TRY(text, ReadTextFile(folder + "/chat_template.jinja")); }
+  if (std::filesystem::exists(folder + "/chat_template.jinja")) {
+    NIBBLE_TRY(text, ReadTextFile(folder + "/chat_template.jinja"));
+  }
   if (!text.empty()) keys->String("tokenizer.chat_template", text);
   return {};
 }
@@ -150,14 +166,16 @@ Result<bool> WriteGgufTokenizer(const std::string& hub_folder, int64_t rows, Ggu
   if (!std::filesystem::exists(path)) return without("not there");
   NIBBLE_TRY(const Json tokenizer, ReadJsonFile(path, int64_t{256} << 20));
   const Json* model = JsonFind(tokenizer, "model");
-  if (!model || !model->is_object() || !model->contains("vocab") || !(*model)["vocab"].is_object() || model->value("type", "BPE") != "BPE")
+  if (!model || !model->is_object() || !model->contains("vocab") || !(*model)["vocab"].is_object() ||
+      model->value("type", "BPE") != "BPE")
     return without("its model is no BPE");
   bool byte_level = false, space_prefix = false;
   for (const Json* part : Parts(JsonFind(tokenizer, "pre_tokenizer"), "pretokenizers")) {
     byte_level |= part->value("type", "") == "ByteLevel";
     space_prefix |= part->value("type", "") == "Metaspace" && part->value("prepend_scheme", "always") != "never";
   }
-  for (const Json* part : Parts(JsonFind(tokenizer, "normalizer"), "normalizers")) space_prefix |= part->value("type", "") == "Prepend";
+  for (const Json* part : Parts(JsonFind(tokenizer, "normalizer"), "normalizers"))
+    space_prefix |= part->value("type", "") == "Prepend";
   const std::string pre = byte_level ? PreName(tokenizer, model->value("ignore_merges", false)) : "";
   if (byte_level && pre.empty()) return without("GGUF has no name for the way it splits words");
   if (!byte_level && !model->value("byte_fallback", false)) return without("it is neither byte-level nor SentencePiece-style");

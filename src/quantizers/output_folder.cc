@@ -22,14 +22,14 @@ namespace {
 namespace fs = std::filesystem;
 
 bool IsWeightFile(const std::string& name) {
-  static constexpr std::array<std::string_view, 10> kEndings = {".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json", ".pt",
-                                                               ".pth",         ".gguf",                   ".h5",  ".msgpack",        ".onnx"};
+  static constexpr std::array<std::string_view, 10> kEndings = {
+      ".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx"};
   return std::any_of(kEndings.begin(), kEndings.end(), [&](std::string_view ending) { return name.ends_with(ending); });
 }
 
 bool IsConfig(const std::string& name) {
-  static constexpr std::array<std::string_view, 5> kNames = {"config.json", "quantize_config.json", "quant_config.json", "hf_quant_config.json",
-                                                            "nibble_quantization.json"};
+  static constexpr std::array<std::string_view, 5> kNames = {"config.json", "quantize_config.json", "quant_config.json",
+                                                             "hf_quant_config.json", "nibble_quantization.json"};
   return std::find(kNames.begin(), kNames.end(), name) != kNames.end();
 }
 
@@ -84,14 +84,17 @@ Result<OutputFolder> OutputFolder::Create(const std::string& path, bool force, c
   NIBBLE_RETURN_IF_ERROR(CheckReplaceable(folder.path_, force, source));
   const std::string parent = fs::path(folder.path_).parent_path().string();
   std::error_code error;
-  if (!parent.empty() && !fs::is_directory(parent, error)) return Usage("{}: the folder {} does not exist; make it first", folder.path_, parent);
+  if (!parent.empty() && !fs::is_directory(parent, error))
+    return Usage("{}: the folder {} does not exist; make it first", folder.path_, parent);
   const std::string temporary = Beside(folder.path_, "partial");
   if (mkdir(temporary.c_str(), 0777) != 0) return IoError(errno, fmt::format("{}: cannot make this folder", temporary));
   folder.temporary_ = temporary;
   return folder;
 }
 
-OutputFolder::OutputFolder(OutputFolder&& other) noexcept : path_(std::move(other.path_)), temporary_(std::move(other.temporary_)) { other.temporary_.clear(); }
+OutputFolder::OutputFolder(OutputFolder&& other) noexcept : path_(std::move(other.path_)), temporary_(std::move(other.temporary_)) {
+  other.temporary_.clear();
+}
 
 OutputFolder::~OutputFolder() {
   std::error_code ignored;
@@ -112,7 +115,8 @@ Status OutputFolder::CopyFrom(const std::string& hub_folder) const {
   if (!fs::is_directory(templates, error)) return {};
   fs::create_directory(File("additional_chat_templates"), error);
   for (const auto& entry : fs::directory_iterator(templates, error))
-    if (entry.is_regular_file()) NIBBLE_RETURN_IF_ERROR(CopyFile(entry.path(), File("additional_chat_templates/" + entry.path().filename().string())));
+    if (entry.is_regular_file())
+      NIBBLE_RETURN_IF_ERROR(CopyFile(entry.path(), File("additional_chat_templates/" + entry.path().filename().string())));
   return {};
 }
 
@@ -122,7 +126,8 @@ Status OutputFolder::Commit() {
   std::error_code error;
   if (fs::exists(fs::symlink_status(path_, error))) {
     old = Beside(path_, "replaced");
-    if (std::rename(path_.c_str(), old.c_str()) != 0) return IoError(errno, fmt::format("{}: cannot move the old folder away", path_));
+    if (std::rename(path_.c_str(), old.c_str()) != 0)
+      return IoError(errno, fmt::format("{}: cannot move the old folder away", path_));
   }
   if (std::rename(temporary_.c_str(), path_.c_str()) != 0) {
     const int failed = errno;

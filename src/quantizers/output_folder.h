@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model folder that is either there, whole, or not there: everything is written to a temporary folder beside it and renamed at the end.
+// A model folder that is either there, whole, or not there: everything is written to a temporary folder beside it and renamed at
+// the end.
 #pragma once
 
 #include <string>
@@ -19,8 +20,8 @@ class OutputFolder {
 
   const std::string& temporary() const { return temporary_; }
   std::string File(const std::string& name) const { return temporary_ + "/" + name; }
-  // Copies the files of a hub folder byte for byte, and additional_chat_templates/; not its weights (*.safetensors, *.bin, *.pt, *.pth, *.gguf ...
-  // and their indices), config.json, quantization settings of their own, hidden files and other folders.
+  // Copies the files of a hub folder byte for byte, and additional_chat_templates/; not its weights (*.safetensors, *.bin, *.pt,
+  // *.pth, *.gguf ... and their indices), config.json, quantization settings of their own, hidden files and other folders.
   Status CopyFrom(const std::string& hub_folder) const;
   // Renames; a folder that was there under the final name is removed afterwards.
   Status Commit();

@@ -59,7 +59,8 @@ class Pipeline {
     }
     const auto quantized = [](const LinearPart& part) { return !std::holds_alternative<Dense>(part.weight->body); };
     if (std::any_of(parts_.begin(), parts_.end(), quantized))
-      Warn("{}: this model is quantized already ({}); it is decoded first, and the errors of both add up", source_.path(), source_.quantization().Describe());
+      Warn("{}: this model is quantized already ({}); it is decoded first, and the errors of both add up", source_.path(),
+           source_.quantization().Describe());
     for (size_t i = 0; i < plan_.quantized.size(); ++i) floats_->AddBias(plan_.quantized[i].source.name, parts_[i]);
     for (const SourceModule& module : plan_.kept) {
       NIBBLE_TRY_IN(source_.path(), const LinearPart part, BindModule(source_, module));
@@ -97,7 +98,8 @@ class Pipeline {
     for (size_t i = 0; i < plan_.quantized.size(); ++i) Declare(plan_.quantized[i], ScaleType(i), &declarations);
     for (const StoredTensor* tensor : copied_) declarations.push_back({tensor->name, tensor->view.dtype, tensor->view.shape});
     floats_->Declare(&declarations);
-    NIBBLE_TRY(auto writer, SafetensorsWriter::CreateFolder(folder, std::move(declarations), {.max_shard_bytes = options_.max_shard_bytes}));
+    NIBBLE_TRY(auto writer,
+               SafetensorsWriter::CreateFolder(folder, std::move(declarations), {.max_shard_bytes = options_.max_shard_bytes}));
     for (size_t i = 0; i < plan_.quantized.size(); ++i) NIBBLE_RETURN_IF_ERROR(QuantizeOne(i, &writer));
     for (const StoredTensor* tensor : copied_)
       NIBBLE_RETURN_IF_ERROR(writer.Write(tensor->name, {tensor->view.data, static_cast<size_t>(tensor->size_bytes)}));
@@ -110,17 +112,27 @@ class Pipeline {
     const int64_t n = module.source.n, k = module.source.k;
     std::vector<float> w(static_cast<size_t>(n * k));
     NIBBLE_RETURN_IF_ERROR(DecodeWhole(*parts_[index].weight, module.source.name, team_, w.data()));
-    const RoundRequest request{.name = module.source.name, .w = w.data(), .n = n, .k = k, .scheme = module.weights,
-                               .options = {.scale_search = options_.scale_search, .scale_dtype = ScaleType(index)}, .team = &team_};
+    const RoundRequest request{.name = module.source.name,
+                               .w = w.data(),
+                               .n = n,
+                               .k = k,
+                               .scheme = module.weights,
+                               .options = {.scale_search = options_.scale_search, .scale_dtype = ScaleType(index)},
+                               .team = &team_};
     NIBBLE_TRY(const StoredWeight rounded, quantizer_->round(request));
     const DecodedSummary summary = SummarizeDecoded(rounded, w.data(), team_);
     hashes_.push_back(summary.hash);
     NIBBLE_TRY(const CtWritten written, WriteCtWeight(rounded, options_.scheme.act));
     for (const CtTensor& tensor : written.tensors)
-      NIBBLE_RETURN_IF_ERROR(writer->Write(fmt::format("{}.{}", module.source.name, tensor.suffix), {tensor.tensor.bytes->data(), static_cast<size_t>(tensor.tensor.view.size_bytes())}));
+      NIBBLE_RETURN_IF_ERROR(writer->Write(fmt::format("{}.{}", module.source.name, tensor.suffix),
+                                           {tensor.tensor.bytes->data(), static_cast<size_t>(tensor.tensor.view.size_bytes())}));
     groups_[written.group.dump()].push_back(module.source.name);
-    report_.modules.push_back({.name = module.source.name, .n = n, .k = k, .stored_bytes = StoredBytes(rounded),
-                               .relative_error = summary.norm2 > 0 ? std::sqrt(summary.error2 / summary.norm2) : 0, .stored = Describe(rounded)});
+    report_.modules.push_back({.name = module.source.name,
+                               .n = n,
+                               .k = k,
+                               .stored_bytes = StoredBytes(rounded),
+                               .relative_error = summary.norm2 > 0 ? std::sqrt(summary.error2 / summary.norm2) : 0,
+                               .stored = Describe(rounded)});
     return Step(n * k);
   }
 
@@ -150,10 +162,17 @@ class Pipeline {
   Status WriteFiles(const OutputFolder& folder) {
     NIBBLE_RETURN_IF_ERROR(WriteConfigFile(source_, model_.dtype, QuantizationJson(), folder.File("config.json")));
     Summarize();
-    const OrderedJson record = {{"tool", {{"name", "nibble"}, {"version", kToolVersion}}}, {"source", options_.source_name},
-                                {"source_method", source_.quantization().Describe()}, {"scheme", options_.scheme.name}, {"weights", DescribeScheme(options_.scheme)},
-                                {"quantizer", quantizer_->name}, {"scale_search", options_.scale_search}, {"ignore", options_.ignore},
-                                {"modules", report_.modules.size()}, {"mean_relative_error", report_.mean_relative_error}, {"bits_per_weight", report_.bits_per_weight}};
+    const OrderedJson record = {{"tool", {{"name", "nibble"}, {"version", kToolVersion}}},
+                                {"source", options_.source_name},
+                                {"source_method", source_.quantization().Describe()},
+                                {"scheme", options_.scheme.name},
+                                {"weights", DescribeScheme(options_.scheme)},
+                                {"quantizer", quantizer_->name},
+                                {"scale_search", options_.scale_search},
+                                {"ignore", options_.ignore},
+                                {"modules", report_.modules.size()},
+                                {"mean_relative_error", report_.mean_relative_error},
+                                {"bits_per_weight", report_.bits_per_weight}};
     NIBBLE_RETURN_IF_ERROR(WriteFileAtomically(folder.File("nibble_quantization.json"), record.dump(2) + "\n"));
     return CopyHubFiles(source_, folder);
   }
@@ -175,19 +194,24 @@ class Pipeline {
     report_.bytes_after = written->tensors().total_bytes();
     for (size_t i = 0; i < plan_.quantized.size(); ++i) {
       SourceModule module = plan_.quantized[i].source;
-      const auto fail = [&](const std::string& why) { return Fail(Code::kCheckFailed, "module \"{}\" of the model that was just written: {}", module.name, why); };
+      const auto fail = [&](const std::string& why) {
+        return Fail(Code::kCheckFailed, "module \"{}\" of the model that was just written: {}", module.name, why);
+      };
       module.query.bias = false;
-      const auto part = module.role == ModuleRole::kExpert ? written->Expert(module.experts, module.other_experts, module.expert, module.matrix, module.n, module.k)
+      const auto part = module.role == ModuleRole::kExpert ? written->Expert(module.experts, module.other_experts, module.expert,
+                                                                             module.matrix, module.n, module.k)
                                                            : written->Linear(module.query);
       if (!part) return fail(part.error().ToString());
-      if (SummarizeDecoded(*part->weight, nullptr, team_).hash != hashes_[i]) return fail("it decodes to other values than were computed");
+      if (SummarizeDecoded(*part->weight, nullptr, team_).hash != hashes_[i])
+        return fail("it decodes to other values than were computed");
       if (part->act != options_.scheme.act) return fail("it asks for other activations than the scheme");
       if (progress_) progress_->Update("checking", static_cast<int64_t>(i) + 1, static_cast<int64_t>(plan_.quantized.size()));
       if (StopRequested()) return Fail(Code::kCancelled, "checking was stopped; nothing was written");
     }
     for (const StoredTensor* tensor : copied_) {
       const StoredTensor* copy = written->tensors().Find(tensor->name);
-      if (!copy || copy->size_bytes != tensor->size_bytes || std::memcmp(copy->view.data, tensor->view.data, static_cast<size_t>(tensor->size_bytes)) != 0)
+      if (!copy || copy->size_bytes != tensor->size_bytes ||
+          std::memcmp(copy->view.data, tensor->view.data, static_cast<size_t>(tensor->size_bytes)) != 0)
         return Fail(Code::kCheckFailed, "tensor \"{}\" of the model that was just written differs from the source", tensor->name);
     }
     return floats_->Check(written->tensors());
@@ -200,8 +224,8 @@ class Pipeline {
   SourceModel model_;
   QuantizePlan plan_;
   const Quantizer* quantizer_ = nullptr;
-  std::vector<LinearPart> parts_;               // of plan_.quantized
-  std::vector<uint64_t> hashes_;                // of plan_.quantized
+  std::vector<LinearPart> parts_;  // of plan_.quantized
+  std::vector<uint64_t> hashes_;   // of plan_.quantized
   std::vector<const StoredTensor*> copied_;
   std::unique_ptr<FloatTensors> floats_;
   std::map<std::string, std::vector<std::string>> groups_;  // config group -> modules
@@ -211,7 +235,8 @@ class Pipeline {
 
 }  // namespace
 
-Result<QuantizeReport> QuantizeModel(Checkpoint& source, const std::string& out, const QuantizeOptions& options, Progress* progress) {
+Result<QuantizeReport> QuantizeModel(Checkpoint& source, const std::string& out, const QuantizeOptions& options,
+                                     Progress* progress) {
   if (options.threads < 1) return Usage("{} threads: wanted at least 1", options.threads);
   return Pipeline(source, options, progress).Run(out);
 }

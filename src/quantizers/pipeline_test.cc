@@ -73,7 +73,9 @@ TEST_P(EveryScheme, IsWrittenAndReadBack) {
   EXPECT_EQ(ReadJsonFile(dir.File("out/nibble_quantization.json")).value()["scheme"], GetParam());
   EXPECT_THAT(Names(dir.path()), ::testing::ElementsAre("out"));
 }
-INSTANTIATE_TEST_SUITE_P(All, EveryScheme, ::testing::Values("W4A16", "W4A16_ASYM", "W8A16", "W8A8", "FP8_DYNAMIC", "FP8_BLOCK", "W3A16", "W2A16", "W5A16", "W4A8", "W4AFP8"));
+INSTANTIATE_TEST_SUITE_P(All, EveryScheme,
+                         ::testing::Values("W4A16", "W4A16_ASYM", "W8A16", "W8A8", "FP8_DYNAMIC", "FP8_BLOCK", "W3A16", "W2A16",
+                                           "W5A16", "W4A8", "W4AFP8"));
 
 TEST(Pipeline, ThreadsDoNotChangeABit) {
   testing::TempDir dir;
@@ -81,7 +83,8 @@ TEST(Pipeline, ThreadsDoNotChangeABit) {
   ASSERT_TRUE(Quantize(kTales, dir.File("two"), options));
   options.threads = 1;
   ASSERT_TRUE(Quantize(kTales, dir.File("one"), options));
-  for (const char* name : {"model.safetensors", "config.json", "nibble_quantization.json"}) EXPECT_EQ(Bytes(dir.File("one/") + name), Bytes(dir.File("two/") + name)) << name;
+  for (const char* name : {"model.safetensors", "config.json", "nibble_quantization.json"})
+    EXPECT_EQ(Bytes(dir.File("one/") + name), Bytes(dir.File("two/") + name)) << name;
 }
 
 TEST(Pipeline, ShardsLargeModels) {

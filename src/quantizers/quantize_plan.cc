@@ -23,8 +23,10 @@ Result<std::vector<bool>> Ignored(const SourceModel& model, const std::vector<st
     any |= text == "lm_head";  // a tied head is no module of its own
     if (any) continue;
     const std::string example = model.modules.size() > 1 ? model.modules[1].name : "model.layers.0.self_attn.q_proj";
-    return Usage("--ignore \"{}\" matches no module; expressions are matched from the beginning of names such as \"{}\" (\".*down_proj\" matches every down_proj)",
-                 expression, example);
+    return Usage(
+        "--ignore \"{}\" matches no module; expressions are matched from the beginning of names such as \"{}\" (\".*down_proj\" "
+        "matches every down_proj)",
+        expression, example);
   }
   return ignored;
 }
@@ -61,9 +63,12 @@ Result<QuantizePlan> PlanQuantization(const SourceModel& model, const QuantizeOp
   plan.ignore.push_back("lm_head");
   if (!ragged.empty()) {
     const int64_t group = options.scheme.weights.group;
-    return Usage("module \"{}\" (and {} more): rows of {} weights are not a multiple of the group size {}, which compressed-tensors requires; {}"
-                 "--group-size -1 gives every row one scale, --ragged channel does that for such modules only, --ragged ignore leaves them as they are",
-                 ragged[0]->name, ragged.size() - 1, ragged[0]->k, group, GroupAdvice(ragged, plan.quantized, group));
+    return Usage(
+        "module \"{}\" (and {} more): rows of {} weights are not a multiple of the group size {}, which compressed-tensors "
+        "requires; {}"
+        "--group-size -1 gives every row one scale, --ragged channel does that for such modules only, --ragged ignore leaves them "
+        "as they are",
+        ragged[0]->name, ragged.size() - 1, ragged[0]->k, group, GroupAdvice(ragged, plan.quantized, group));
   }
   if (plan.quantized.empty()) return Usage("nothing is left to quantize: every linear module is ignored");
   return plan;

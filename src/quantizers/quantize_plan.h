@@ -16,12 +16,12 @@ struct PlannedModule {
 
 struct QuantizePlan {
   std::vector<PlannedModule> quantized;
-  std::vector<SourceModule> kept;        // everything else
-  std::vector<std::string> ignore;       // linear modules of `kept`, for the config
+  std::vector<SourceModule> kept;   // everything else
+  std::vector<std::string> ignore;  // linear modules of `kept`, for the config
 };
 
-// Usage errors: an expression of options.ignore that matches nothing; a group size that does not divide k, naming module, k and group, unless
-// options.ragged says what to do; nothing left to quantize.
+// Usage errors: an expression of options.ignore that matches nothing; a group size that does not divide k, naming module, k and
+// group, unless options.ragged says what to do; nothing left to quantize.
 Result<QuantizePlan> PlanQuantization(const SourceModel& model, const QuantizeOptions& options);
 
 }  // namespace nibble

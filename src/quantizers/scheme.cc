@@ -9,7 +9,9 @@
 namespace nibble {
 namespace {
 
-constexpr WeightScheme Ints(int bits, bool symmetric = true) { return {.grain = WeightScheme::kGroup, .bits = bits, .symmetric = symmetric}; }
+constexpr WeightScheme Ints(int bits, bool symmetric = true) {
+  return {.grain = WeightScheme::kGroup, .bits = bits, .symmetric = symmetric};
+}
 constexpr WeightScheme kInt8Rows = {.grain = WeightScheme::kChannel, .bits = 8};
 constexpr WeightScheme kFp8Rows = {.grain = WeightScheme::kChannel, .bits = 8, .is_float = true};
 constexpr WeightScheme kFp8Blocks = {.grain = WeightScheme::kBlock, .bits = 8, .is_float = true, .block_n = 128, .block_k = 128};
@@ -50,7 +52,9 @@ struct Refused {
   std::string_view name, reason;
 };
 constexpr Refused kRefused[] = {
-    {"FP8", "its activation scales are static and need calibration, which is not available yet; FP8_DYNAMIC stores the same weights without it"},
+    {"FP8",
+     "its activation scales are static and need calibration, which is not available yet; FP8_DYNAMIC stores the same weights "
+     "without it"},
     {"W4A4", "4-bit activations are not available yet"},
     {"NVFP4", "4-bit floats are not made yet"},
     {"NVFP4A16", "4-bit floats are not made yet"},
@@ -78,7 +82,8 @@ std::string SchemeNames() {
 Result<Scheme> ParseScheme(std::string_view name) {
   const std::string wanted = Upper(name);
   for (const Row& row : kSchemes)
-    if (wanted == row.name || (!row.alias.empty() && wanted == row.alias)) return Scheme{std::string(row.name), row.weights, row.act};
+    if (wanted == row.name || (!row.alias.empty() && wanted == row.alias))
+      return Scheme{std::string(row.name), row.weights, row.act};
   for (const Refused& row : kRefused)
     if (wanted == row.name) return Unsupported("scheme {}: {}; available: {}", row.name, row.reason, SchemeNames());
   return Usage("scheme \"{}\" is unknown; available: {}", name, SchemeNames());
@@ -86,11 +91,14 @@ Result<Scheme> ParseScheme(std::string_view name) {
 
 Status SetGroupSize(int64_t group, Scheme* scheme) {
   WeightScheme& weights = scheme->weights;
-  if (weights.is_float) return Usage("scheme {}: its scales are {}; a group size applies to integer weights", scheme->name,
-                                     weights.grain == WeightScheme::kBlock ? "for blocks of 128x128" : "one a row");
+  if (weights.is_float)
+    return Usage("scheme {}: its scales are {}; a group size applies to integer weights", scheme->name,
+                 weights.grain == WeightScheme::kBlock ? "for blocks of 128x128" : "one a row");
   if (group != -1 && group < 1) return Usage("group size {}: wanted a positive number, or -1 for one scale a row", group);
   if (scheme->act.code == DType::kI8 && weights.bits == 8 && group != -1)
-    return Usage("scheme {}: the products of 8-bit codes are summed over whole rows, so its scales are one a row; for groups take W8A16", scheme->name);
+    return Usage(
+        "scheme {}: the products of 8-bit codes are summed over whole rows, so its scales are one a row; for groups take W8A16",
+        scheme->name);
   weights.grain = group == -1 ? WeightScheme::kChannel : WeightScheme::kGroup;
   weights.group = group == -1 ? 0 : group;
   return {};
@@ -99,9 +107,12 @@ Status SetGroupSize(int64_t group, Scheme* scheme) {
 std::string DescribeScheme(const Scheme& scheme) {
   const WeightScheme& w = scheme.weights;
   std::string text = w.is_float ? "e4m3" : fmt::format("int{}", w.bits);
-  if (w.grain == WeightScheme::kChannel) text += " a scale a row";
-  else if (w.grain == WeightScheme::kGroup) text += fmt::format(" g{}", w.group);
-  else text += fmt::format(" {}x{}", w.block_n, w.block_k);
+  if (w.grain == WeightScheme::kChannel)
+    text += " a scale a row";
+  else if (w.grain == WeightScheme::kGroup)
+    text += fmt::format(" g{}", w.group);
+  else
+    text += fmt::format(" {}x{}", w.block_n, w.block_k);
   if (!w.symmetric) text += " asymmetric";
   if (scheme.act.grain == ActivationSpec::kNone) return text + ", activations as they are";
   return text + fmt::format(", activations {} {}", scheme.act.code == DType::kI8 ? "int8" : "e4m3",

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Schemes: the names that the field gives to a way of quantizing ("W4A16", "FP8_DYNAMIC"), as a description that rounders and writers read.
+// Schemes: the names that the field gives to a way of quantizing ("W4A16", "FP8_DYNAMIC"), as a description that rounders and
+// writers read.
 #pragma once
 
 #include <cstdint>
@@ -13,11 +14,15 @@ namespace nibble {
 
 // How the numbers of W[n,k] are stored.
 struct WeightScheme {
-  enum Grain : uint8_t { kChannel, kGroup, kBlock } grain = kGroup;  // what shares a scale: a row, `group` columns of a row, a block
+  enum Grain : uint8_t {
+    kChannel,
+    kGroup,
+    kBlock
+  } grain = kGroup;  // what shares a scale: a row, `group` columns of a row, a block
   int bits = 4;
-  bool is_float = false;       // e4m3 instead of integers
-  bool symmetric = true;       // integers: no zero points
-  int64_t group = 128;         // kGroup
+  bool is_float = false;             // e4m3 instead of integers
+  bool symmetric = true;             // integers: no zero points
+  int64_t group = 128;               // kGroup
   int64_t block_n = 0, block_k = 0;  // kBlock
 
   // Columns that share a scale in a row of k elements.
@@ -26,9 +31,9 @@ struct WeightScheme {
 };
 
 struct Scheme {
-  std::string name;            // "W4A16", as in the table
+  std::string name;  // "W4A16", as in the table
   WeightScheme weights;
-  ActivationSpec act;          // what the checkpoint will demand of activations; grain kNone: nothing
+  ActivationSpec act;  // what the checkpoint will demand of activations; grain kNone: nothing
 };
 
 // Any case. Usage error with the list for an unknown name; Unsupported with the reason for a known one that cannot be made.

@@ -25,7 +25,11 @@ void AddLinear(const Checkpoint& checkpoint, const LinearSpec& spec, ModuleRole 
     const bool fused = !part.fused_name.empty() && checkpoint.HasModule(part.fused_name) && !checkpoint.HasModule(part.name);
     if (fused && !fused_done.insert(part.fused_name).second) continue;
     SourceModule module{.name = fused ? part.fused_name : part.name, .role = role, .n = fused ? part.fused_n : part.n, .k = spec.k};
-    module.query = {.kind = spec.is_lm_head ? LayerKind::kLmHead : LayerKind::kLinear, .name = module.name, .n = module.n, .k = module.k, .bias = part.bias};
+    module.query = {.kind = spec.is_lm_head ? LayerKind::kLmHead : LayerKind::kLinear,
+                    .name = module.name,
+                    .n = module.n,
+                    .k = module.k,
+                    .bias = part.bias};
     modules->push_back(std::move(module));
   }
 }
@@ -60,7 +64,8 @@ DType FloatTypeOf(const Checkpoint& checkpoint, const Graph& graph) {
   }
   if (!graph.embeddings.empty()) {
     const StoredTensor* tensor = checkpoint.tensors().Find(graph.embeddings[0].name + ".weight");
-    if (tensor && (tensor->view.dtype == DType::kF32 || tensor->view.dtype == DType::kF16 || tensor->view.dtype == DType::kBF16)) return tensor->view.dtype;
+    if (tensor && (tensor->view.dtype == DType::kF32 || tensor->view.dtype == DType::kF16 || tensor->view.dtype == DType::kBF16))
+      return tensor->view.dtype;
   }
   return DType::kF16;
 }
@@ -75,13 +80,19 @@ Result<SourceModel> ReadSourceModel(const Checkpoint& checkpoint) {
   model.dtype = FloatTypeOf(checkpoint, graph);
   model.vectors = graph.vectors;
   for (const EmbeddingSpec& embedding : graph.embeddings) {
-    model.modules.push_back({.name = embedding.name, .role = ModuleRole::kEmbedding, .n = embedding.rows, .k = embedding.width,
-                             .query = {.kind = LayerKind::kEmbedding, .name = embedding.name, .n = embedding.rows, .k = embedding.width}});
+    model.modules.push_back(
+        {.name = embedding.name,
+         .role = ModuleRole::kEmbedding,
+         .n = embedding.rows,
+         .k = embedding.width,
+         .query = {.kind = LayerKind::kEmbedding, .name = embedding.name, .n = embedding.rows, .k = embedding.width}});
   }
   const std::set<int> routers = Routers(graph);
   for (size_t i = 0; i < graph.linears.size(); ++i) {
     const LinearSpec& spec = graph.linears[i];
-    const ModuleRole role = spec.is_lm_head ? ModuleRole::kLmHead : routers.count(static_cast<int>(i)) ? ModuleRole::kRouter : ModuleRole::kLinear;
+    const ModuleRole role = spec.is_lm_head                      ? ModuleRole::kLmHead
+                            : routers.count(static_cast<int>(i)) ? ModuleRole::kRouter
+                                                                 : ModuleRole::kLinear;
     AddLinear(checkpoint, spec, role, &model.modules);
   }
   for (const MoeSpec& spec : graph.moes) AddExperts(checkpoint, spec, &model.modules);
@@ -89,20 +100,20 @@ Result<SourceModel> ReadSourceModel(const Checkpoint& checkpoint) {
 }
 
 Result<LinearPart> BindModule(Checkpoint& checkpoint, const SourceModule& module) {
-  Result<LinearPart> part = module.role == ModuleRole::kExpert
-                                ? checkpoint.Expert(module.experts, module.other_experts, module.expert, module.matrix, module.n, module.k)
-                                : checkpoint.Linear(module.query);
+  Result<LinearPart> part = module.role == ModuleRole::kExpert ? checkpoint.Expert(module.experts, module.other_experts,
+                                                                                   module.expert, module.matrix, module.n, module.k)
+                                                               : checkpoint.Linear(module.query);
   if (!part) return part;
   if (part->weight->n != module.n || part->weight->k != module.k)
-    return Corrupt("{}: module \"{}\" is [{},{}] as stored, config.json asks for [{},{}]", part->weight->origin.file, module.name, part->weight->n, part->weight->k,
-                   module.n, module.k);
+    return Corrupt("{}: module \"{}\" is [{},{}] as stored, config.json asks for [{},{}]", part->weight->origin.file, module.name,
+                   part->weight->n, part->weight->k, module.n, module.k);
   return part;
 }
 
 Status DecodeWhole(const StoredWeight& weight, const std::string& name, ThreadTeam& team, float* out) {
   if (!weight.in.empty() || !weight.out.empty() || weight.lora_a)
-    return Unsupported("{}: this weight works together with {} of the activations; writing it as a plain matrix is not supported", name,
-                       weight.lora_a ? "low-rank factors" : "online transforms");
+    return Unsupported("{}: this weight works together with {} of the activations; writing it as a plain matrix is not supported",
+                       name, weight.lora_a ? "low-rank factors" : "online transforms");
   team.Run([&](int worker) {
     const Range rows = SplitRange(weight.n, worker, team.size());
     if (!rows.empty()) DecodeRows(weight, rows, {0, weight.k}, out + rows.begin * weight.k);
@@ -123,7 +134,8 @@ DecodedSummary SummarizeDecoded(const StoredWeight& weight, const float* referen
       summary.hash = hash;
       if (!reference) continue;
       for (int64_t i = 0; i < weight.k; ++i) {
-        const double wanted = reference[row * weight.k + i], difference = static_cast<double>(values[static_cast<size_t>(i)]) - wanted;
+        const double wanted = reference[row * weight.k + i],
+                     difference = static_cast<double>(values[static_cast<size_t>(i)]) - wanted;
         summary.error2 += difference * difference;
         summary.norm2 += wanted * wanted;
       }

@@ -11,9 +11,25 @@ namespace nibble {
 
 enum class DType : uint8_t {
   kNone,
-  kF64, kF32, kF16, kBF16,
-  kE4M3, kE5M2, kE3M2, kE2M3, kE2M1, kE8M0,  // OCP names: e4m3 is "fn" (no infinity), one byte each when stored unpacked
-  kI8, kU8, kI16, kU16, kI32, kU32, kI64, kU64, kBool,
+  kF64,
+  kF32,
+  kF16,
+  kBF16,
+  kE4M3,
+  kE5M2,
+  kE3M2,
+  kE2M3,
+  kE2M1,
+  kE8M0,  // OCP names: e4m3 is "fn" (no infinity), one byte each when stored unpacked
+  kI8,
+  kU8,
+  kI16,
+  kU16,
+  kI32,
+  kU32,
+  kI64,
+  kU64,
+  kBool,
 };
 
 // Bytes of one element in a tensor of this dtype (1 for the small floats).

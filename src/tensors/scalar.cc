@@ -33,7 +33,8 @@ SmallFloat Spec(DType dtype) {
 }
 
 float DecodeBits(const SmallFloat& s, unsigned code) {
-  const unsigned mantissa = code & ((1u << s.mantissa_bits) - 1), exponent = (code >> s.mantissa_bits) & ((1u << s.exponent_bits) - 1);
+  const unsigned mantissa = code & ((1u << s.mantissa_bits) - 1),
+                 exponent = (code >> s.mantissa_bits) & ((1u << s.exponent_bits) - 1);
   const bool negative = (code >> (s.mantissa_bits + s.exponent_bits)) & 1u;
   const unsigned top = (1u << s.exponent_bits) - 1;
   float value;
@@ -44,13 +45,15 @@ float DecodeBits(const SmallFloat& s, unsigned code) {
   } else if (exponent == 0) {
     value = std::ldexp(static_cast<float>(mantissa), 1 - s.bias - s.mantissa_bits);
   } else {
-    value = std::ldexp(static_cast<float>(mantissa | (1u << s.mantissa_bits)), static_cast<int>(exponent) - s.bias - s.mantissa_bits);
+    value =
+        std::ldexp(static_cast<float>(mantissa | (1u << s.mantissa_bits)), static_cast<int>(exponent) - s.bias - s.mantissa_bits);
   }
   return negative ? -value : value;
 }
 
-// Rounds |x| to nearest even on a grid of `mantissa_bits` whose subnormals end at 2^(1 - bias), without branches on the value's size: above,
-// by adding half a step to the bits (ties look at the last kept bit); below, by letting an addition of a large enough power of two round.
+// Rounds |x| to nearest even on a grid of `mantissa_bits` whose subnormals end at 2^(1 - bias), without branches on the value's
+// size: above, by adding half a step to the bits (ties look at the last kept bit); below, by letting an addition of a large enough
+// power of two round.
 inline unsigned RoundToGrid(const SmallFloat& s, uint32_t magnitude) {
   const int drop = 23 - s.mantissa_bits;
   const uint32_t smallest_normal = static_cast<uint32_t>(128 - s.bias) << 23;
@@ -93,7 +96,7 @@ inline float HalfToFloat(uint16_t h) {
   const uint32_t sign = static_cast<uint32_t>(h & 0x8000u) << 16, magnitude = static_cast<uint32_t>(h & 0x7fffu) << 13;
   const uint32_t normal = magnitude + (112u << 23);
   const uint32_t special = (magnitude + (224u << 23)) | ((magnitude & 0x7fffffu) != 0 ? 0x400000u : 0u);  // inf; NaN made quiet
-  const uint32_t tiny = std::bit_cast<uint32_t>(std::bit_cast<float>(normal + (1u << 23)) - 0x1p-14f);  // 2^-14 (1 + f) - 2^-14
+  const uint32_t tiny = std::bit_cast<uint32_t>(std::bit_cast<float>(normal + (1u << 23)) - 0x1p-14f);    // 2^-14 (1 + f) - 2^-14
   const uint32_t exponent = magnitude & 0x0f800000u;
   const uint32_t bits = exponent == 0 ? tiny : exponent == 0x0f800000u ? special : normal;
   return std::bit_cast<float>(bits | sign);
@@ -123,7 +126,10 @@ void StoreInteger(std::byte* data, int64_t index, float value) {
   const double low = static_cast<double>(std::numeric_limits<T>::min()), high = static_cast<double>(std::numeric_limits<T>::max());
   const double rounded = std::nearbyint(static_cast<double>(value));
   if (std::isnan(rounded)) return StoreAs<T>(data, index, 0);
-  StoreAs<T>(data, index, rounded <= low ? std::numeric_limits<T>::min() : rounded >= high ? std::numeric_limits<T>::max() : static_cast<T>(rounded));
+  StoreAs<T>(data, index,
+             rounded <= low    ? std::numeric_limits<T>::min()
+             : rounded >= high ? std::numeric_limits<T>::max()
+                               : static_cast<T>(rounded));
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Exact conversions between f32 and the stored scalar types. Decoding is exact; encoding rounds to nearest, ties to even.
-// Overflow: f16 and bf16 go to infinity; all small floats saturate to the largest finite value, e5m2 too, as the hardware's saturating
-// conversions do.
+// Overflow: f16 and bf16 go to infinity; all small floats saturate to the largest finite value, e5m2 too, as the hardware's
+// saturating conversions do.
 #pragma once
 
 #include <bit>

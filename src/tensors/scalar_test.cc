@@ -158,7 +158,8 @@ TEST(Scalar, RowsAreTheSameAsSingleElements) {
   std::vector<float> x = HalfInputs(DType::kF16);
   x.push_back(kNan);
   const auto count = static_cast<int64_t>(x.size());
-  for (const DType type : {DType::kF32, DType::kF16, DType::kBF16, DType::kE4M3, DType::kE5M2, DType::kE2M1, DType::kI8, DType::kI32}) {
+  for (const DType type :
+       {DType::kF32, DType::kF16, DType::kBF16, DType::kE4M3, DType::kE5M2, DType::kE2M1, DType::kI8, DType::kI32}) {
     const int64_t size = DTypeBytes(type);
     std::vector<std::byte> rows(x.size() * static_cast<size_t>(size) + 1), single(rows.size());
     ConvertFromF32(type, x.data(), count, rows.data() + 1);  // unaligned

@@ -53,11 +53,13 @@ struct TensorView {
   int64_t elems() const { return shape.elems(); }
   int64_t size_bytes() const { return elems() * DTypeBytes(dtype); }  // of the elements, not of the span they cover
   template <typename T>
-  const T* as() const { return reinterpret_cast<const T*>(data); }    // contiguous data only; may be unaligned in a file
+  const T* as() const {
+    return reinterpret_cast<const T*>(data);
+  }  // contiguous data only; may be unaligned in a file
 
   TensorView Slice(int axis, int64_t begin, int64_t size) const;  // the caller keeps begin + size inside
   TensorView Transpose(int axis_a, int axis_b) const;
-  TensorView Select(int axis, int64_t index) const;               // drops the axis
+  TensorView Select(int axis, int64_t index) const;  // drops the axis
   // Another shape over the same contiguous elements; elems() must agree.
   TensorView Reshape(Shape shape) const;
 };
@@ -92,7 +94,9 @@ struct Tensor {
   Tensor() = default;
   Tensor(DType dtype, Shape shape);  // zeros
   template <typename T>
-  T* as() { return reinterpret_cast<T*>(bytes->data()); }
+  T* as() {
+    return reinterpret_cast<T*>(bytes->data());
+  }
 };
 
 }  // namespace nibble

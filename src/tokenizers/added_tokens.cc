@@ -43,7 +43,8 @@ size_t SpaceAfter(std::string_view text, size_t pos) {
 
 int32_t AddedTokenFinder::Child(int32_t node, unsigned char byte) const {
   const auto& children = nodes_[static_cast<size_t>(node)].children;
-  const auto it = std::lower_bound(children.begin(), children.end(), byte, [](const auto& child, unsigned char b) { return child.first < b; });
+  const auto it =
+      std::lower_bound(children.begin(), children.end(), byte, [](const auto& child, unsigned char b) { return child.first < b; });
   return it != children.end() && it->first == byte ? it->second : -1;
 }
 

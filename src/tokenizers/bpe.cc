@@ -14,7 +14,7 @@ constexpr size_t kShortWord = 48;
 
 struct Candidate {
   int32_t rank;
-  int32_t at;        // left symbol
+  int32_t at;           // left symbol
   int32_t left, right;  // ids when it was found; a candidate whose symbols have changed since is stale
   int32_t merged;
   bool operator<(const Candidate& other) const { return rank != other.rank ? rank > other.rank : at > other.at; }
@@ -53,7 +53,8 @@ Status BpeModel::AddMerges(const std::vector<BpeMerge>& merges, const std::strin
     const int32_t left_id = vocabulary_.Find(left), right_id = vocabulary_.Find(right), id = vocabulary_.Find(joined);
     if (left_id < 0 || right_id < 0 || id < 0) {
       const std::string& missing = left_id < 0 ? left : right_id < 0 ? right : joined;
-      return Corrupt("{}: merge {} (\"{}\" \"{}\") needs the token \"{}\", which is not in the vocabulary", where, rank, left, right, missing);
+      return Corrupt("{}: merge {} (\"{}\" \"{}\") needs the token \"{}\", which is not in the vocabulary", where, rank, left,
+                     right, missing);
     }
     merges_.Insert(left_id, right_id, {rank++, id});
   }
@@ -121,7 +122,8 @@ void BpeModel::MergeShort(std::vector<int32_t>& symbols) const {
 void BpeModel::MergeLong(std::vector<int32_t>& symbols) const {
   const auto count = static_cast<int32_t>(symbols.size());
   std::vector<Node> nodes(symbols.size());
-  for (int32_t i = 0; i < count; ++i) nodes[static_cast<size_t>(i)] = {symbols[static_cast<size_t>(i)], i - 1, i + 1 < count ? i + 1 : -1};
+  for (int32_t i = 0; i < count; ++i)
+    nodes[static_cast<size_t>(i)] = {symbols[static_cast<size_t>(i)], i - 1, i + 1 < count ? i + 1 : -1};
   std::vector<Candidate> found;
   const auto candidate = [&](int32_t at, auto&& keep) {
     if (at < 0) return;

@@ -41,9 +41,9 @@ class BpeModel : public TokenModel {
   BpeOptions options_;
   PairMap merges_;
   int32_t unk_id_ = -1;
-  std::array<int32_t, 256> byte_ids_{};     // of <0x00> ... <0xFF>, or -1
-  std::array<int32_t, 0x800> char_ids_{};   // of the characters of one or two bytes, or -1
-  bool decorated_ = false;                  // a prefix or suffix makes the id of a character depend on its place
+  std::array<int32_t, 256> byte_ids_{};    // of <0x00> ... <0xFF>, or -1
+  std::array<int32_t, 0x800> char_ids_{};  // of the characters of one or two bytes, or -1
+  bool decorated_ = false;                 // a prefix or suffix makes the id of a character depend on its place
 };
 
 }  // namespace nibble

@@ -15,7 +15,8 @@ constexpr bool IsPrintable(int byte) {
 constexpr std::array<char32_t, 256> MakeChars() {
   std::array<char32_t, 256> chars{};
   char32_t next = 0x100;
-  for (int byte = 0; byte < 256; ++byte) chars[static_cast<size_t>(byte)] = IsPrintable(byte) ? static_cast<char32_t>(byte) : next++;
+  for (int byte = 0; byte < 256; ++byte)
+    chars[static_cast<size_t>(byte)] = IsPrintable(byte) ? static_cast<char32_t>(byte) : next++;
   return chars;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The byte-level alphabet of GPT-2: every byte is written as one printable character. Bytes 0x21-0x7E, 0xA1-0xAC and 0xAE-0xFF stand for
-// themselves (as code points), the other 68 bytes in ascending order for U+0100, U+0101, ... So a space is U+0120.
+// The byte-level alphabet of GPT-2: every byte is written as one printable character. Bytes 0x21-0x7E, 0xA1-0xAC and 0xAE-0xFF
+// stand for themselves (as code points), the other 68 bytes in ascending order for U+0100, U+0101, ... So a space is U+0120.
 #pragma once
 
 #include <string>

@@ -49,7 +49,8 @@ Result<std::tm> ParseTime(const std::string& text) {
   if (!rest || *rest != '\0') return Fail(Code::kUsage, "\"{}\" is not a date as 2024-07-26 or 2024-07-26 08:30", text);
   time.tm_isdst = -1;
   std::tm checked = time;
-  if (std::mktime(&checked) == -1 || checked.tm_mday != time.tm_mday) return Fail(Code::kUsage, "\"{}\" is not a date of the calendar", text);
+  if (std::mktime(&checked) == -1 || checked.tm_mday != time.tm_mday)
+    return Fail(Code::kUsage, "\"{}\" is not a date of the calendar", text);
   return checked;
 }
 

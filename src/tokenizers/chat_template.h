@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Chat templates: messages -> prompt, by the Jinja subset that the hub's templates use, rendered as the transformers library renders it.
-// A template is untrusted: it can read the given variables and write text, nothing else, and within limits.
+// Chat templates: messages -> prompt, by the Jinja subset that the hub's templates use, rendered as the transformers library
+// renders it. A template is untrusted: it can read the given variables and write text, nothing else, and within limits.
 #pragma once
 
 #include <ctime>
@@ -19,9 +19,9 @@ struct Template;
 }
 
 struct RenderOptions {
-  std::tm now = {};                // what strftime_now() sees; tm_mday 0: the local time of the call
+  std::tm now = {};  // what strftime_now() sees; tm_mday 0: the local time of the call
   jinja::Limits limits = {};
-  bool locate_errors = true;       // put "chat template NAME, line N: " before the message; off: the message as Python has it
+  bool locate_errors = true;  // put "chat template NAME, line N: " before the message; off: the message as Python has it
 };
 
 class ChatTemplate {
@@ -29,9 +29,9 @@ class ChatTemplate {
   // `name` is used in errors. Unknown statements are errors here; unknown filters and tests when they are reached.
   static Result<ChatTemplate> Parse(std::string_view text, const std::string& name);
 
-  // `variables` is an object: messages, tools (null when there are none), documents, add_generation_prompt, bos_token, eos_token and what
-  // the template understands beside. kCorrupt with the template's own words when it calls raise_exception, or misuses a value;
-  // kResourceExhausted when a limit is hit. Thread-safe.
+  // `variables` is an object: messages, tools (null when there are none), documents, add_generation_prompt, bos_token, eos_token
+  // and what the template understands beside. kCorrupt with the template's own words when it calls raise_exception, or misuses a
+  // value; kResourceExhausted when a limit is hit. Thread-safe.
   Result<std::string> Render(const OrderedJson& variables, const RenderOptions& options) const;
 
  private:
@@ -40,8 +40,8 @@ class ChatTemplate {
   std::string name_;
 };
 
-// The variables of a record {"messages": [...], "tools": null, "extra": {...}, "add_generation_prompt": true, "bos_token": "", "eos_token": ""}:
-// those of `extra` beside the others, and documents null.
+// The variables of a record {"messages": [...], "tools": null, "extra": {...}, "add_generation_prompt": true, "bos_token": "",
+// "eos_token": ""}: those of `extra` beside the others, and documents null.
 Result<OrderedJson> VariablesOfRecord(const OrderedJson& record);
 
 // The time of day 12:00 on a date "2024-07-26", or "2024-07-26 08:30"; for RenderOptions::now.

@@ -54,9 +54,11 @@ std::vector<int32_t> Encode(const TokenModel& model, std::string_view word) {
 }
 
 TEST(Unicode, ReplacesEachMaximalIllFormedPart) {
-  EXPECT_EQ(unicode::Sanitize("a\xF0\x9F\x98" "b"), "a\uFFFDb");          // truncated: one
-  EXPECT_EQ(unicode::Sanitize("\xED\xA0\x80"), "\uFFFD\uFFFD\uFFFD");     // a surrogate: three
-  EXPECT_EQ(unicode::Sanitize("\xC0\xAF"), "\uFFFD\uFFFD");               // overlong
+  EXPECT_EQ(unicode::Sanitize("a\xF0\x9F\x98"
+                              "b"),
+            "a\uFFFDb");                                                         // truncated: one
+  EXPECT_EQ(unicode::Sanitize("\xED\xA0\x80"), "\uFFFD\uFFFD\uFFFD");            // a surrogate: three
+  EXPECT_EQ(unicode::Sanitize("\xC0\xAF"), "\uFFFD\uFFFD");                      // overlong
   EXPECT_EQ(unicode::Sanitize("\xF4\x90\x80\x80"), "\uFFFD\uFFFD\uFFFD\uFFFD");  // above U+10FFFF
   EXPECT_TRUE(unicode::IsValid("\xF4\x8F\xBF\xBF"));
 }
@@ -107,7 +109,9 @@ TEST(Normalizer, EachTypeDoesItsPart) {
 }
 
 TEST(Split, EveryBehavior) {
-  const auto spec = [](const std::string& behavior) { return R"({"type":"Split","pattern":{"String":"-"},"behavior":")" + behavior + "\"}"; };
+  const auto spec = [](const std::string& behavior) {
+    return R"({"type":"Split","pattern":{"String":"-"},"behavior":")" + behavior + "\"}";
+  };
   const std::string text = "the-final--countdown";
   EXPECT_EQ(Split(spec("Removed"), text), (Strings{"the", "final", "countdown"}));
   EXPECT_EQ(Split(spec("Isolated"), text), (Strings{"the", "-", "final", "-", "-", "countdown"}));
@@ -125,12 +129,15 @@ TEST(PreTokenizer, EachTypeCutsItsPlaces) {
   EXPECT_EQ(Split(R"({"type":"BertPreTokenizer"})", " a, b"), (Strings{"a", ",", "b"}));
   EXPECT_EQ(Split(R"({"type":"Metaspace"})", "a b"), (Strings{"\u2581a", "\u2581b"}));
   EXPECT_EQ(Split(R"({"type":"Metaspace","prepend_scheme":"never","split":false})", "a b"), (Strings{"a\u2581b"}));
-  EXPECT_EQ(Split(R"({"type":"Sequence","pretokenizers":[{"type":"WhitespaceSplit"},{"type":"Metaspace","prepend_scheme":"first"}]})", "a b"),
-            (Strings{"\u2581a", "b"}));
+  EXPECT_EQ(
+      Split(R"({"type":"Sequence","pretokenizers":[{"type":"WhitespaceSplit"},{"type":"Metaspace","prepend_scheme":"first"}]})",
+            "a b"),
+      (Strings{"\u2581a", "b"}));
 }
 
 TEST(AddedTokens, LongestLeftmostWithStripsAndWords) {
-  AddedToken plain{.id = 1, .content = "<a>"}, longer{.id = 2, .content = "<a>b"}, strip{.id = 3, .content = "<s>", .lstrip = true, .rstrip = true};
+  AddedToken plain{.id = 1, .content = "<a>"}, longer{.id = 2, .content = "<a>b"},
+      strip{.id = 3, .content = "<s>", .lstrip = true, .rstrip = true};
   AddedToken word{.id = 4, .content = "cat", .single_word = true};
   const auto finder = AddedTokenFinder::Make({plain, longer, strip, word}, "test");
   ASSERT_TRUE(finder);
@@ -191,8 +198,9 @@ TEST(Unigram, TakesTheBestSum) {
 }
 
 TEST(ScoreBpe, HighestScoreFirst) {
-  const auto model = ScoreBpeModel::Make(*Vocabulary::Make({{"a", 0}, {"b", 1}, {"c", 2}, {"ab", 3}, {"bc", 4}, {"<0x78>", 5}}, "test"),
-                                         {0, 0, 0, -2, -1, 0}, -1, "test");
+  const auto model =
+      ScoreBpeModel::Make(*Vocabulary::Make({{"a", 0}, {"b", 1}, {"c", 2}, {"ab", 3}, {"bc", 4}, {"<0x78>", 5}}, "test"),
+                          {0, 0, 0, -2, -1, 0}, -1, "test");
   EXPECT_EQ(Encode(**model, "abcx"), (std::vector<int32_t>{0, 4, 5}));
 }
 

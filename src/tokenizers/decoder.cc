@@ -59,7 +59,10 @@ int ByteOf(std::string_view piece) {
   if (piece.size() != 6 || !piece.starts_with("<0x") || piece[5] != '>') return -1;
   int value = 0;
   for (const char c : piece.substr(3, 2)) {
-    const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    const int digit = c >= '0' && c <= '9'   ? c - '0'
+                      : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                      : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                             : -1;
     if (digit < 0) return -1;
     value = value * 16 + digit;
   }
@@ -112,8 +115,8 @@ void ReplaceIn(std::string& text, std::string_view from, std::string_view to) {
 // English contractions and punctuation that WordPiece set apart come together again.
 void CleanUp(std::string& text) {
   static constexpr std::pair<std::string_view, std::string_view> kRules[] = {
-      {" .", "."},     {" ?", "?"},     {" !", "!"},   {" ,", ","},     {" ' ", "'"},   {" n't", "n't"},
-      {" 'm", "'m"},   {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+      {" .", "."},   {" ?", "?"},           {" !", "!"},   {" ,", ","},     {" ' ", "'"},   {" n't", "n't"},
+      {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
   for (const auto& [from, to] : kRules) ReplaceIn(text, from, to);
 }
 
@@ -213,8 +216,9 @@ Made ParseDecoder(const Json& spec, const std::string& where) {
       return {};
     });
   }
-  return Unsupported("{}: decoder \"{}\"; known are Sequence ByteLevel ByteFallback Fuse Strip Replace Metaspace WordPiece BPEDecoder",
-                     where, type);
+  return Unsupported(
+      "{}: decoder \"{}\"; known are Sequence ByteLevel ByteFallback Fuse Strip Replace Metaspace WordPiece BPEDecoder", where,
+      type);
 }
 
 }  // namespace nibble

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The pre-tokenizers that GGUF files name (tokenizer.ggml.pre), as the regular expressions of the tokenizer.json they were made from.
+// The pre-tokenizers that GGUF files name (tokenizer.ggml.pre), as the regular expressions of the tokenizer.json they were made
+// from.
 #pragma once
 
 #include <span>

@@ -4,11 +4,13 @@
 namespace nibble {
 namespace {
 
-Result<std::optional<int64_t>> OptionalId(const GgufMetadata& metadata, const std::string& where, std::string_view key, size_t tokens) {
+Result<std::optional<int64_t>> OptionalId(const GgufMetadata& metadata, const std::string& where, std::string_view key,
+                                          size_t tokens) {
   if (!metadata.Find(key)) return std::optional<int64_t>();
   NIBBLE_TRY(const int64_t id, metadata.Int(key));
   if (id == -1 || id == UINT32_MAX) return std::optional<int64_t>();  // two spellings of "none"
-  if (id < 0 || id >= static_cast<int64_t>(tokens)) return Corrupt("{}: key \"{}\": {} is outside of the vocabulary of {}", where, key, id, tokens);
+  if (id < 0 || id >= static_cast<int64_t>(tokens))
+    return Corrupt("{}: key \"{}\": {} is outside of the vocabulary of {}", where, key, id, tokens);
   return std::optional(id);
 }
 
@@ -28,7 +30,8 @@ Status CheckLength(const std::string& where, const char* key, size_t found, size
 Result<GgufVocab> ReadGgufVocab(const GgufMetadata& metadata, const std::string& where) {
   GgufVocab vocab;
   NIBBLE_TRY(vocab.model, metadata.String("tokenizer.ggml.model", ""));
-  if (vocab.model.empty() || vocab.model == "none" || vocab.model == "no_vocab") return NotFound("{}: the file has no tokenizer", where);
+  if (vocab.model.empty() || vocab.model == "none" || vocab.model == "no_vocab")
+    return NotFound("{}: the file has no tokenizer", where);
   NIBBLE_TRY(vocab.pre, metadata.String("tokenizer.ggml.pre", ""));
   NIBBLE_TRY(const auto tokens, metadata.Strings("tokenizer.ggml.tokens"));
   NIBBLE_TRY(const auto merges, metadata.Strings("tokenizer.ggml.merges"));

@@ -11,8 +11,8 @@
 
 namespace nibble {
 
-// Keys tokenizer.ggml.* and tokenizer.chat_template. NotFound when the file has no tokenizer; Corrupt when lists have different lengths.
-// Token ids that point outside of the vocabulary are errors, so that nobody indexes with them.
+// Keys tokenizer.ggml.* and tokenizer.chat_template. NotFound when the file has no tokenizer; Corrupt when lists have different
+// lengths. Token ids that point outside of the vocabulary are errors, so that nobody indexes with them.
 Result<GgufVocab> ReadGgufVocab(const GgufMetadata& metadata, const std::string& where);
 
 // The tokenizer of a .gguf file (any shard).

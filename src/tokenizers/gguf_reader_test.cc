@@ -41,7 +41,8 @@ TEST(GgufReader, RefusesIdsAndLengthsThatDoNotFit) {
   EXPECT_EQ(read([](auto& keys) { keys.U32("tokenizer.ggml.bos_token_id", 0xffffffffu); }), "accepted");
   EXPECT_THAT(read([](auto& keys) { keys.U32("tokenizer.ggml.bos_token_id", 2); }), HasSubstr("outside of the vocabulary of 2"));
   EXPECT_THAT(read([](auto& keys) { keys.I32("tokenizer.ggml.eos_token_id", -7); }), HasSubstr("outside"));
-  EXPECT_THAT(read([](auto& keys) { keys.F32s("tokenizer.ggml.scores", std::vector<float>{1}); }), HasSubstr("has 1 entries, the vocabulary has 2"));
+  EXPECT_THAT(read([](auto& keys) { keys.F32s("tokenizer.ggml.scores", std::vector<float>{1}); }),
+              HasSubstr("has 1 entries, the vocabulary has 2"));
   EXPECT_THAT(read([](auto& keys) { keys.String("tokenizer.ggml.add_bos_token", "yes"); }), HasSubstr("wanted a bool"));
 }
 

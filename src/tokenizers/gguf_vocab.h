@@ -21,7 +21,7 @@ struct GgufVocab {
   std::vector<std::string> merges;   // "left right" ("gpt2")
   std::optional<int64_t> bos_id, eos_id, unk_id, eot_id, eom_id;
   std::optional<bool> add_bos, add_eos, add_space_prefix;
-  std::string chat_template;         // tokenizer.chat_template, may be empty
+  std::string chat_template;  // tokenizer.chat_template, may be empty
 };
 
 // Copies the keys out of a file's metadata. Absent keys stay empty; a wrong type is an error.

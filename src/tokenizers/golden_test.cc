@@ -97,7 +97,8 @@ TEST_P(StoredGolden, IdsAndDecodingsAreExact) {
   const std::string folder = testing::Repo(std::string("tests/data/tokenizers/") + GetParam());
   CheckTokenizer(folder, folder + "/golden.jsonl");
 }
-INSTANTIATE_TEST_SUITE_P(Tokenizers, StoredGolden, ::testing::Values("gpt-2", "llama-2"), [](const auto& test) { return TestName(test.param); });
+INSTANTIATE_TEST_SUITE_P(Tokenizers, StoredGolden, ::testing::Values("gpt-2", "llama-2"),
+                         [](const auto& test) { return TestName(test.param); });
 
 class SharedGolden : public ::testing::TestWithParam<const char*> {};
 TEST_P(SharedGolden, IdsAndDecodingsAreExact) {

@@ -48,7 +48,8 @@ Status ReadEosIds(const Json& config, const std::string& where, std::vector<int3
   if (!value) return {};
   const Json list = value->is_array() ? *value : Json::array({*value});
   for (const Json& id : list) {
-    if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= INT32_MAX) return Corrupt("{}: \"eos_token_id\" must hold token ids", where);
+    if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= INT32_MAX)
+      return Corrupt("{}: \"eos_token_id\" must hold token ids", where);
     ids.push_back(id.get<int32_t>());
   }
   return {};
@@ -58,7 +59,8 @@ Result<std::string> ReadText(const std::string& path) {
   std::ifstream in(path, std::ios::binary | std::ios::ate);
   if (!in) return IoError(errno, path);
   const auto size = static_cast<int64_t>(in.tellg());
-  if (size < 0 || size > kMaxTemplateBytes) return Corrupt("{}: {} bytes, a chat template has at most {}", path, size, kMaxTemplateBytes);
+  if (size < 0 || size > kMaxTemplateBytes)
+    return Corrupt("{}: {} bytes, a chat template has at most {}", path, size, kMaxTemplateBytes);
   in.seekg(0);
   std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
   return unicode::Sanitize(text);

@@ -33,7 +33,8 @@ Result<BpeMerge> ReadMerge(const Json& merge, const std::string& where, size_t n
   if (merge.is_string()) {
     const auto& text = merge.get_ref<const std::string&>();
     const size_t space = text.find(' ', 1);
-    if (!text.empty() && space != text.npos && space + 1 < text.size()) return BpeMerge(text.substr(0, space), text.substr(space + 1));
+    if (!text.empty() && space != text.npos && space + 1 < text.size())
+      return BpeMerge(text.substr(0, space), text.substr(space + 1));
   }
   return Corrupt("{}.merges[{}]: wanted \"left right\" or [\"left\", \"right\"]", where, number);
 }

@@ -172,7 +172,8 @@ Result<std::unique_ptr<Normalizer>> ParseNormalizer(const Json& spec, const std:
   if (type == "Lowercase") return Make([](std::string text) -> Result<std::string> { return unicode::Lower(text); });
   if (type == "Nmt") return Make([](std::string text) -> Result<std::string> { return Nmt(text); });
   if (type == "StripAccents") {
-    return Make([](std::string text) -> Result<std::string> { return Filter(text, [](char32_t c) { return !unicode::IsMark(c); }); });
+    return Make(
+        [](std::string text) -> Result<std::string> { return Filter(text, [](char32_t c) { return !unicode::IsMark(c); }); });
   }
   if (type == "Strip") {
     NIBBLE_TRY_IN(where, const bool left, JsonBool(spec, "strip_left", true));
@@ -183,8 +184,10 @@ Result<std::unique_ptr<Normalizer>> ParseNormalizer(const Json& spec, const std:
     NIBBLE_TRY_IN(where, const auto prefix, JsonString(spec, "prepend"));
     return Make([prefix](std::string text) -> Result<std::string> { return text.empty() ? text : prefix + text; });
   }
-  return Unsupported("{}: normalizer \"{}\"; known are Sequence NFC NFD NFKC NFKD Lowercase Strip StripAccents Prepend Replace "
-                     "BertNormalizer Nmt", where, type);
+  return Unsupported(
+      "{}: normalizer \"{}\"; known are Sequence NFC NFD NFKC NFKD Lowercase Strip StripAccents Prepend Replace "
+      "BertNormalizer Nmt",
+      where, type);
 }
 
 }  // namespace nibble

@@ -8,7 +8,8 @@ constexpr size_t kMaxSteps = 64;
 constexpr size_t kMaxAddedIds = 4096;
 
 Result<int32_t> ReadId(const Json& id, const std::string& where) {
-  if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= INT32_MAX) return Corrupt("{}: a token id must be an integer from 0", where);
+  if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= INT32_MAX)
+    return Corrupt("{}: a token id must be an integer from 0", where);
   return id.get<int32_t>();
 }
 
@@ -35,7 +36,8 @@ Result<PostProcessor> ReadTemplate(const Json& spec, const std::string& where) {
     NIBBLE_TRY_IN(where, const auto name, JsonString(*special, "id"));
     const Json* known = tokens ? JsonFind(*tokens, name) : nullptr;
     const Json* ids = known ? JsonFind(*known, "ids") : nullptr;
-    if (!ids || !ids->is_array()) return Corrupt("{}: special token \"{}\" of \"single\" has no ids in \"special_tokens\"", where, name);
+    if (!ids || !ids->is_array())
+      return Corrupt("{}: special token \"{}\" of \"single\" has no ids in \"special_tokens\"", where, name);
     for (const Json& value : *ids) {
       NIBBLE_TRY(const int32_t id, ReadId(value, where));
       (sequences ? out.after : out.before).push_back(id);
@@ -60,7 +62,8 @@ Result<PostProcessor> ParsePostProcessor(const Json& spec, const std::string& wh
     return out;
   }
   if (type != "Sequence") {
-    return Unsupported("{}: post-processor \"{}\"; known are TemplateProcessing ByteLevel RobertaProcessing BertProcessing Sequence", where, type);
+    return Unsupported(
+        "{}: post-processor \"{}\"; known are TemplateProcessing ByteLevel RobertaProcessing BertProcessing Sequence", where, type);
   }
   const Json* list = JsonFind(spec, "processors");
   if (!list || !list->is_array()) return Corrupt("{}: Sequence needs the array \"processors\"", where);
@@ -69,7 +72,8 @@ Result<PostProcessor> ParsePostProcessor(const Json& spec, const std::string& wh
     NIBBLE_TRY(const auto step, ParsePostProcessor(item, where));
     out.before.insert(out.before.begin(), step.before.begin(), step.before.end());
     out.after.insert(out.after.end(), step.after.begin(), step.after.end());
-    if (out.before.size() + out.after.size() > kMaxAddedIds) return Corrupt("{}: adds over {} ids to each text", where, kMaxAddedIds);
+    if (out.before.size() + out.after.size() > kMaxAddedIds)
+      return Corrupt("{}: adds over {} ids to each text", where, kMaxAddedIds);
   }
   return out;
 }

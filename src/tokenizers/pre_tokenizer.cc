@@ -140,7 +140,8 @@ class MetaspacePreTokenizer : public PreTokenizer {
       const Words::Range whole = {begin, out.text.size(), range.at_start};
       matches.clear();
       const std::string_view added = out.Word(whole);
-      for (size_t at = added.find(replacement_); split_ && at != added.npos; at = added.find(replacement_, at + replacement_.size())) {
+      for (size_t at = added.find(replacement_); split_ && at != added.npos;
+           at = added.find(replacement_, at + replacement_.size())) {
         matches.push_back({at, at + replacement_.size()});
       }
       SplitRange(whole, matches, SplitBehavior::kMergedWithNext, false, out.ranges);
@@ -195,7 +196,8 @@ Made MakeByteLevel(const Json& spec, const std::string& where) {
 
 Made MakeMetaspace(const Json& spec, const std::string& where) {
   NIBBLE_TRY_IN(where, const auto replacement, JsonString(spec, "replacement", "\u2581"));
-  if (replacement.empty() || replacement == " ") return Corrupt("{}: replacement \"{}\" is not one visible character", where, replacement);
+  if (replacement.empty() || replacement == " ")
+    return Corrupt("{}: replacement \"{}\" is not one visible character", where, replacement);
   NIBBLE_TRY_IN(where, const bool add_prefix_space, JsonBool(spec, "add_prefix_space", true));
   NIBBLE_TRY_IN(where, const auto scheme, JsonString(spec, "prepend_scheme", add_prefix_space ? "always" : "never"));
   NIBBLE_TRY_IN(where, const bool split, JsonBool(spec, "split", true));
@@ -249,8 +251,10 @@ Result<std::unique_ptr<PreTokenizer>> ParsePreTokenizer(const Json& spec, const 
     NIBBLE_TRY(auto pattern, TextPattern::FromRegex(R"(\w+|[^\w\s]+)", where));
     return std::make_unique<PatternSplit>(std::move(pattern), SplitBehavior::kRemoved, true);
   }
-  return Unsupported("{}: pre-tokenizer \"{}\"; known are Sequence ByteLevel Split Digits Punctuation Whitespace WhitespaceSplit "
-                     "CharDelimiterSplit Metaspace BertPreTokenizer", where, type);
+  return Unsupported(
+      "{}: pre-tokenizer \"{}\"; known are Sequence ByteLevel Split Digits Punctuation Whitespace WhitespaceSplit "
+      "CharDelimiterSplit Metaspace BertPreTokenizer",
+      where, type);
 }
 
 }  // namespace nibble

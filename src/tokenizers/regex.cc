@@ -40,7 +40,8 @@ Regex& Regex::operator=(Regex&&) noexcept = default;
 Regex::~Regex() = default;
 
 Result<Regex> Regex::Compile(std::string_view pattern, const std::string& where) {
-  if (pattern.size() > kMaxPatternBytes) return Corrupt("{}: pattern of {} bytes, at most {}", where, pattern.size(), kMaxPatternBytes);
+  if (pattern.size() > kMaxPatternBytes)
+    return Corrupt("{}: pattern of {} bytes, at most {}", where, pattern.size(), kMaxPatternBytes);
   auto compiled = std::make_unique<Compiled>();
   compiled->pattern = std::string(pattern);
   int error = 0;
@@ -74,7 +75,8 @@ Result<std::optional<Regex::Match>> Regex::Find(std::string_view text, size_t st
   }
   const size_t* range = pcre2_get_ovector_pointer(data.get());
   // \K in a lookaround can put the start behind the end, or before `start`.
-  if (range[0] > range[1] || range[0] < start) return Unsupported("pattern \"{}\": a match that ends before it begins", compiled_->pattern);
+  if (range[0] > range[1] || range[0] < start)
+    return Unsupported("pattern \"{}\": a match that ends before it begins", compiled_->pattern);
   return std::optional<Match>(Match{range[0], range[1]});
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// BPE as SentencePiece does it without a list of merges: two neighbours merge when their joined text is a token; the pair whose token
-// has the highest score goes first, the leftmost of equals. Characters without a token are spelled <0x..>. O(n log n).
+// BPE as SentencePiece does it without a list of merges: two neighbours merge when their joined text is a token; the pair whose
+// token has the highest score goes first, the leftmost of equals. Characters without a token are spelled <0x..>. O(n log n).
 #pragma once
 
 #include <array>

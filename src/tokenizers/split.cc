@@ -38,9 +38,7 @@ class Splitter {
   }
 
  private:
-  void Push(size_t begin, size_t end) {
-    out_.push_back({range_.begin + begin, range_.begin + end, range_.at_start && begin == 0});
-  }
+  void Push(size_t begin, size_t end) { out_.push_back({range_.begin + begin, range_.begin + end, range_.at_start && begin == 0}); }
   void Extend(size_t end) {
     if (out_.size() > first_) out_.back().end = range_.begin + end;
   }

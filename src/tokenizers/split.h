@@ -21,7 +21,8 @@ enum class SplitBehavior : unsigned char {
 };
 Result<SplitBehavior> ParseSplitBehavior(std::string_view name, const std::string& where);
 
-// Cuts `range` at `matches` (ascending, relative to the range's begin) and appends the words. `invert` exchanges matches and the rest.
+// Cuts `range` at `matches` (ascending, relative to the range's begin) and appends the words. `invert` exchanges matches and the
+// rest.
 void SplitRange(const Words::Range& range, const std::vector<Regex::Match>& matches, SplitBehavior behavior, bool invert,
                 std::vector<Words::Range>& out);
 

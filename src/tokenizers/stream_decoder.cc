@@ -6,8 +6,8 @@
 namespace nibble {
 namespace {
 
-// A character has at most four bytes, so at most four tokens; a token before it may have given no text yet (a stripped space). What still
-// looks incomplete after this many is really U+FFFD.
+// A character has at most four bytes, so at most four tokens; a token before it may have given no text yet (a stripped space). What
+// still looks incomplete after this many is really U+FFFD.
 constexpr size_t kMaxHeld = 12;
 constexpr std::string_view kReplacementText = "\uFFFD";
 

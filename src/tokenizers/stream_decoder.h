@@ -17,7 +17,8 @@ class StreamDecoder {
   StreamDecoder(const Tokenizer& tokenizer, bool skip_special) : tokenizer_(tokenizer), skip_special_(skip_special) {}
 
   // The text that `id` completes, possibly empty. An id without a token gives no text. All results and Flush() joined are what
-  // Tokenizer::Decode gives for all ids at once, unless byte tokens spell something that is not UTF-8: then the places of U+FFFD may differ.
+  // Tokenizer::Decode gives for all ids at once, unless byte tokens spell something that is not UTF-8: then the places of U+FFFD
+  // may differ.
   std::string Push(int32_t id);
   // The rest, with U+FFFD for a character that was never completed. The decoder is then as new.
   std::string Flush();
@@ -28,9 +29,9 @@ class StreamDecoder {
 
   const Tokenizer& tokenizer_;
   const bool skip_special_;
-  std::vector<int32_t> ids_;   // the window: ids already given out (context for the decoder), then those held back
-  size_t held_ = 0;            // where the held ones begin
-  std::string context_;        // text of the context alone
+  std::vector<int32_t> ids_;  // the window: ids already given out (context for the decoder), then those held back
+  size_t held_ = 0;           // where the held ones begin
+  std::string context_;       // text of the context alone
 };
 
 }  // namespace nibble

@@ -25,7 +25,9 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::Make(Parts parts, const std::strin
     const AddedToken& token = made->added_[i];
     made->vocab_size_ = std::max(made->vocab_size_, token.id + 1);
     const auto [known, is_new] = made->added_by_id_.emplace(token.id, i);
-    if (!is_new) return Corrupt("{}: id {} belongs to the added tokens \"{}\" and \"{}\"", where, token.id, made->added_[known->second].content, token.content);
+    if (!is_new)
+      return Corrupt("{}: id {} belongs to the added tokens \"{}\" and \"{}\"", where, token.id,
+                     made->added_[known->second].content, token.content);
     made->added_by_text_.emplace(token.content, token.id);
     if (token.normalized && made->normalizer_) {
       normalized.push_back(token);
@@ -86,7 +88,8 @@ Status Tokenizer::EncodeText(std::string_view text, bool at_start, WordCache& ca
     if (part.id >= 0) {
       ids.push_back(part.id);
     } else {
-      NIBBLE_RETURN_IF_ERROR(EncodeWords(std::string_view(normalized).substr(part.begin, part.end - part.begin), at_start && part.begin == 0, cache, ids));
+      NIBBLE_RETURN_IF_ERROR(EncodeWords(std::string_view(normalized).substr(part.begin, part.end - part.begin),
+                                         at_start && part.begin == 0, cache, ids));
     }
   }
   return {};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Text <-> token ids, from a hub folder, a tokenizer.json or the vocabulary of a GGUF file. Immutable after loading: every const method may
-// be called from any number of threads at once.
+// Text <-> token ids, from a hub folder, a tokenizer.json or the vocabulary of a GGUF file. Immutable after loading: every const
+// method may be called from any number of threads at once.
 #pragma once
 
 #include <cstdint>
@@ -26,21 +26,21 @@ class Tokenizer {
  public:
   // A folder with tokenizer.json. tokenizer_config.json and generation_config.json, where present, add the bos and eos tokens.
   static Result<std::unique_ptr<Tokenizer>> FromHubFolder(const std::string& folder);
-  // The text of a tokenizer.json; `where` is named in errors. kUnsupported names a component that is not known. Its "truncation" and
-  // "padding" are ignored: whole texts only.
+  // The text of a tokenizer.json; `where` is named in errors. kUnsupported names a component that is not known. Its "truncation"
+  // and "padding" are ignored: whole texts only.
   static Result<std::unique_ptr<Tokenizer>> FromTokenizerJson(std::string_view text, const std::string& where);
   // "llama" (SentencePiece with scores) and "gpt2" (byte-level with merges and a pre-tokenizer name); others are kUnsupported.
   static Result<std::unique_ptr<Tokenizer>> FromGgufVocab(const GgufVocab& vocab, const std::string& where);
   // A folder, a .gguf file, or a tokenizer.json.
   static Result<std::unique_ptr<Tokenizer>> Open(const std::string& path);
 
-  // Ids of `text`. Bytes that are not UTF-8 read as U+FFFD. add_special: with what the post-processor adds (bos, [CLS] ...). Added tokens
-  // spelled in the text become their ids either way. Fails when a pattern's effort limit is hit, or for an unknown character where the
-  // model has no unk token and cannot spell bytes.
+  // Ids of `text`. Bytes that are not UTF-8 read as U+FFFD. add_special: with what the post-processor adds (bos, [CLS] ...). Added
+  // tokens spelled in the text become their ids either way. Fails when a pattern's effort limit is hit, or for an unknown character
+  // where the model has no unk token and cannot spell bytes.
   Result<std::vector<int32_t>> Encode(std::string_view text, bool add_special) const;
 
-  // Text of `ids`, always well-formed UTF-8. skip_special leaves special tokens out. Errors: an id outside of the vocabulary, or one that
-  // has no token.
+  // Text of `ids`, always well-formed UTF-8. skip_special leaves special tokens out. Errors: an id outside of the vocabulary, or
+  // one that has no token.
   Result<std::string> Decode(std::span<const int32_t> ids, bool skip_special) const;
 
   // One more than the highest id; some ids below may have no token.
@@ -62,10 +62,10 @@ class Tokenizer {
 
   // What a tokenizer is made of; for the loaders.
   struct Parts {
-    std::unique_ptr<Normalizer> normalizer;         // may be null
-    std::unique_ptr<PreTokenizer> pre_tokenizer;    // may be null: a whole text is one word
+    std::unique_ptr<Normalizer> normalizer;       // may be null
+    std::unique_ptr<PreTokenizer> pre_tokenizer;  // may be null: a whole text is one word
     std::unique_ptr<TokenModel> model;
-    std::unique_ptr<TokenDecoder> decoder;          // may be null: tokens joined by spaces
+    std::unique_ptr<TokenDecoder> decoder;  // may be null: tokens joined by spaces
     PostProcessor post;
     std::vector<AddedToken> added;
     int32_t bos_id = -1;

@@ -55,7 +55,8 @@ void AddEnds(const GgufVocab& vocab, int32_t default_eos, Tokenizer::Parts& part
   add(IdOr(vocab.eot_id, -1, vocab));
   add(IdOr(vocab.eom_id, -1, vocab));
   if (vocab.eot_id) return;
-  for (const std::string_view text : {"<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<EOT>"}) {
+  for (const std::string_view text :
+       {"<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<EOT>"}) {
     const int32_t id = parts.model->vocabulary().Find(text);
     if (id >= 0 && TypeOf(vocab, static_cast<size_t>(id)) == kControl) add(id);
   }
@@ -77,7 +78,8 @@ Made SentencePieceParts(const GgufVocab& vocab, const std::string& where) {
   if (prefix) normalizers.push_back({{"type", "Prepend"}, {"prepend", kSpace}});
   normalizers.push_back({{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kSpace}});
   NIBBLE_TRY(parts.normalizer, ParseNormalizer({{"type", "Sequence"}, {"normalizers", normalizers}}, where));
-  Json decoders = Json::array({{{"type", "Replace"}, {"pattern", {{"String", kSpace}}}, {"content", " "}}, {{"type", "ByteFallback"}}, {{"type", "Fuse"}}});
+  Json decoders = Json::array(
+      {{{"type", "Replace"}, {"pattern", {{"String", kSpace}}}, {"content", " "}}, {{"type", "ByteFallback"}}, {{"type", "Fuse"}}});
   if (prefix) decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
   NIBBLE_TRY(parts.decoder, ParseDecoder({{"type", "Sequence"}, {"decoders", decoders}}, where));
   NIBBLE_TRY(auto vocabulary, MakeVocabulary(vocab, where));
@@ -105,7 +107,8 @@ Made ByteLevelParts(const GgufVocab& vocab, const std::string& where) {
   std::vector<BpeMerge> merges;
   for (const std::string& merge : vocab.merges) {
     const size_t space = merge.find(' ', 1);
-    if (merge.empty() || space == merge.npos) return Corrupt("{}: merge {} is \"{}\", wanted \"left right\"", where, merges.size(), merge);
+    if (merge.empty() || space == merge.npos)
+      return Corrupt("{}: merge {} is \"{}\", wanted \"left right\"", where, merges.size(), merge);
     merges.emplace_back(merge.substr(0, space), merge.substr(space + 1));
   }
   BpeOptions options;
@@ -137,7 +140,8 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromGgufVocab(const GgufVocab& voc
     NIBBLE_TRY(Parts parts, kind.make(vocab, where));
     return Make(std::move(parts), where);
   }
-  return Unsupported("{}: tokenizer.ggml.model \"{}\"; known are \"llama\" (SentencePiece) and \"gpt2\" (byte-level BPE)", where, vocab.model);
+  return Unsupported("{}: tokenizer.ggml.model \"{}\"; known are \"llama\" (SentencePiece) and \"gpt2\" (byte-level BPE)", where,
+                     vocab.model);
 }
 
 }  // namespace nibble

@@ -100,7 +100,8 @@ TEST(HubConfig, FindsTokensEndsAndTemplate) {
 }
 
 TEST(GgufVocab, BuildsByteLevelTokenizer) {
-  GgufVocab vocab{.model = "gpt2", .pre = "qwen2", .tokens = {"a", "b", "ab", "<|im_end|>"}, .token_types = {1, 1, 1, 3}, .merges = {"a b"}};
+  GgufVocab vocab{
+      .model = "gpt2", .pre = "qwen2", .tokens = {"a", "b", "ab", "<|im_end|>"}, .token_types = {1, 1, 1, 3}, .merges = {"a b"}};
   vocab.eos_id = 3;
   const auto tokenizer = Tokenizer::FromGgufVocab(vocab, "test");
   ASSERT_TRUE(tokenizer) << tokenizer.error().ToString();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // UTF-8 and the Unicode facts that tokenizers need. The only file that knows utf8proc. All functions are thread-safe and total:
-// malformed UTF-8 never fails, each maximal ill-formed part reads as U+FFFD (the substitution of the Unicode standard, chapter 3.9).
+// malformed UTF-8 never fails, each maximal ill-formed part reads as U+FFFD (the substitution of the Unicode standard,
+// chapter 3.9).
 #pragma once
 
 #include <cstdint>
@@ -11,7 +12,8 @@ namespace nibble::unicode {
 
 inline constexpr char32_t kReplacement = 0xFFFD;
 
-// Decodes the character at text[pos] and moves pos behind it; pos < text.size(). `valid`, if given, says whether it was well-formed.
+// Decodes the character at text[pos] and moves pos behind it; pos < text.size(). `valid`, if given, says whether it was
+// well-formed.
 char32_t Next(std::string_view text, size_t& pos, bool* valid = nullptr);
 // Start of the character before `end` in well-formed text; end > 0.
 size_t Previous(std::string_view text, size_t end);
@@ -34,17 +36,17 @@ std::string Upper(std::string_view text);
 char32_t LowerChar(char32_t c);
 char32_t UpperChar(char32_t c);
 
-bool IsSpace(char32_t c);         // White_Space property
-bool IsPunctuation(char32_t c);   // general category P*
-bool IsNumeric(char32_t c);       // general category N*
-bool IsLetter(char32_t c);        // general category L*
-bool IsMark(char32_t c);          // general category M*
+bool IsSpace(char32_t c);        // White_Space property
+bool IsPunctuation(char32_t c);  // general category P*
+bool IsNumeric(char32_t c);      // general category N*
+bool IsLetter(char32_t c);       // general category L*
+bool IsMark(char32_t c);         // general category M*
 bool IsNonspacingMark(char32_t c);
-bool IsControl(char32_t c);       // Cc, Cf, Co
-bool IsWord(char32_t c);          // \w: letters, marks, decimal and letter numbers, connector punctuation, joiners
+bool IsControl(char32_t c);  // Cc, Cf, Co
+bool IsWord(char32_t c);     // \w: letters, marks, decimal and letter numbers, connector punctuation, joiners
 bool IsCased(char32_t c);
 bool IsUpper(char32_t c);
 bool IsLower(char32_t c);
-bool IsDecimal(char32_t c);       // general category Nd
+bool IsDecimal(char32_t c);  // general category Nd
 
 }  // namespace nibble::unicode

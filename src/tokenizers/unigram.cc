@@ -10,12 +10,12 @@
 namespace nibble {
 namespace {
 
-constexpr double kUnkPenalty = 10;        // below the lowest score, as SentencePiece has it
-constexpr size_t kMaxTokenBytes = 1024;   // the search tries every token length at every character
+constexpr double kUnkPenalty = 10;       // below the lowest score, as SentencePiece has it
+constexpr size_t kMaxTokenBytes = 1024;  // the search tries every token length at every character
 
 struct Best {
   double score = -std::numeric_limits<double>::infinity();
-  size_t begin = 0;   // of the last token
+  size_t begin = 0;  // of the last token
   int32_t id = -1;
   bool reached = false;
 };
@@ -24,8 +24,10 @@ struct Best {
 
 Result<std::unique_ptr<UnigramModel>> UnigramModel::Make(Vocabulary vocabulary, std::vector<double> scores, int32_t unk_id,
                                                          bool byte_fallback, const std::string& where) {
-  if (unk_id >= vocabulary.size()) return Corrupt("{}: unk_id {} is outside of the vocabulary of {}", where, unk_id, vocabulary.size());
-  if (vocabulary.longest() > kMaxTokenBytes) return Unsupported("{}: a token of {} bytes, at most {}", where, vocabulary.longest(), kMaxTokenBytes);
+  if (unk_id >= vocabulary.size())
+    return Corrupt("{}: unk_id {} is outside of the vocabulary of {}", where, unk_id, vocabulary.size());
+  if (vocabulary.longest() > kMaxTokenBytes)
+    return Unsupported("{}: a token of {} bytes, at most {}", where, vocabulary.longest(), kMaxTokenBytes);
   std::unique_ptr<UnigramModel> model(new UnigramModel(std::move(vocabulary)));
   double lowest = 0;
   for (const double score : scores) {

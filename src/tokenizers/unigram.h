@@ -9,8 +9,8 @@ namespace nibble {
 class UnigramModel : public TokenModel {
  public:
   // scores[id] for each id of the vocabulary. unk_id may be -1: then text that no token covers is an error (unless byte_fallback).
-  static Result<std::unique_ptr<UnigramModel>> Make(Vocabulary vocabulary, std::vector<double> scores, int32_t unk_id, bool byte_fallback,
-                                                    const std::string& where);
+  static Result<std::unique_ptr<UnigramModel>> Make(Vocabulary vocabulary, std::vector<double> scores, int32_t unk_id,
+                                                    bool byte_fallback, const std::string& where);
   Status Encode(std::string_view word, std::vector<int32_t>& ids) const override;
 
  private:

@@ -21,7 +21,8 @@ Result<Vocabulary> Vocabulary::Make(std::vector<std::pair<std::string, int32_t>>
     highest = std::max(highest, id);
   }
   const size_t size = static_cast<size_t>(highest + 1);
-  if (size > 2 * tokens.size() + kSpareIds) return Corrupt("{}: highest id is {}, but there are only {} tokens", where, highest, tokens.size());
+  if (size > 2 * tokens.size() + kSpareIds)
+    return Corrupt("{}: highest id is {}, but there are only {} tokens", where, highest, tokens.size());
   vocabulary.texts_.resize(size);
   vocabulary.present_.resize(size);
   vocabulary.slots_.resize(std::bit_ceil(2 * tokens.size() + 2));

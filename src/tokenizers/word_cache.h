@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Words already encoded in this text: natural language repeats them, and a lookup is far cheaper than merging. One cache belongs to one
-// call, so it needs no lock and its memory ends with the call.
+// Words already encoded in this text: natural language repeats them, and a lookup is far cheaper than merging. One cache belongs to
+// one call, so it needs no lock and its memory ends with the call.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@ namespace nibble {
 
 class WordCache {
  public:
-  static constexpr size_t kMaxWordBytes = 64;   // longer words hardly repeat
+  static constexpr size_t kMaxWordBytes = 64;  // longer words hardly repeat
   static constexpr size_t kMaxEntries = 1 << 16;
 
   static size_t Hash(std::string_view word) { return std::hash<std::string_view>()(word); }

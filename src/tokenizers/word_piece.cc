@@ -7,7 +7,8 @@
 
 namespace nibble {
 
-Result<std::unique_ptr<WordPieceModel>> WordPieceModel::Make(Vocabulary vocabulary, WordPieceOptions options, const std::string& where) {
+Result<std::unique_ptr<WordPieceModel>> WordPieceModel::Make(Vocabulary vocabulary, WordPieceOptions options,
+                                                             const std::string& where) {
   const int32_t unk_id = vocabulary.Find(options.unk_token);
   if (unk_id < 0) return Corrupt("{}: unk_token \"{}\" is not in the vocabulary", where, options.unk_token);
   options.max_chars_per_word = std::clamp<int64_t>(options.max_chars_per_word, 0, 10'000);  // the search is quadratic in it

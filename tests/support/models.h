@@ -38,16 +38,17 @@ inline Result<std::unique_ptr<Engine>> OpenModel(const std::string& path, const 
 }
 
 struct Golden {
-  std::vector<Tokens> tokens;                      // [rows][positions]
-  std::vector<float> logits;                       // [rows, positions, vocabulary]
-  Tokens greedy;                                   // empty: the file has none
+  std::vector<Tokens> tokens;  // [rows][positions]
+  std::vector<float> logits;   // [rows, positions, vocabulary]
+  Tokens greedy;               // empty: the file has none
   int64_t vocabulary = 0;
   bool ok() const { return !logits.empty(); }
 };
 
 inline Tokens ReadTokenTensor(const StoredTensor& tensor, int64_t begin, int64_t size) {
   Tokens tokens;
-  for (int64_t i = begin; i < begin + size; ++i) tokens.push_back(static_cast<int32_t>(LoadScalar(tensor.view.dtype, tensor.view.data, i)));
+  for (int64_t i = begin; i < begin + size; ++i)
+    tokens.push_back(static_cast<int32_t>(LoadScalar(tensor.view.dtype, tensor.view.data, i)));
   return tokens;
 }
 
@@ -60,11 +61,13 @@ inline Golden ReadGolden(const std::string& path) {
   const StoredTensor* tokens = files->tensors.Find("tokens");
   EXPECT_TRUE(logits) << path;
   if (!logits) return golden;
-  for (int64_t row = 0; tokens && row < tokens->shape[0]; ++row) golden.tokens.push_back(ReadTokenTensor(*tokens, row * tokens->shape[1], tokens->shape[1]));
+  for (int64_t row = 0; tokens && row < tokens->shape[0]; ++row)
+    golden.tokens.push_back(ReadTokenTensor(*tokens, row * tokens->shape[1], tokens->shape[1]));
   golden.vocabulary = logits->shape[2];
   golden.logits.resize(static_cast<size_t>(logits->shape.elems()));
   ConvertToF32(logits->view.dtype, logits->view.data, logits->shape.elems(), golden.logits.data());
-  if (const StoredTensor* greedy = files->tensors.Find("greedy")) golden.greedy = ReadTokenTensor(*greedy, 0, greedy->shape.elems());
+  if (const StoredTensor* greedy = files->tensors.Find("greedy"))
+    golden.greedy = ReadTokenTensor(*greedy, 0, greedy->shape.elems());
   return golden;
 }
 

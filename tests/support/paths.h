@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where tests find their data. Data in the repository is always there; the large shared data may not be, then a test skips and says so.
+// Where tests find their data. Data in the repository is always there; the large shared data may not be, then a test skips and says
+// so.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -42,6 +43,6 @@ class TempDir {
 }  // namespace nibble::testing
 
 // Skips the test, visibly, when shared data is missing.
-#define NIBBLE_NEED_SHARED(variable, path)                                   \
-  const std::string variable = ::nibble::testing::Shared(path);              \
+#define NIBBLE_NEED_SHARED(variable, path)                      \
+  const std::string variable = ::nibble::testing::Shared(path); \
   if (variable.empty()) GTEST_SKIP() << "needs the shared data: " << (path)

@@ -21,8 +21,8 @@
 namespace nibble::testing {
 
 struct ProgramResult {
-  int exit_code = -1;            // 1000 + number for a signal
-  std::string output;            // stdout and stderr
+  int exit_code = -1;  // 1000 + number for a signal
+  std::string output;  // stdout and stderr
 };
 
 // `arguments` is shell text.
@@ -60,7 +60,9 @@ struct EditableModel {
     if (!config || !files) return model;
     model.config = std::move(*config);
     for (const StoredTensor& tensor : files->tensors.tensors())
-      model.tensors[tensor.name] = {tensor.view.dtype, tensor.view.shape, std::string(reinterpret_cast<const char*>(tensor.view.data), static_cast<size_t>(tensor.size_bytes))};
+      model.tensors[tensor.name] = {
+          tensor.view.dtype, tensor.view.shape,
+          std::string(reinterpret_cast<const char*>(tensor.view.data), static_cast<size_t>(tensor.size_bytes))};
     return model;
   }
 
@@ -70,7 +72,8 @@ struct EditableModel {
     fs::create_directories(folder);
     for (const auto& entry : fs::directory_iterator(from)) {
       const std::string name = entry.path().filename().string();
-      if (entry.is_regular_file() && name != "config.json" && name.find(".safetensors") == std::string::npos) fs::copy_file(entry.path(), folder + "/" + name);
+      if (entry.is_regular_file() && name != "config.json" && name.find(".safetensors") == std::string::npos)
+        fs::copy_file(entry.path(), folder + "/" + name);
     }
     std::ofstream(folder + "/config.json") << config.dump(1);
     std::vector<SafetensorsDeclaration> declarations;

@@ -98,8 +98,10 @@ void EncodeIq4Xs(const float* x, std::byte* b) {
 }
 
 constexpr Format kFormats[] = {
-    {"iq4_nl", "ggml: 4-bit table codes, f16 scale per 32", 20, 32, 18, 0, DecodeBlocks<kIq4Nl, 32, 18>, EncodeBlocks<EncodeIq4Nl, 32, 18>, &kIq4Nl},
-    {"iq4_xs", "ggml: 4-bit table codes, 6-bit scales per 32", 23, 256, 136, 0, DecodeBlocks<kIq4Xs, 256, 136>, EncodeBlocks<EncodeIq4Xs, 256, 136>, &kIq4Xs},
+    {"iq4_nl", "ggml: 4-bit table codes, f16 scale per 32", 20, 32, 18, 0, DecodeBlocks<kIq4Nl, 32, 18>,
+     EncodeBlocks<EncodeIq4Nl, 32, 18>, &kIq4Nl},
+    {"iq4_xs", "ggml: 4-bit table codes, 6-bit scales per 32", 23, 256, 136, 0, DecodeBlocks<kIq4Xs, 256, 136>,
+     EncodeBlocks<EncodeIq4Xs, 256, 136>, &kIq4Xs},
 };
 
 }  // namespace

@@ -55,8 +55,8 @@ AffineGroups FitAffineGroups(const float* x, const AffineSearch& search) {
   for (int g = 0; g < 8; ++g) {
     out.scale[g] = std::min<uint8_t>(63, static_cast<uint8_t>(NearestInt(inverse_scale * fits[g].scale)));
     out.min[g] = std::min<uint8_t>(63, static_cast<uint8_t>(NearestInt(inverse_min * fits[g].min)));
-    Recode(x + 32 * g, 32, F16ToF32(out.d) * static_cast<float>(out.scale[g]), F16ToF32(out.dmin) * static_cast<float>(out.min[g]), 0,
-           search.max_code, out.codes + 32 * g);
+    Recode(x + 32 * g, 32, F16ToF32(out.d) * static_cast<float>(out.scale[g]), F16ToF32(out.dmin) * static_cast<float>(out.min[g]),
+           0, search.max_code, out.codes + 32 * g);
   }
   return out;
 }
@@ -72,7 +72,8 @@ void PackScales12(const AffineGroups& groups, std::byte* out) {
 // Byte 32 c + l: element 64 c + l in the low nibble, 64 c + 32 + l in the high one.
 void PackNibbles64(const uint8_t* codes, std::byte* out) {
   for (int c = 0; c < 4; ++c)
-    for (int l = 0; l < 32; ++l) out[32 * c + l] = static_cast<std::byte>((codes[64 * c + l] & 15u) | ((codes[64 * c + 32 + l] & 15u) << 4));
+    for (int l = 0; l < 32; ++l)
+      out[32 * c + l] = static_cast<std::byte>((codes[64 * c + l] & 15u) | ((codes[64 * c + 32 + l] & 15u) << 4));
 }
 
 }  // namespace

@@ -21,7 +21,7 @@ struct AffineSearch {
   int max_code;
   float first, step;  // trial s stretches the range by (first + step * s + max_code) / max_code
   int steps;
-  bool absolute;      // judge by sum w |error| instead of sum w error^2
+  bool absolute;  // judge by sum w |error| instead of sum w error^2
 };
 struct AffineFit {
   float scale = 0, min = 0;

@@ -15,7 +15,8 @@ void UnpackPlane2(const std::byte* qs, uint8_t* codes) {
 // Bit i / 32 of byte i % 32 belongs to element i; it is added as bit `place` of the code.
 void AddHighBits(const std::byte* high, int place, uint8_t* codes) {
   for (int g = 0; g < 8; ++g)
-    for (int l = 0; l < 32; ++l) codes[32 * g + l] = static_cast<uint8_t>(codes[32 * g + l] | (((Byte(high, l) >> g) & 1u) << place));
+    for (int l = 0; l < 32; ++l)
+      codes[32 * g + l] = static_cast<uint8_t>(codes[32 * g + l] | (((Byte(high, l) >> g) & 1u) << place));
 }
 // Byte 32 c + l: element 64 c + l in the low nibble, 64 c + 32 + l in the high one.
 void UnpackNibbles64(const std::byte* qs, uint8_t* codes) {
@@ -88,11 +89,16 @@ constexpr BlockSplit kQ5K{.bits = 5, .sub_elems = 32, .has_sub = true, .has_min 
 constexpr BlockSplit kQ6K{.bits = 6, .sub_elems = 16, .zero = 32, .has_sub = true, .split = SplitQ6K};
 
 constexpr Format kFormats[] = {
-    {"q2_k", "ggml: 2-bit codes, 4-bit scale and minimum per 16", 10, 256, 84, 0, DecodeBlocks<kQ2K, 256, 84>, EncodeBlocks<EncodeQ2K, 256, 84>, &kQ2K},
-    {"q3_k", "ggml: 3-bit codes, 6-bit scale per 16", 11, 256, 110, 0, DecodeBlocks<kQ3K, 256, 110>, EncodeBlocks<EncodeQ3K, 256, 110>, &kQ3K},
-    {"q4_k", "ggml: 4-bit codes, 6-bit scale and minimum per 32", 12, 256, 144, 0, DecodeBlocks<kQ4K, 256, 144>, EncodeBlocks<EncodeQ4K, 256, 144>, &kQ4K},
-    {"q5_k", "ggml: 5-bit codes, 6-bit scale and minimum per 32", 13, 256, 176, 0, DecodeBlocks<kQ5K, 256, 176>, EncodeBlocks<EncodeQ5K, 256, 176>, &kQ5K},
-    {"q6_k", "ggml: 6-bit codes, int8 scale per 16", 14, 256, 210, 0, DecodeBlocks<kQ6K, 256, 210>, EncodeBlocks<EncodeQ6K, 256, 210>, &kQ6K},
+    {"q2_k", "ggml: 2-bit codes, 4-bit scale and minimum per 16", 10, 256, 84, 0, DecodeBlocks<kQ2K, 256, 84>,
+     EncodeBlocks<EncodeQ2K, 256, 84>, &kQ2K},
+    {"q3_k", "ggml: 3-bit codes, 6-bit scale per 16", 11, 256, 110, 0, DecodeBlocks<kQ3K, 256, 110>,
+     EncodeBlocks<EncodeQ3K, 256, 110>, &kQ3K},
+    {"q4_k", "ggml: 4-bit codes, 6-bit scale and minimum per 32", 12, 256, 144, 0, DecodeBlocks<kQ4K, 256, 144>,
+     EncodeBlocks<EncodeQ4K, 256, 144>, &kQ4K},
+    {"q5_k", "ggml: 5-bit codes, 6-bit scale and minimum per 32", 13, 256, 176, 0, DecodeBlocks<kQ5K, 256, 176>,
+     EncodeBlocks<EncodeQ5K, 256, 176>, &kQ5K},
+    {"q6_k", "ggml: 6-bit codes, int8 scale per 16", 14, 256, 210, 0, DecodeBlocks<kQ6K, 256, 210>,
+     EncodeBlocks<EncodeQ6K, 256, 210>, &kQ6K},
 };
 
 }  // namespace

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// q4_0, q4_1, q5_0, q5_1, q8_0: blocks of 32 with one f16 scale, and one f16 minimum in the _1 types. README.md has the bit pictures.
+// q4_0, q4_1, q5_0, q5_1, q8_0: blocks of 32 with one f16 scale, and one f16 minimum in the _1 types. README.md has the bit
+// pictures.
 #include "formats/ggml_block.h"
 
 namespace nibble {
@@ -115,11 +116,16 @@ void EncodeQ80(const float* x, std::byte* b) {
 }
 
 constexpr Format kFormats[] = {
-    {"q4_0", "ggml: 4-bit codes, f16 scale per 32", 2, 32, 18, 0, DecodeBlocks<kQ40, 32, 18>, EncodeBlocks<EncodeQ40, 32, 18>, &kQ40},
-    {"q4_1", "ggml: 4-bit codes, f16 scale and minimum per 32", 3, 32, 20, 0, DecodeBlocks<kQ41, 32, 20>, EncodeBlocks<EncodeQ41, 32, 20>, &kQ41},
-    {"q5_0", "ggml: 5-bit codes, f16 scale per 32", 6, 32, 22, 0, DecodeBlocks<kQ50, 32, 22>, EncodeBlocks<EncodeQ50, 32, 22>, &kQ50},
-    {"q5_1", "ggml: 5-bit codes, f16 scale and minimum per 32", 7, 32, 24, 0, DecodeBlocks<kQ51, 32, 24>, EncodeBlocks<EncodeQ51, 32, 24>, &kQ51},
-    {"q8_0", "ggml: int8 codes, f16 scale per 32", 8, 32, 34, 0, DecodeBlocks<kQ80, 32, 34>, EncodeBlocks<EncodeQ80, 32, 34>, &kQ80},
+    {"q4_0", "ggml: 4-bit codes, f16 scale per 32", 2, 32, 18, 0, DecodeBlocks<kQ40, 32, 18>, EncodeBlocks<EncodeQ40, 32, 18>,
+     &kQ40},
+    {"q4_1", "ggml: 4-bit codes, f16 scale and minimum per 32", 3, 32, 20, 0, DecodeBlocks<kQ41, 32, 20>,
+     EncodeBlocks<EncodeQ41, 32, 20>, &kQ41},
+    {"q5_0", "ggml: 5-bit codes, f16 scale per 32", 6, 32, 22, 0, DecodeBlocks<kQ50, 32, 22>, EncodeBlocks<EncodeQ50, 32, 22>,
+     &kQ50},
+    {"q5_1", "ggml: 5-bit codes, f16 scale and minimum per 32", 7, 32, 24, 0, DecodeBlocks<kQ51, 32, 24>,
+     EncodeBlocks<EncodeQ51, 32, 24>, &kQ51},
+    {"q8_0", "ggml: int8 codes, f16 scale per 32", 8, 32, 34, 0, DecodeBlocks<kQ80, 32, 34>, EncodeBlocks<EncodeQ80, 32, 34>,
+     &kQ80},
 };
 
 }  // namespace

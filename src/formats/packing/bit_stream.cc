@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading goes by tiles of lines x positions: the words of a tile are gathered into contiguous lines on the stack when the file keeps
-// them strided (word by word over neighbouring lines, which shares cache lines), then each line is unpacked by a loop without
+// Reading goes by tiles of lines x positions: the words of a tile are gathered into contiguous lines on the stack when the file
+// keeps them strided (word by word over neighbouring lines, which shares cache lines), then each line is unpacked by a loop without
 // divisions, and turned where positions are rows.
 #include "formats/packing/bit_stream.h"
 
@@ -169,12 +169,14 @@ void ReadStream(const CodeSource& source, Range n, Range k, uint8_t* out) {
 }  // namespace
 
 CodeSource DenseStream(TensorView words, int bits, StreamAxis axis) {
-  NIBBLE_CHECK(bits >= 1 && bits <= 8 && words.rank() == 2 && DTypeBytes(words.dtype) <= 4, "{} bits in {}", bits, words.shape.ToString());
+  NIBBLE_CHECK(bits >= 1 && bits <= 8 && words.rank() == 2 && DTypeBytes(words.dtype) <= 4, "{} bits in {}", bits,
+               words.shape.ToString());
   return {.read = ReadStream, .t = {words, {}}, .bits = bits, .arg = {static_cast<int64_t>(axis), 0, 0, 0}};
 }
 
 CodeSource WordStream(TensorView words, int bits, StreamAxis axis) {
-  NIBBLE_CHECK(bits >= 1 && bits <= 8 && words.rank() == 2 && DTypeBytes(words.dtype) == 4, "{} bits in {}", bits, words.shape.ToString());
+  NIBBLE_CHECK(bits >= 1 && bits <= 8 && words.rank() == 2 && DTypeBytes(words.dtype) == 4, "{} bits in {}", bits,
+               words.shape.ToString());
   return {.read = ReadStream, .t = {words, {}}, .bits = bits, .arg = {static_cast<int64_t>(axis), 32 / bits, 0, 0}};
 }
 

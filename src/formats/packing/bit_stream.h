@@ -3,8 +3,9 @@
 //
 //   dense:     code i of a line = bits [b*i, b*i + b) of the line's words laid end to end; codes may straddle words
 //   by words:  code i = bits [b*(i % p), ...) of word i / p, p = floor(32 / b); top bits of a word may stay unused
-// Both are the same for b = 1, 2, 4, 8. Dense covers compressed-tensors (since 0.17) and MLX weights, GPTQ weights and zero points of
-// 2, 3, 4, 8 bits (its 3-bit form, 32 codes in 3 words, is the dense stream), AWQ GEMV; by words is compressed-tensors before that.
+// Both are the same for b = 1, 2, 4, 8. Dense covers compressed-tensors (since 0.17) and MLX weights, GPTQ weights and zero points
+// of 2, 3, 4, 8 bits (its 3-bit form, 32 codes in 3 words, is the dense stream), AWQ GEMV; by words is compressed-tensors before
+// that.
 #pragma once
 
 #include "formats/stored_weight.h"
@@ -16,8 +17,8 @@ enum class StreamAxis : uint8_t {
   kAlongN,  // a line is column k, positions are rows n
 };
 
-// words: integers of 1, 2 or 4 bytes, [lines][words of a line], any strides (transpose the view of a GPTQ tensor [K*b/32, N]). The view
-// must hold every word that a read touches. bits 1..8.
+// words: integers of 1, 2 or 4 bytes, [lines][words of a line], any strides (transpose the view of a GPTQ tensor [K*b/32, N]). The
+// view must hold every word that a read touches. bits 1..8.
 CodeSource DenseStream(TensorView words, int bits, StreamAxis axis);
 CodeSource WordStream(TensorView words, int bits, StreamAxis axis);  // 4-byte words
 

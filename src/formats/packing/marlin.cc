@@ -63,8 +63,8 @@ void ReadTiles(const CodeSource& source, Range n, Range k, uint8_t* out) {
 }  // namespace
 
 CodeSource MarlinTiles(TensorView words, int bits) {
-  NIBBLE_CHECK((bits == 4 || bits == 8) && words.rank() == 2 && DTypeBytes(words.dtype) == 4 && words.stride[1] == 1, "{} bits in {}", bits,
-               words.shape.ToString());
+  NIBBLE_CHECK((bits == 4 || bits == 8) && words.rank() == 2 && DTypeBytes(words.dtype) == 4 && words.stride[1] == 1,
+               "{} bits in {}", bits, words.shape.ToString());
   return {.read = ReadTiles, .t = {words, {}}, .bits = bits};
 }
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Marlin's tile layout as checkpoints store it, 4 or 8 bits: i32 [k/16, n*16*b/32], k % 16 == 0, n % 64 == 0.
 //
-// Row t holds the codes of columns 16t..16t+15 for all n. Tiles of 16 x 16, tile by tile along n, inside a tile k by k; every run of four tiles
-// (1024 codes) is permuted so that a GPU thread finds its tensor-core fragment in consecutive words: for i in 0..31, j in 0..3 and block in
-// {0, 1}, rows 2(i%4) + {0, 1, 8, 9} of column i/4 + 8 block of tile j, these eight in the order 0,2,4,6,1,3,5,7 (8 bits: each four in the order
-// 0,2,1,3). Words are filled from the lowest bits.
+// Row t holds the codes of columns 16t..16t+15 for all n. Tiles of 16 x 16, tile by tile along n, inside a tile k by k; every run
+// of four tiles (1024 codes) is permuted so that a GPU thread finds its tensor-core fragment in consecutive words: for i in 0..31,
+// j in 0..3 and block in {0, 1}, rows 2(i%4) + {0, 1, 8, 9} of column i/4 + 8 block of tile j, these eight in the order
+// 0,2,4,6,1,3,5,7 (8 bits: each four in the order 0,2,1,3). Words are filled from the lowest bits.
 #pragma once
 
 #include <cstdint>

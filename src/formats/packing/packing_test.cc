@@ -45,8 +45,8 @@ void ExpectCodes(const CodeSource& source, const Codes& codes, int64_t n, int64_
     for (int64_t i = 0; i < rows.size(); ++i) {
       for (int64_t j = 0; j < cols.size(); ++j) {
         ASSERT_EQ(out[static_cast<size_t>(i * cols.size() + j)], codes[static_cast<size_t>((rows.begin + i) * k + cols.begin + j)])
-            << "row " << rows.begin + i << " column " << cols.begin + j << " of rectangle " << rows.begin << ".." << rows.end << ", "
-            << cols.begin << ".." << cols.end;
+            << "row " << rows.begin + i << " column " << cols.begin + j << " of rectangle " << rows.begin << ".." << rows.end
+            << ", " << cols.begin << ".." << cols.end;
       }
     }
   }
@@ -190,7 +190,8 @@ TEST(Marlin, TilesAreThePublishedOnes) {  // q[k][n] = (k + 3n) mod 2^b, k 16, n
 }
 
 TEST(Marlin, ScaleColumnsAreThePublishedOnes) {
-  const std::vector<int64_t> grouped = {0, 8, 16, 24, 32, 40, 48, 56, 1, 9, 17}, single = {0, 1, 8, 9, 16, 17, 24, 25, 2, 3, 10, 11};
+  const std::vector<int64_t> grouped = {0, 8, 16, 24, 32, 40, 48, 56, 1, 9, 17},
+                             single = {0, 1, 8, 9, 16, 17, 24, 25, 2, 3, 10, 11};
   for (size_t i = 0; i < grouped.size(); ++i) EXPECT_EQ(MarlinScaleColumn(static_cast<int64_t>(64 + i), true), 64 + grouped[i]);
   for (size_t i = 0; i < single.size(); ++i) EXPECT_EQ(MarlinScaleColumn(static_cast<int64_t>(32 + i), false), 32 + single[i]);
 }

@@ -37,7 +37,8 @@ struct F32x16 {
   // Round to nearest even; NaN keeps its top bits and becomes quiet.
   static __m128i ToBf16(__m256 x) {
     const __m256i u = _mm256_castps_si256(x), one = _mm256_set1_epi32(1), top = _mm256_srli_epi32(u, 16);
-    const __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(u, _mm256_add_epi32(_mm256_set1_epi32(0x7fff), _mm256_and_si256(top, one))), 16);
+    const __m256i rounded =
+        _mm256_srli_epi32(_mm256_add_epi32(u, _mm256_add_epi32(_mm256_set1_epi32(0x7fff), _mm256_and_si256(top, one))), 16);
     const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
     const __m256i r = _mm256_blendv_epi8(rounded, _mm256_or_si256(top, _mm256_set1_epi32(0x40)), nan);
     return _mm_packus_epi32(_mm256_castsi256_si128(r), _mm256_extracti128_si256(r, 1));
@@ -60,7 +61,8 @@ struct F32x16 {
   static F32x16 Min(F32x16 a, F32x16 b) { return {_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)}; }
   static F32x16 Fma(F32x16 a, F32x16 b, F32x16 c) { return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)}; }
   static F32x16 Round(F32x16 a) {
-    return {_mm256_round_ps(a.lo, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), _mm256_round_ps(a.hi, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+    return {_mm256_round_ps(a.lo, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
+            _mm256_round_ps(a.hi, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
   }
   static __m256 Scale2Half(__m256 a, __m256 n) {
     const __m256i bits = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
@@ -85,10 +87,13 @@ struct Codes16 {
   __m128i c;
 
   static Codes16 Load(const void* p) { return {_mm_loadu_si128(static_cast<const __m128i*>(p))}; }
-  Codes16 Field(int shift, uint8_t mask) const { return {_mm_and_si128(_mm_srli_epi16(c, shift), _mm_set1_epi8(static_cast<char>(mask)))}; }
+  Codes16 Field(int shift, uint8_t mask) const {
+    return {_mm_and_si128(_mm_srli_epi16(c, shift), _mm_set1_epi8(static_cast<char>(mask)))};
+  }
   Codes16 WithBits(uint16_t bits, uint8_t weight) const {
     // Byte i gets the byte of `bits` that holds its bit, then the bit is tested in place.
-    const __m128i spread = _mm_shuffle_epi8(_mm_set1_epi16(static_cast<int16_t>(bits)), _mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1));
+    const __m128i spread =
+        _mm_shuffle_epi8(_mm_set1_epi16(static_cast<int16_t>(bits)), _mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1));
     const __m128i select = _mm_set1_epi64x(static_cast<int64_t>(0x8040201008040201ull));
     const __m128i set = _mm_cmpeq_epi8(_mm_and_si128(spread, select), select);
     return {_mm_or_si128(c, _mm_and_si128(set, _mm_set1_epi8(static_cast<char>(weight))))};
@@ -100,12 +105,14 @@ struct Codes16 {
   }
   static __m256 Lookup16Half(__m128i codes, const float* table) {
     const __m256i index = _mm256_cvtepu8_epi32(codes);
-    const __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), index), high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8), index);
+    const __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), index),
+                 high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8), index);
     return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));  // bit 3 chooses
   }
   F32x16 Lookup16(const float* table) const { return {Lookup16Half(c, table), Lookup16Half(_mm_srli_si128(c, 8), table)}; }
   F32x16 Lookup256(const float* table) const {
-    return {_mm256_i32gather_ps(table, _mm256_cvtepu8_epi32(c), 4), _mm256_i32gather_ps(table, _mm256_cvtepu8_epi32(_mm_srli_si128(c, 8)), 4)};
+    return {_mm256_i32gather_ps(table, _mm256_cvtepu8_epi32(c), 4),
+            _mm256_i32gather_ps(table, _mm256_cvtepu8_epi32(_mm_srli_si128(c, 8)), 4)};
   }
 };
 

@@ -18,7 +18,9 @@ struct F32x16 {
   void Store(float* p) const { _mm512_storeu_ps(p, v); }
   static __m256i Load16x16(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
   static F32x16 LoadF16(const void* p) { return {_mm512_cvtph_ps(Load16x16(p))}; }
-  static F32x16 LoadBf16(const void* p) { return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(Load16x16(p)), 16))}; }
+  static F32x16 LoadBf16(const void* p) {
+    return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(Load16x16(p)), 16))};
+  }
   void StoreF16(void* p) const { _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT)); }
   // Round to nearest even; NaN keeps its top bits and becomes quiet.
   void StoreBf16(void* p) const {
@@ -63,7 +65,9 @@ struct Codes16 {
   __m128i c;
 
   static Codes16 Load(const void* p) { return {_mm_loadu_si128(static_cast<const __m128i*>(p))}; }
-  Codes16 Field(int shift, uint8_t mask) const { return {_mm_and_si128(_mm_srli_epi16(c, shift), _mm_set1_epi8(static_cast<char>(mask)))}; }
+  Codes16 Field(int shift, uint8_t mask) const {
+    return {_mm_and_si128(_mm_srli_epi16(c, shift), _mm_set1_epi8(static_cast<char>(mask)))};
+  }
   Codes16 WithBits(uint16_t bits, uint8_t weight) const {
     return {_mm_mask_blend_epi8(bits, c, _mm_or_si128(c, _mm_set1_epi8(static_cast<char>(weight))))};
   }

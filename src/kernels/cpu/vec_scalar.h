@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// F32x16: sixteen f32 lanes, the unit in which all CPU kernels are written. One such type per instruction set (vec_scalar.h, vec_avx2.h,
-// vec_avx512.h), equal bit for bit: same lane order, fused multiply-add everywhere, sums over lanes in one fixed tree.
+// F32x16: sixteen f32 lanes, the unit in which all CPU kernels are written. One such type per instruction set (vec_scalar.h,
+// vec_avx2.h, vec_avx512.h), equal bit for bit: same lane order, fused multiply-add everywhere, sums over lanes in one fixed tree.
 // Include exactly one vec_*.h in an ISA file; everything is in an anonymous namespace so that no symbol leaves the object.
 #pragma once
 
@@ -51,13 +51,25 @@ struct F32x16 {
     return r;
   }
 
-  friend F32x16 operator+(F32x16 a, F32x16 b) { return Map(a, b, [](float x, float y) { return x + y; }); }
-  friend F32x16 operator-(F32x16 a, F32x16 b) { return Map(a, b, [](float x, float y) { return x - y; }); }
-  friend F32x16 operator*(F32x16 a, F32x16 b) { return Map(a, b, [](float x, float y) { return x * y; }); }
-  friend F32x16 operator/(F32x16 a, F32x16 b) { return Map(a, b, [](float x, float y) { return x / y; }); }
+  friend F32x16 operator+(F32x16 a, F32x16 b) {
+    return Map(a, b, [](float x, float y) { return x + y; });
+  }
+  friend F32x16 operator-(F32x16 a, F32x16 b) {
+    return Map(a, b, [](float x, float y) { return x - y; });
+  }
+  friend F32x16 operator*(F32x16 a, F32x16 b) {
+    return Map(a, b, [](float x, float y) { return x * y; });
+  }
+  friend F32x16 operator/(F32x16 a, F32x16 b) {
+    return Map(a, b, [](float x, float y) { return x / y; });
+  }
   // x86 order: the second operand when either is NaN.
-  static F32x16 Max(F32x16 a, F32x16 b) { return Map(a, b, [](float x, float y) { return x > y ? x : y; }); }
-  static F32x16 Min(F32x16 a, F32x16 b) { return Map(a, b, [](float x, float y) { return x < y ? x : y; }); }
+  static F32x16 Max(F32x16 a, F32x16 b) {
+    return Map(a, b, [](float x, float y) { return x > y ? x : y; });
+  }
+  static F32x16 Min(F32x16 a, F32x16 b) {
+    return Map(a, b, [](float x, float y) { return x < y ? x : y; });
+  }
   static F32x16 Fma(F32x16 a, F32x16 b, F32x16 c) {
     F32x16 r;
     for (int i = 0; i < 16; ++i) r.v[i] = std::fma(a.v[i], b.v[i], c.v[i]);
@@ -68,7 +80,8 @@ struct F32x16 {
   }
   // a * 2^n for integral n in [-126, 127].
   static F32x16 Scale2(F32x16 a, F32x16 n) {
-    return Map(a, n, [](float x, float e) { return x * std::bit_cast<float>(static_cast<uint32_t>(static_cast<int>(e) + 127) << 23); });
+    return Map(a, n,
+               [](float x, float e) { return x * std::bit_cast<float>(static_cast<uint32_t>(static_cast<int>(e) + 127) << 23); });
   }
   // Fixed tree: halves of 8, 4, 2, 1.
   float Sum() const {

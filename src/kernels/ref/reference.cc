@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The reference kernel: decode rows by the format's own definition, then multiply in the documented sum order. Accepts every format, runs
-// on the file's bytes, and is what every other kernel is tested against.
+// The reference kernel: decode rows by the format's own definition, then multiply in the documented sum order. Accepts every
+// format, runs on the file's bytes, and is what every other kernel is tested against.
 #include <algorithm>
 #include <cmath>
 #include <vector>

@@ -29,10 +29,12 @@ Result<std::unique_ptr<QuantizationConfig>> Parse(const std::string& text) {
 }
 
 TEST(AwqConfig, ReadsOldAndNewKeys) {
-  const AwqConfig old = *AwqConfig::Parse(*ParseJson(R"({"w_bit":4,"q_group_size":64,"version":"GEMM","zero_point":true})", "test"), "x");
+  const AwqConfig old =
+      *AwqConfig::Parse(*ParseJson(R"({"w_bit":4,"q_group_size":64,"version":"GEMM","zero_point":true})", "test"), "x");
   EXPECT_EQ(old.layout.group_size, 64);
   EXPECT_EQ(old.layout.version, AwqVersion::kGemm);
-  const AwqConfig fast = *AwqConfig::Parse(*ParseJson(R"({"bits":4,"group_size":128,"version":"gemv_fast","format":"gemv_fast"})", "test"), "x");
+  const AwqConfig fast =
+      *AwqConfig::Parse(*ParseJson(R"({"bits":4,"group_size":128,"version":"gemv_fast","format":"gemv_fast"})", "test"), "x");
   EXPECT_EQ(fast.layout.version, AwqVersion::kGemvFast);
   const auto config = *Parse(R"({"bits":4,"modules_to_not_convert":["mlp.gate"]})");
   EXPECT_EQ(*config->GetQuantMethod({.name = "layers.0.mlp.gate"}), nullptr);

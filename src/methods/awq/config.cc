@@ -17,7 +17,8 @@ Result<AwqVersion> ParseVersion(const Json& json, const std::string& where) {
     version = value;
   }
   // exllama and ipex name a kernel of the tool, not a layout.
-  if (version.empty() || version == "gemm" || version == "exllama" || version == "exllamav2" || version == "ipex") return AwqVersion::kGemm;
+  if (version.empty() || version == "gemm" || version == "exllama" || version == "exllamav2" || version == "ipex")
+    return AwqVersion::kGemm;
   if (version == "gemv") return AwqVersion::kGemv;
   if (version == "gemv_fast") return AwqVersion::kGemvFast;
   if (version == "marlin") return AwqVersion::kMarlin;
@@ -34,11 +35,30 @@ Result<int64_t> FirstInt(const Json& json, std::initializer_list<std::string_vie
 
 Status CheckAllKeys(const Json& json, const std::string& where) {
   return CheckKeys(json, where,
-                   {"quant_method", "method", "bits", "w_bit", "group_size", "q_group_size", "zero_point", "version", "checkpoint_format", "format",
-                    "modules_to_not_convert", "lm_head", "pack_dtype"},
-                   {"do_fuse", "fuse_max_seq_len", "modules_to_fuse", "exllama_config", "backend", "meta", "desc_act", "sym", "dynamic",
-                    "true_sequential", "provider", "autoround_version", "iters", "data_type", "seqlen", "nsamples", "block_name_to_quantize",
-                    "packing_format", "damp_percent", "static_groups", "act_group_aware", "packed_modules_mapping"});
+                   {"quant_method", "method", "bits", "w_bit", "group_size", "q_group_size", "zero_point", "version",
+                    "checkpoint_format", "format", "modules_to_not_convert", "lm_head", "pack_dtype"},
+                   {"do_fuse",
+                    "fuse_max_seq_len",
+                    "modules_to_fuse",
+                    "exllama_config",
+                    "backend",
+                    "meta",
+                    "desc_act",
+                    "sym",
+                    "dynamic",
+                    "true_sequential",
+                    "provider",
+                    "autoround_version",
+                    "iters",
+                    "data_type",
+                    "seqlen",
+                    "nsamples",
+                    "block_name_to_quantize",
+                    "packing_format",
+                    "damp_percent",
+                    "static_groups",
+                    "act_group_aware",
+                    "packed_modules_mapping"});
 }
 
 }  // namespace

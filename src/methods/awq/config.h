@@ -12,7 +12,7 @@ namespace nibble {
 
 struct AwqConfig {
   AwqLayout layout;
-  bool zero_point = true;                        // informative: stored qzeros are used either way
+  bool zero_point = true;  // informative: stored qzeros are used either way
   bool lm_head = false;
   std::vector<std::string> modules_to_not_convert;  // a module is skipped if its name contains one
 

@@ -23,7 +23,8 @@ class AwqQuantizationConfig : public QuantizationConfig {
   std::string Describe() const override {
     const AwqLayout& layout = config_.layout;
     static constexpr const char* kVersions[] = {"gemm", "gemv", "gemv_fast", "marlin"};
-    return fmt::format("awq {}-bit {} {}", layout.bits, layout.group_size < 0 ? "per-channel" : fmt::format("g{}", layout.group_size),
+    return fmt::format("awq {}-bit {} {}", layout.bits,
+                       layout.group_size < 0 ? "per-channel" : fmt::format("g{}", layout.group_size),
                        kVersions[static_cast<int>(layout.version)]);
   }
   Result<std::shared_ptr<const LinearMethod>> GetQuantMethod(const LayerQuery& layer) const override {
@@ -35,15 +36,15 @@ class AwqQuantizationConfig : public QuantizationConfig {
     if (layer.kind == LayerKind::kAttention || layer.kind == LayerKind::kEmbedding || !ConfigSays(layer)) return 0;
     const double bits = config_.layout.bits;
     if (config_.layout.group_size < 0) return bits;
-    const double zero = config_.layout.version == AwqVersion::kGemvFast ? 16 : config_.layout.version == AwqVersion::kMarlin ? 0 : bits;
+    const double zero = config_.layout.version == AwqVersion::kGemvFast ? 16
+                        : config_.layout.version == AwqVersion::kMarlin ? 0
+                                                                        : bits;
     return bits + (16 + zero) / static_cast<double>(config_.layout.group_size);
   }
 
  private:
   // Names are matched as parts of the module's name; tensors decide where they are known (the list is often incomplete).
-  bool IsQuantized(const LayerQuery& layer) const {
-    return layer.has ? layer.has("qweight") : ConfigSays(layer);
-  }
+  bool IsQuantized(const LayerQuery& layer) const { return layer.has ? layer.has("qweight") : ConfigSays(layer); }
   bool ConfigSays(const LayerQuery& layer) const {
     if (layer.kind == LayerKind::kLmHead) return config_.lm_head;
     for (const std::string& part : config_.modules_to_not_convert) {
@@ -62,12 +63,13 @@ Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const C
 }  // namespace
 
 const QuantizationEntry* awq_method() {
-  static const QuantizationEntry entry = {.name = "awq",
-                                          .quant_methods = {"awq"},
-                                          .config_filenames = {"quant_config.json", "quantize_config.json"},
-                                          .summary = "AWQ: 4-bit integers (other widths read too) with zero points, layouts gemm, gemv, gemv_fast, marlin",
-                                          .formats = {"int_group"},
-                                          .from_config = FromConfig};
+  static const QuantizationEntry entry = {
+      .name = "awq",
+      .quant_methods = {"awq"},
+      .config_filenames = {"quant_config.json", "quantize_config.json"},
+      .summary = "AWQ: 4-bit integers (other widths read too) with zero points, layouts gemm, gemv, gemv_fast, marlin",
+      .formats = {"int_group"},
+      .from_config = FromConfig};
   return &entry;
 }
 

@@ -17,20 +17,23 @@ TEST_P(CtCheckpoint, DecodesBitForBit) {
 INSTANTIATE_TEST_SUITE_P(All, CtCheckpoint,
                          ::testing::Values("llmcompressor-w4a16-g128-rtn", "llmcompressor-w4a16-g128-rtn-sharded",
                                            "llmcompressor-w4a16-g128-asym-gptq-actorder-weight", "llmcompressor-w3a16-g64-asym-rtn",
-                                           "llmcompressor-old-w4a16-g128-gptq-actorder-group", "llmcompressor-w8a8-dynamic-smoothquant-gptq",
-                                           "llmcompressor-w8a8-static-tensor-asym", "llmcompressor-w8a8-dynamic-token-asym",
-                                           "llmcompressor-w4a8-g128-pack-quantized", "llmcompressor-w4afp8-g128", "llmcompressor-fp8-static",
-                                           "llmcompressor-fp8-dynamic", "llmcompressor-fp8-block", "llmcompressor-moe-mixtral-w4a16-g128",
-                                           "llmcompressor-spinquant-r1r2r4-block64-w4a16", "llmcompressor-quip-uv-hadamard-block64-w4a16"));
+                                           "llmcompressor-old-w4a16-g128-gptq-actorder-group",
+                                           "llmcompressor-w8a8-dynamic-smoothquant-gptq", "llmcompressor-w8a8-static-tensor-asym",
+                                           "llmcompressor-w8a8-dynamic-token-asym", "llmcompressor-w4a8-g128-pack-quantized",
+                                           "llmcompressor-w4afp8-g128", "llmcompressor-fp8-static", "llmcompressor-fp8-dynamic",
+                                           "llmcompressor-fp8-block", "llmcompressor-moe-mixtral-w4a16-g128",
+                                           "llmcompressor-spinquant-r1r2r4-block64-w4a16",
+                                           "llmcompressor-quip-uv-hadamard-block64-w4a16"));
 
 class CtGolden : public ::testing::TestWithParam<const char*> {};
 TEST_P(CtGolden, DecodesAModuleCutFromAToolsFile) {
   const std::string folder = testing::Repo("src/methods/compressed_tensors/golden/" + std::string(GetParam()));
   testing::ExpectDequantizedWeights(folder, folder + "/expected.safetensors");
 }
-INSTANTIATE_TEST_SUITE_P(All, CtGolden, ::testing::Values("llmcompressor-w4a16-g128-asym-gptq-actorder-weight", "llmcompressor-w3a16-g64-asym-rtn",
-                                           "llmcompressor-old-w4a16-g128-gptq-actorder-group", "llmcompressor-w8a8-static-tensor-asym",
-                                           "llmcompressor-fp8-block"));
+INSTANTIATE_TEST_SUITE_P(All, CtGolden,
+                         ::testing::Values("llmcompressor-w4a16-g128-asym-gptq-actorder-weight", "llmcompressor-w3a16-g64-asym-rtn",
+                                           "llmcompressor-old-w4a16-g128-gptq-actorder-group",
+                                           "llmcompressor-w8a8-static-tensor-asym", "llmcompressor-fp8-block"));
 
 Result<std::unique_ptr<QuantizationConfig>> Parse(const std::string& text) {
   return FindQuantization("compressed-tensors")->from_config(*ParseJson(text, "test"), {"config.json", nullptr});
@@ -40,7 +43,9 @@ TEST(CtConfig, NamesBeatExpressionsBeatClasses) {
   const CtConfig config = *CtConfig::Parse(*ParseJson(R"({"format":"pack-quantized","config_groups":{
     "group_0":{"targets":["Linear"],"weights":{"num_bits":4,"group_size":128}},
     "group_1":{"targets":["re:.*mlp.*"],"weights":{"num_bits":8,"strategy":"channel"},"format":"int-quantized"},
-    "group_2":{"targets":["a.mlp.up_proj"],"weights":{"num_bits":3,"group_size":64}}}})", "test"), "x");
+    "group_2":{"targets":["a.mlp.up_proj"],"weights":{"num_bits":3,"group_size":64}}}})",
+                                                      "test"),
+                                           "x");
   const auto group = [&](const char* name, const char* fused = "") {
     return config.FindGroup({.kind = LayerKind::kLinear, .name = name, .fused_name = fused})->name;
   };
@@ -55,8 +60,8 @@ TEST(CtConfig, NamesBeatExpressionsBeatClasses) {
 }
 
 TEST(CtConfig, ActivationsAreThoseOfTheScheme) {
-  const auto checkpoint = testing::TestCheckpoint::Open(
-      testing::Repo("src/methods/compressed_tensors/golden/llmcompressor-w8a8-static-tensor-asym"));
+  const auto checkpoint =
+      testing::TestCheckpoint::Open(testing::Repo("src/methods/compressed_tensors/golden/llmcompressor-w8a8-static-tensor-asym"));
   const ActivationSpec act = checkpoint.Load("model.layers.0.self_attn.k_proj", 128, 256)->act;
   EXPECT_EQ(act.grain, ActivationSpec::kTensor);
   EXPECT_FALSE(act.dynamic);
@@ -76,11 +81,13 @@ TEST(CtConfig, RefusesWhatItCannotMean) {
   EXPECT_EQ(with_weights(R"({"num_bits":16})").error().code, Code::kUnsupported);
   EXPECT_EQ(with_weights(R"({"dynamic":"often"})").error().code, Code::kCorrupt);
   EXPECT_EQ(with_weights(R"({"strategy":"block","block_structure":"128x64"})")->get()->name(), "compressed_tensors");
-  const auto config = *with_weights(R"({"num_bits":4,"type":"float","strategy":"tensor_group","group_size":16})", "nvfp4-pack-quantized");
+  const auto config =
+      *with_weights(R"({"num_bits":4,"type":"float","strategy":"tensor_group","group_size":16})", "nvfp4-pack-quantized");
   const std::string text = config->GetQuantMethod({.name = "a"}).error().ToString();
   EXPECT_NE(text.find("nvfp4-pack-quantized"), std::string::npos) << text;
   EXPECT_EQ(Parse(R"({"sparsity_config":{"format":"sparse-24-bitmask"}})").error().code, Code::kUnsupported);
-  EXPECT_TRUE(Parse(R"({"sparsity_config":{},"transform_config":{},"config_groups":{},"kv_cache_scheme":{"num_bits":8,"type":"float"}})"));
+  EXPECT_TRUE(
+      Parse(R"({"sparsity_config":{},"transform_config":{},"config_groups":{},"kv_cache_scheme":{"num_bits":8,"type":"float"}})"));
 }
 
 TEST(CtConfig, KvScalesWarnWhenAbsentAndWhenNonsense) {
@@ -103,7 +110,8 @@ TEST(CtConfig, KvScalesWarnWhenAbsentAndWhenNonsense) {
 }
 
 TEST(CtTransforms, OnlineRotationsBecomeTransforms) {
-  const auto config = *Parse(R"({"format":"int-quantized","config_groups":{"g":{"targets":["Linear"],"weights":{"num_bits":8,"strategy":"channel"}}},
+  const auto config = *Parse(
+      R"({"format":"int-quantized","config_groups":{"g":{"targets":["Linear"],"weights":{"num_bits":8,"strategy":"channel"}}},
     "transform_config":{"config_groups":{"R4":{"type":"hadamard","head_dim":4,"apply":[
       {"targets":["re:.*down_proj$"],"location":"input"},{"targets":["re:.*"],"location":"weight_input","inverse":true}]}}}})");
   const int8_t codes[16] = {1, 2, 3, 4};

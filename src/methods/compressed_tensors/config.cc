@@ -38,7 +38,8 @@ Status ParseStrategy(const Json& json, const std::string& where, CtArgs& args) {
   if (found == std::end(kStrategies)) return Unsupported("{}: strategy \"{}\" is unknown", where, name);
   args.strategy = static_cast<CtArgs::Strategy>(found - std::begin(kStrategies));
   const bool grouped = args.strategy == CtArgs::kGroup || args.strategy == CtArgs::kTensorGroup;
-  if (grouped && args.group_size <= 0) return Corrupt("{}: strategy {} needs a positive group_size, found {}", where, name, args.group_size);
+  if (grouped && args.group_size <= 0)
+    return Corrupt("{}: strategy {} needs a positive group_size, found {}", where, name, args.group_size);
   return {};
 }
 
@@ -62,9 +63,12 @@ Status ParseBlock(const Json& json, const std::string& where, CtArgs& args) {
 Status ParseDynamic(const Json& json, const std::string& where, CtArgs& args) {
   const Json* dynamic = JsonFind(json, "dynamic");
   if (!dynamic) return {};
-  if (dynamic->is_boolean()) args.dynamic = dynamic->get<bool>() ? CtArgs::kDynamic : CtArgs::kStatic;
-  else if (*dynamic == "local") args.dynamic = CtArgs::kLocal;
-  else return Corrupt("{}: dynamic is {}, wanted true, false or \"local\"", where, dynamic->dump());
+  if (dynamic->is_boolean())
+    args.dynamic = dynamic->get<bool>() ? CtArgs::kDynamic : CtArgs::kStatic;
+  else if (*dynamic == "local")
+    args.dynamic = CtArgs::kLocal;
+  else
+    return Corrupt("{}: dynamic is {}, wanted true, false or \"local\"", where, dynamic->dump());
   return {};
 }
 
@@ -73,8 +77,10 @@ Result<std::optional<CtArgs>> ParseArgs(const Json& object, const char* key, con
   if (!json) return std::optional<CtArgs>();
   const std::string where = fmt::format("{}, {}", group_where, key);
   if (!json->is_object()) return Corrupt("{}: wanted an object, found {}", where, json->type_name());
-  NIBBLE_RETURN_IF_ERROR(CheckKeys(*json, where, {"num_bits", "type", "symmetric", "strategy", "group_size", "block_structure", "dynamic", "actorder",
-                                                  "scale_dtype", "zp_dtype"}, {"observer", "observer_kwargs"}));
+  NIBBLE_RETURN_IF_ERROR(CheckKeys(*json, where,
+                                   {"num_bits", "type", "symmetric", "strategy", "group_size", "block_structure", "dynamic",
+                                    "actorder", "scale_dtype", "zp_dtype"},
+                                   {"observer", "observer_kwargs"}));
   CtArgs args;
   NIBBLE_TRY_IN(where, args.bits, JsonInt(*json, "num_bits", 8));
   NIBBLE_TRY_IN(where, const std::string type, JsonString(*json, "type", "int"));
@@ -121,9 +127,11 @@ Status ParseTransform(const std::string& name, const Json& scheme, const std::st
   for (const Json& item : *apply) {
     NIBBLE_TRY_IN(where, const std::string location, JsonString(item, "location", ""));
     if (location == "weight_input" || location == "weight_output") continue;
-    if (location != "input" && location != "output") return Unsupported("{}: location \"{}\"; readable are input, output", where, location);
+    if (location != "input" && location != "output")
+      return Unsupported("{}: location \"{}\"; readable are input, output", where, location);
     if (type != "hadamard" || randomize) {
-      return Unsupported("{}: online transform of type \"{}\"{}; readable is hadamard", where, type, randomize ? ", randomized" : "");
+      return Unsupported("{}: online transform of type \"{}\"{}; readable is hadamard", where, type,
+                         randomize ? ", randomized" : "");
     }
     CtTransform transform{.name = name, .output = location == "output", .block = block};
     NIBBLE_TRY(transform.targets, ParseTargets(item, "targets", where));
@@ -155,22 +163,26 @@ Status CheckSparsity(const Json& json, const std::string& where) {
 }  // namespace
 
 int CtTargets::Rank(const LayerQuery& layer) const {
-  const auto is = [&](const std::string& name) { return name == layer.name || (!layer.fused_name.empty() && name == layer.fused_name); };
+  const auto is = [&](const std::string& name) {
+    return name == layer.name || (!layer.fused_name.empty() && name == layer.fused_name);
+  };
   if (std::any_of(names.begin(), names.end(), is)) return 3;
   const auto matches = [&](const NamePattern& pattern) {
     return pattern.Matches(layer.name) || (!layer.fused_name.empty() && pattern.Matches(layer.fused_name));
   };
   if (std::any_of(patterns.begin(), patterns.end(), matches)) return 2;
-  const std::string_view kind = layer.kind == LayerKind::kEmbedding ? "Embedding" : layer.kind == LayerKind::kAttention ? "Attention" : "Linear";
+  const std::string_view kind = layer.kind == LayerKind::kEmbedding   ? "Embedding"
+                                : layer.kind == LayerKind::kAttention ? "Attention"
+                                                                      : "Linear";
   return std::find(names.begin(), names.end(), kind) != names.end() ? 1 : 0;
 }
 
 Result<CtConfig> CtConfig::Parse(const Json& json, const std::string& where) {
   CtConfig config;
-  NIBBLE_RETURN_IF_ERROR(CheckKeys(json, where,
-                                   {"quant_method", "format", "config_groups", "ignore", "kv_cache_scheme", "sparsity_config", "transform_config"},
-                                   {"quantization_status", "global_compression_ratio", "version", "packed_modules_mapping", "total_num_heads",
-                                    "total_num_kv_heads", "provider", "autoround_version", "run_compressed"}));
+  NIBBLE_RETURN_IF_ERROR(CheckKeys(
+      json, where, {"quant_method", "format", "config_groups", "ignore", "kv_cache_scheme", "sparsity_config", "transform_config"},
+      {"quantization_status", "global_compression_ratio", "version", "packed_modules_mapping", "total_num_heads",
+       "total_num_kv_heads", "provider", "autoround_version", "run_compressed"}));
   NIBBLE_TRY_IN(where, config.format, JsonString(json, "format", ""));
   NIBBLE_RETURN_IF_ERROR(ParseGroups(json, where, config));
   NIBBLE_TRY(config.ignore, ParseTargets(json, "ignore", where));

@@ -18,8 +18,8 @@ struct CtArgs {
   int64_t bits = 8;
   bool is_float = false, symmetric = true;
   int64_t group_size = 0, block_n = 0, block_k = 0;
-  bool act_order = false;      // actorder "group": columns have their own group map
-  std::string scale_dtype;     // "" or "torch.float8_e4m3fn", "torch.uint8" ...
+  bool act_order = false;   // actorder "group": columns have their own group map
+  std::string scale_dtype;  // "" or "torch.float8_e4m3fn", "torch.uint8" ...
 };
 
 // A list of targets or exceptions: exact module names, "re:" expressions, class names.
@@ -38,7 +38,7 @@ struct CtGroup {
 
 // One online rotation: x (or y) times a Hadamard matrix of blocks of `block` features (0: all).
 struct CtTransform {
-  std::string name;          // "R4"; its matrix is stored as "<module>.R4_input.weight" under the first module that uses it
+  std::string name;  // "R4"; its matrix is stored as "<module>.R4_input.weight" under the first module that uses it
   CtTargets targets, ignore;
   bool output = false, inverse = false;
   int64_t block = 0;

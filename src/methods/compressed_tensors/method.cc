@@ -18,7 +18,8 @@ class CtLinearMethod : public LinearMethod {
  public:
   CtLinearMethod(CtGroup group, Form form, const std::vector<CtTransform>& transforms) : group_(std::move(group)), form_(form) {
     for (const CtTransform& transform : transforms) {
-      (transform.output ? out_ : in_).push_back({.kind = Transform::kHadamard, .block = transform.block, .inverse = transform.inverse});
+      (transform.output ? out_ : in_)
+          .push_back({.kind = Transform::kHadamard, .block = transform.block, .inverse = transform.inverse});
       stored_.push_back(fmt::format("{}_{}.weight", transform.name, transform.output ? "output" : "input"));
     }
   }
@@ -100,13 +101,14 @@ class CtQuantizationConfig : public QuantizationConfig {
     if (!config_.kv_cache) return nullptr;
     const CtArgs& args = *config_.kv_cache;
     if (!args.is_float || args.bits != 8) {
-      return Unsupported("{}: kv_cache_scheme of {} bits, {}; readable is 8 bits, float", where_, args.bits, args.is_float ? "float" : "int");
+      return Unsupported("{}: kv_cache_scheme of {} bits, {}; readable is 8 bits, float", where_, args.bits,
+                         args.is_float ? "float" : "int");
     }
     return MakeKvScales(DType::kE4M3);
   }
 
-  // Codes (whole bytes unless packed), and for each group or block a scale and, if asymmetric, a zero point. Scales are bfloat16 but for
-  // the one-byte ones of the small-block formats.
+  // Codes (whole bytes unless packed), and for each group or block a scale and, if asymmetric, a zero point. Scales are bfloat16
+  // but for the one-byte ones of the small-block formats.
   double EstimateBits(const LayerQuery& layer) const override {
     const CtGroup* group = config_.FindGroup(layer);
     if (layer.kind == LayerKind::kAttention || !ConfigSays(layer) || !group) return 0;
@@ -117,15 +119,14 @@ class CtQuantizationConfig : public QuantizationConfig {
     const double scale = args.scale_dtype == "torch.uint8" || args.scale_dtype == "torch.float8_e4m3fn" ? 8 : 16;
     const double zero = args.symmetric || args.is_float ? 0 : bits;
     if (args.strategy == CtArgs::kGroup && args.group_size > 0) return bits + (scale + zero) / static_cast<double>(args.group_size);
-    if (args.strategy == CtArgs::kBlock) return bits + (scale + zero) / static_cast<double>(std::max<int64_t>(args.block_n * args.block_k, 1));
+    if (args.strategy == CtArgs::kBlock)
+      return bits + (scale + zero) / static_cast<double>(std::max<int64_t>(args.block_n * args.block_k, 1));
     return bits;
   }
 
  private:
   // Lists of exceptions lose entries in some tool versions: a layer without stored scales is not quantized.
-  bool IsQuantized(const LayerQuery& layer) const {
-    return layer.has ? layer.has("weight_scale") : ConfigSays(layer);
-  }
+  bool IsQuantized(const LayerQuery& layer) const { return layer.has ? layer.has("weight_scale") : ConfigSays(layer); }
   bool ConfigSays(const LayerQuery& layer) const {
     if (config_.ignore.Rank(layer) > 0) return false;
     const CtGroup* group = config_.FindGroup(layer);
@@ -140,9 +141,12 @@ class CtQuantizationConfig : public QuantizationConfig {
     if (format == "pack-quantized" && integers) return Form::kPacked;
     if ((format == "int-quantized" || format == "naive-quantized") && integers) return Form::kInts;
     if ((format == "float-quantized" || format == "naive-quantized") && !integers && !micro) return Form::kFloats;
-    if (format.empty() && layer.has && !micro) return layer.has("weight_packed") ? Form::kPacked : integers ? Form::kInts : Form::kFloats;
-    return Unsupported("{}, config_groups \"{}\": format \"{}\" with {}-bit {} weights; readable are pack-quantized, int-quantized, "
-                       "float-quantized, naive-quantized", where_, group.name, format, group.weights->bits, integers ? "int" : "float");
+    if (format.empty() && layer.has && !micro)
+      return layer.has("weight_packed") ? Form::kPacked : integers ? Form::kInts : Form::kFloats;
+    return Unsupported(
+        "{}, config_groups \"{}\": format \"{}\" with {}-bit {} weights; readable are pack-quantized, int-quantized, "
+        "float-quantized, naive-quantized",
+        where_, group.name, format, group.weights->bits, integers ? "int" : "float");
   }
 
   CtConfig config_;

@@ -40,8 +40,8 @@ Result<std::optional<Plane>> PackedZeros(const BoundParams& params, const CtArgs
   const int64_t groups = scale.data.dim(1), dense = DenseStreamWords(params.n, bits), by_words = WordStreamWords(params.n, bits);
   NIBBLE_TRY(const TensorView words, RequireRank(params, "weight_zero_point", 2));
   if (words.dim(1) != groups || (words.dim(0) != dense && words.dim(0) != by_words) || scale.block_n == 0) {
-    return Corrupt("{} is {}, wanted [{},{}] for {} rows and scales {}", ParamName(params, "weight_zero_point"), words.shape.ToString(), dense,
-                   groups, params.n, scale.data.shape.ToString());
+    return Corrupt("{} is {}, wanted [{},{}] for {} rows and scales {}", ParamName(params, "weight_zero_point"),
+                   words.shape.ToString(), dense, groups, params.n, scale.data.shape.ToString());
   }
   Plane zero;
   zero.block_n = scale.block_n;
@@ -96,15 +96,16 @@ Result<StoredWeight> Finish(const BoundParams& params, const CtArgs& args, Store
 }  // namespace
 
 Result<StoredWeight> MakePackedInts(const BoundParams& bound, const CtArgs& args) {
-  if (args.is_float || args.bits < 2) return Unsupported("{}: pack-quantized weights that are no integers of 2 to 8 bits", bound.name);
+  if (args.is_float || args.bits < 2)
+    return Unsupported("{}: pack-quantized weights that are no integers of 2 to 8 bits", bound.name);
   const BoundParams params = WithPackedShape(bound, args);
   NIBBLE_RETURN_IF_ERROR(CheckStoredShape(params));
   const int bits = static_cast<int>(args.bits);
   NIBBLE_TRY(const TensorView words, RequireRank(params, "weight_packed", 2));
   const int64_t dense = DenseStreamWords(params.k, bits), by_words = WordStreamWords(params.k, bits);
   if (words.dim(0) != params.n || (words.dim(1) != dense && words.dim(1) != by_words)) {
-    return Corrupt("{} is {}, wanted [{},{}] or [{},{}] for {}-bit codes of [{},{}]", ParamName(params, "weight_packed"), words.shape.ToString(),
-                   params.n, dense, params.n, by_words, bits, params.n, params.k);
+    return Corrupt("{} is {}, wanted [{},{}] or [{},{}] for {}-bit codes of [{},{}]", ParamName(params, "weight_packed"),
+                   words.shape.ToString(), params.n, dense, params.n, by_words, bits, params.n, params.k);
   }
   const auto stream = words.dim(1) == dense ? DenseStream : WordStream;
   return Finish(params, args, StartWeight(params, "int_group", "weight_packed"), stream(words, bits, StreamAxis::kAlongK));
@@ -114,7 +115,8 @@ Result<StoredWeight> MakeInts(const BoundParams& bound, const CtArgs& args) {
   const BoundParams params = WithStoredShape(bound, {.suffix = "weight"});
   NIBBLE_TRY(const TensorView bytes, RequireParam(params, "weight", {params.n, params.k}));
   if (bytes.dtype != DType::kI8) return Corrupt("{} is {}, wanted i8", ParamName(params, "weight"), DTypeName(bytes.dtype));
-  return Finish(params, args, StartWeight(params, "int_group", "weight"), ByteCodes(bytes, static_cast<int>(args.bits), 1 << (args.bits - 1)));
+  return Finish(params, args, StartWeight(params, "int_group", "weight"),
+                ByteCodes(bytes, static_cast<int>(args.bits), 1 << (args.bits - 1)));
 }
 
 Result<StoredWeight> MakeFloats(const BoundParams& params, const CtArgs& args) {
@@ -154,7 +156,9 @@ Result<ActivationSpec> MakeActivations(const BoundParams& params, const std::opt
     return act;
   }
   NIBBLE_TRY(act.scale, ScalarParam(params, "input_scale"));
-  if (params.Find("input_zero_point")) { NIBBLE_TRY(act.zero, ScalarParam(params, "input_zero_point")); }
+  if (params.Find("input_zero_point")) {
+    NIBBLE_TRY(act.zero, ScalarParam(params, "input_zero_point"));
+  }
   return act;
 }
 

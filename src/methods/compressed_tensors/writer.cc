@@ -20,7 +20,9 @@ struct Source {
 };
 
 Status CheckWritable(const StoredWeight& weight, const Coded& coded) {
-  const auto no = [&](const char* what) { return Unsupported("{}: compressed-tensors cannot store {}", weight.origin.tensor, what); };
+  const auto no = [&](const char* what) {
+    return Unsupported("{}: compressed-tensors cannot store {}", weight.origin.tensor, what);
+  };
   if (!weight.in.empty() || !weight.out.empty()) return no("a weight with transforms here");
   if (weight.lora_a || weight.row_map) return no("low-rank factors or row maps");
   if (coded.k_phase != 0 || coded.n_phase != 0) return no("a slice that begins inside a block of scales");
@@ -31,11 +33,14 @@ Status CheckWritable(const StoredWeight& weight, const Coded& coded) {
   if (coded.rule == ValueRule::kFloat) return coded.float_type == DType::kE4M3 ? Status() : no("floats other than e4m3");
   if (coded.rule != ValueRule::kIntMinusZero || coded.codes.bits < 2) return no("codes that are no integers of 2 to 8 bits");
   if (!coded.zero && coded.zero_default != static_cast<float>(1 << (coded.codes.bits - 1))) return no("this fixed zero point");
-  if (coded.zero && (coded.zero->block_n != scale.block_n || coded.zero->block_k != scale.block_k)) return no("zero points of another grain");
+  if (coded.zero && (coded.zero->block_n != scale.block_n || coded.zero->block_k != scale.block_k))
+    return no("zero points of another grain");
   return {};
 }
 
-int64_t ScaleRows(const Source& source) { return source.coded.scale.block_n == 0 ? 1 : CeilDiv(source.weight.n, source.coded.scale.block_n); }
+int64_t ScaleRows(const Source& source) {
+  return source.coded.scale.block_n == 0 ? 1 : CeilDiv(source.weight.n, source.coded.scale.block_n);
+}
 int64_t ScaleGroups(const Source& source) {
   const Plane& scale = source.coded.scale;
   if (scale.block_k == 0) return 1;
@@ -89,8 +94,8 @@ Result<std::vector<uint8_t>> ZeroCodes(const Source& source) {
     ReadPlaneGroups(*source.coded.zero, i, {0, groups}, row.data());
     for (const float zero : row) {
       if (zero != std::floor(zero) || zero < 0 || zero >= static_cast<float>(1 << source.bits())) {
-        return Unsupported("{}: compressed-tensors cannot store the zero point {} of {}-bit codes (row block {})", source.weight.origin.tensor,
-                           zero, source.bits(), i);
+        return Unsupported("{}: compressed-tensors cannot store the zero point {} of {}-bit codes (row block {})",
+                           source.weight.origin.tensor, zero, source.bits(), i);
       }
       codes.push_back(static_cast<uint8_t>(zero));
     }
@@ -117,18 +122,28 @@ Result<Tensor> ZeroTensor(const Source& source, bool packed) {
 
 Tensor MapTensor(const Source& source) {
   Tensor map(DType::kI32, {source.weight.k});
-  for (int64_t k = 0; k < source.weight.k; ++k) map.as<int32_t>()[k] = static_cast<int32_t>(GroupOf(source.coded, source.coded.scale, k));
+  for (int64_t k = 0; k < source.weight.k; ++k)
+    map.as<int32_t>()[k] = static_cast<int32_t>(GroupOf(source.coded, source.coded.scale, k));
   return map;
 }
 
 Json WeightArgs(const Source& source) {
   const Plane& scale = source.coded.scale;
-  Json args = {{"num_bits", source.bits()}, {"type", source.is_float() ? "float" : "int"}, {"symmetric", !source.coded.zero},
-               {"dynamic", false}, {"group_size", nullptr}, {"block_structure", nullptr}, {"actorder", nullptr}};
-  if (scale.block_n == 0 && scale.block_k == 0) args["strategy"] = "tensor";
-  else if (scale.block_n == 1 && scale.block_k == 0) args["strategy"] = "channel";
-  else if (scale.block_n == 1) args["strategy"] = "group", args["group_size"] = scale.block_k;
-  else args["strategy"] = "block", args["block_structure"] = {scale.block_n, scale.block_k};
+  Json args = {{"num_bits", source.bits()},
+               {"type", source.is_float() ? "float" : "int"},
+               {"symmetric", !source.coded.zero},
+               {"dynamic", false},
+               {"group_size", nullptr},
+               {"block_structure", nullptr},
+               {"actorder", nullptr}};
+  if (scale.block_n == 0 && scale.block_k == 0)
+    args["strategy"] = "tensor";
+  else if (scale.block_n == 1 && scale.block_k == 0)
+    args["strategy"] = "channel";
+  else if (scale.block_n == 1)
+    args["strategy"] = "group", args["group_size"] = scale.block_k;
+  else
+    args["strategy"] = "block", args["block_structure"] = {scale.block_n, scale.block_k};
   if (source.coded.group_of_k) args["actorder"] = "group";
   return args;
 }
@@ -136,8 +151,9 @@ Json WeightArgs(const Source& source) {
 Json InputArgs(const ActivationSpec& act) {
   if (act.grain == ActivationSpec::kNone) return nullptr;
   const char* strategy = act.grain == ActivationSpec::kTensor ? "tensor" : act.grain == ActivationSpec::kToken ? "token" : "group";
-  Json args = {{"num_bits", act.bits}, {"type", act.code == DType::kI8 ? "int" : "float"}, {"symmetric", act.symmetric}, {"strategy", strategy},
-               {"dynamic", act.dynamic}, {"group_size", nullptr}};
+  Json args = {{"num_bits", act.bits},       {"type", act.code == DType::kI8 ? "int" : "float"},
+               {"symmetric", act.symmetric}, {"strategy", strategy},
+               {"dynamic", act.dynamic},     {"group_size", nullptr}};
   if (act.grain == ActivationSpec::kGroup) args["group_size"] = act.group;
   return args;
 }
@@ -157,7 +173,9 @@ void AddInputScales(const ActivationSpec& act, CtWritten& written) {
 
 Result<CtWritten> WriteCtWeight(const StoredWeight& weight, const ActivationSpec& act, std::string_view format) {
   const auto* coded = std::get_if<Coded>(&weight.body);
-  if (!coded) return Unsupported("{}: compressed-tensors stores integers and e4m3 with scales, this is {}", weight.origin.tensor, Describe(weight));
+  if (!coded)
+    return Unsupported("{}: compressed-tensors stores integers and e4m3 with scales, this is {}", weight.origin.tensor,
+                       Describe(weight));
   NIBBLE_RETURN_IF_ERROR(CheckWritable(weight, *coded));
   const Source source{weight, *coded};
   const bool bytes = source.bits() == 8 && act.grain != ActivationSpec::kNone;
@@ -181,12 +199,16 @@ Result<CtWritten> WriteCtWeight(const StoredWeight& weight, const ActivationSpec
   }
   if (coded->group_of_k) written.tensors.push_back({"weight_g_idx", MapTensor(source)});
   AddInputScales(act, written);
-  written.group = {{"weights", WeightArgs(source)}, {"input_activations", InputArgs(act)}, {"output_activations", nullptr}, {"format", format}};
+  written.group = {
+      {"weights", WeightArgs(source)}, {"input_activations", InputArgs(act)}, {"output_activations", nullptr}, {"format", format}};
   return written;
 }
 
 Json MakeCtConfig(const std::vector<std::pair<Json, std::vector<std::string>>>& groups, const std::vector<std::string>& ignore) {
-  Json config = {{"quant_method", "compressed-tensors"}, {"quantization_status", "compressed"}, {"ignore", ignore}, {"kv_cache_scheme", nullptr},
+  Json config = {{"quant_method", "compressed-tensors"},
+                 {"quantization_status", "compressed"},
+                 {"ignore", ignore},
+                 {"kv_cache_scheme", nullptr},
                  {"config_groups", Json::object()}};
   std::string format;
   for (size_t i = 0; i < groups.size(); ++i) {

@@ -39,7 +39,8 @@ void ExpectRoundTrip(const std::string& folder, const std::vector<std::string>& 
     const Shape shape = testing::ModuleShape(checkpoint.model, name);
     const auto part = checkpoint.Load(name, shape[0], shape[1]);
     ASSERT_TRUE(part) << part.error().ToString();
-    const std::string format = checkpoint.files.tensors.Find(name + ".weight") && part->weight->format->name == "int_group" ? "int-quantized" : "";
+    const std::string format =
+        checkpoint.files.tensors.Find(name + ".weight") && part->weight->format->name == "int_group" ? "int-quantized" : "";
     const auto written = WriteCtWeight(*part->weight, part->act, format);
     ASSERT_TRUE(written) << written.error().ToString();
     const auto back = ReadBack(*written, name, shape[0], shape[1]);
@@ -54,7 +55,8 @@ void ExpectRoundTrip(const std::string& folder, const std::vector<std::string>& 
       ASSERT_TRUE(original) << tensor.suffix;
       EXPECT_EQ(tensor.tensor.view.dtype, original->view.dtype) << tensor.suffix;
       EXPECT_EQ(tensor.tensor.view.shape.ToString(), original->view.shape.ToString()) << tensor.suffix;
-      EXPECT_EQ(std::memcmp(tensor.tensor.bytes->data(), original->view.data, static_cast<size_t>(original->size_bytes)), 0) << tensor.suffix;
+      EXPECT_EQ(std::memcmp(tensor.tensor.bytes->data(), original->view.data, static_cast<size_t>(original->size_bytes)), 0)
+          << tensor.suffix;
     }
   }
 }
@@ -84,7 +86,8 @@ INSTANTIATE_TEST_SUITE_P(All, CtConversion,
 TEST(CtWriterErrors, SayWhatCannotBeStored) {
   const float dense[4] = {1, 2, 3, 4};
   const StoredWeight plain = MakeDense(TensorView(dense, DType::kF32, {2, 2}), {"", "layer"}, nullptr);
-  EXPECT_EQ(WriteCtWeight(plain, {}).error().ToString(), "unsupported: layer: compressed-tensors stores integers and e4m3 with scales, this is f32");
+  EXPECT_EQ(WriteCtWeight(plain, {}).error().ToString(),
+            "unsupported: layer: compressed-tensors stores integers and e4m3 with scales, this is f32");
   const uint32_t words[2] = {0x76543210, 0x0};
   const float zero[1] = {16}, scale[1] = {1};
   StoredWeight weight = plain;

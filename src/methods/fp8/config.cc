@@ -8,10 +8,11 @@ namespace {
 
 Status CheckAllKeys(const Json& json, const std::string& where) {
   return CheckKeys(json, where,
-                   {"quant_method", "method", "activation_scheme", "ignored_layers", "modules_to_not_convert", "weight_block_size", "fmt", "scale_fmt",
-                    "kv_cache_scheme", "checkpoint_format", "format", "bits", "weight_scale_method", "weight_scale_semantics", "dynamic", "store_dtype"},
-                   {"dequantize", "modules_to_convert", "group_size", "lm_head", "desc_act", "meta", "pack_dtype", "sym", "packed_modules_mapping",
-                    "provider", "true_sequential"});
+                   {"quant_method", "method", "activation_scheme", "ignored_layers", "modules_to_not_convert", "weight_block_size",
+                    "fmt", "scale_fmt", "kv_cache_scheme", "checkpoint_format", "format", "bits", "weight_scale_method",
+                    "weight_scale_semantics", "dynamic", "store_dtype"},
+                   {"dequantize", "modules_to_convert", "group_size", "lm_head", "desc_act", "meta", "pack_dtype", "sym",
+                    "packed_modules_mapping", "provider", "true_sequential"});
 }
 
 Status ParseBlock(const Json& json, const std::string& where, Fp8Config& config) {
@@ -49,9 +50,12 @@ Status ParseIgnored(const Json& json, const std::string& where, Fp8Config& confi
 
 Status ParseActivations(const Json& json, const std::string& where, Fp8Config& config) {
   NIBBLE_TRY_IN(where, const std::string scheme, JsonString(json, "activation_scheme", ""));
-  if (scheme == "dynamic") config.activations = Fp8Config::kDynamic;
-  else if (scheme == "static") config.activations = Fp8Config::kStatic;
-  else if (!scheme.empty()) return Corrupt("{}: activation_scheme is \"{}\", wanted static or dynamic", where, scheme);
+  if (scheme == "dynamic")
+    config.activations = Fp8Config::kDynamic;
+  else if (scheme == "static")
+    config.activations = Fp8Config::kStatic;
+  else if (!scheme.empty())
+    return Corrupt("{}: activation_scheme is \"{}\", wanted static or dynamic", where, scheme);
   if (config.activations == Fp8Config::kStatic && config.block_n > 0) {
     return Corrupt("{}: activation_scheme static contradicts weight_block_size: block scales need dynamic activations", where);
   }
@@ -59,7 +63,8 @@ Status ParseActivations(const Json& json, const std::string& where, Fp8Config& c
 }
 
 // The text under `key`, which must be one of `allowed`; the first of them when absent.
-Result<std::string> OneOf(const Json& json, const std::string& where, const char* key, std::initializer_list<std::string_view> allowed) {
+Result<std::string> OneOf(const Json& json, const std::string& where, const char* key,
+                          std::initializer_list<std::string_view> allowed) {
   Result<std::string> text = JsonString(json, key, std::string(*allowed.begin()));
   if (!text || std::find(allowed.begin(), allowed.end(), *text) != allowed.end()) return text;
   std::string names;
@@ -68,7 +73,8 @@ Result<std::string> OneOf(const Json& json, const std::string& where, const char
 }
 
 Status ParseFormat(const Json& json, const std::string& where, Fp8Config& config) {
-  NIBBLE_RETURN_IF_ERROR(OneOf(json, where, "fmt", {"e4m3", "e4m3fn", "float8_e4m3fn", "e5m2", "float8_e5m2"}));  // the tensors' dtype tells
+  NIBBLE_RETURN_IF_ERROR(
+      OneOf(json, where, "fmt", {"e4m3", "e4m3fn", "float8_e4m3fn", "e5m2", "float8_e5m2"}));  // the tensors' dtype tells
   NIBBLE_TRY(const std::string scale_format, OneOf(json, where, "scale_fmt", {"", "float", "ue8m0"}));
   config.pow2_scales = scale_format == "ue8m0";
   NIBBLE_RETURN_IF_ERROR(OneOf(json, where, "store_dtype", {"", "fp8"}));  // others: experts of another number format

@@ -11,12 +11,16 @@
 namespace nibble {
 
 struct Fp8Config {
-  enum Scheme : uint8_t { kFloat, kDynamic, kStatic } activations = kFloat;  // kFloat: the config names no scheme (weight-only files)
-  int64_t block_n = 0, block_k = 0;      // weight_block_size, 0 when scales are per tensor or row
-  bool pow2_scales = false;              // scale_fmt ue8m0: activations too
-  bool inverse = false;                  // GPTQModel: weight_scale_inv divides
-  bool kv_cache = false;                 // kv_cache_scheme asks for an FP8 cache
-  std::vector<std::string> ignored;      // exact names
+  enum Scheme : uint8_t {
+    kFloat,
+    kDynamic,
+    kStatic
+  } activations = kFloat;            // kFloat: the config names no scheme (weight-only files)
+  int64_t block_n = 0, block_k = 0;  // weight_block_size, 0 when scales are per tensor or row
+  bool pow2_scales = false;          // scale_fmt ue8m0: activations too
+  bool inverse = false;              // GPTQModel: weight_scale_inv divides
+  bool kv_cache = false;             // kv_cache_scheme asks for an FP8 cache
+  std::vector<std::string> ignored;  // exact names
   std::vector<NamePattern> ignored_patterns;
 
   static Result<Fp8Config> Parse(const Json& json, const std::string& where);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// FP8 checkpoints of quant_method "fp8": per-tensor scales (weight_scale), blocks (weight_scale_inv, which multiplies despite its name), and
-// GPTQModel's files, whose weight_scale_inv is a true inverse.
+// FP8 checkpoints of quant_method "fp8": per-tensor scales (weight_scale), blocks (weight_scale_inv, which multiplies despite its
+// name), and GPTQModel's files, whose weight_scale_inv is a true inverse.
 #include <algorithm>
 
 #include "methods/fp8/config.h"
@@ -99,7 +99,9 @@ class Fp8QuantizationConfig : public QuantizationConfig {
   }
   bool ConfigSays(const LayerQuery& layer) const {
     if (layer.kind == LayerKind::kLmHead || layer.kind == LayerKind::kEmbedding) return false;
-    const auto names = [&](const std::string& name) { return name == layer.name || (!layer.fused_name.empty() && name == layer.fused_name); };
+    const auto names = [&](const std::string& name) {
+      return name == layer.name || (!layer.fused_name.empty() && name == layer.fused_name);
+    };
     const auto matches = [&](const NamePattern& pattern) { return pattern.Matches(layer.name); };
     return std::none_of(config_.ignored.begin(), config_.ignored.end(), names) &&
            std::none_of(config_.ignored_patterns.begin(), config_.ignored_patterns.end(), matches);
@@ -115,11 +117,12 @@ Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const C
 }  // namespace
 
 const QuantizationEntry* fp8_method() {
-  static const QuantizationEntry entry = {.name = "fp8",
-                                          .quant_methods = {"fp8"},
-                                          .summary = "FP8 weights per tensor, row or 128x128 block; static, dynamic or float activations",
-                                          .formats = {"fp8"},
-                                          .from_config = FromConfig};
+  static const QuantizationEntry entry = {
+      .name = "fp8",
+      .quant_methods = {"fp8"},
+      .summary = "FP8 weights per tensor, row or 128x128 block; static, dynamic or float activations",
+      .formats = {"fp8"},
+      .from_config = FromConfig};
   return &entry;
 }
 

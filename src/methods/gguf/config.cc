@@ -21,7 +21,9 @@ class Reader {
 
   std::string Key(std::string_view name) const { return prefix_ + std::string(name); }
   bool Has(std::string_view name) const { return file_.metadata.Find(Key(name)) != nullptr; }
-  Result<int64_t> Int(std::string_view name, std::optional<int64_t> fallback = std::nullopt) const { return file_.metadata.Int(Key(name), fallback); }
+  Result<int64_t> Int(std::string_view name, std::optional<int64_t> fallback = std::nullopt) const {
+    return file_.metadata.Int(Key(name), fallback);
+  }
   Result<double> Number(std::string_view name, std::optional<double> fallback = std::nullopt) const {
     return file_.metadata.Number(Key(name), fallback);
   }
@@ -31,7 +33,8 @@ class Reader {
     if (values.empty()) return Int(name, fallback);
     for (const int64_t value : values)
       if (value != values[0])
-        return Unsupported("{}: key \"{}\" differs between layers ({} and {}); such models are not supported", path(), Key(name), values[0], value);
+        return Unsupported("{}: key \"{}\" differs between layers ({} and {}); such models are not supported", path(), Key(name),
+                           values[0], value);
     return values[0];
   }
   Result<int64_t> Positive(std::string_view name, std::optional<int64_t> fallback = std::nullopt) const {
@@ -59,7 +62,8 @@ float Llama3Divisor(int64_t i, int64_t rotated, double theta, double factor, dou
 // rope_freqs.weight holds those divisors; the hub's config holds the rule. Finds the rule or refuses.
 Result<Json> Llama3Rope(const Reader& reader, const StoredTensor& divisors, int64_t rotated, double theta) {
   if (divisors.view.dtype != DType::kF32 || divisors.shape != Shape({rotated / 2}))
-    return Corrupt("{}: tensor \"rope_freqs.weight\": {} {}, wanted f32 [{}]", divisors.file, divisors.stored_type, divisors.shape.ToString(), rotated / 2);
+    return Corrupt("{}: tensor \"rope_freqs.weight\": {} {}, wanted f32 [{}]", divisors.file, divisors.stored_type,
+                   divisors.shape.ToString(), rotated / 2);
   const float factor = LoadScalar(DType::kF32, divisors.view.data, rotated / 2 - 1);  // the longest wave
   NIBBLE_TRY(const int64_t said, reader.Int("rope.scaling.original_context_length", 8192));
   constexpr double kLow = 1, kHigh = 4;
@@ -71,10 +75,14 @@ Result<Json> Llama3Rope(const Reader& reader, const StoredTensor& divisors, int6
       same &= std::fabs(stored - wanted) <= 1e-3f * std::fabs(wanted);
     }
     if (same)
-      return Json{{"rope_type", "llama3"}, {"factor", factor}, {"low_freq_factor", kLow}, {"high_freq_factor", kHigh},
+      return Json{{"rope_type", "llama3"},
+                  {"factor", factor},
+                  {"low_freq_factor", kLow},
+                  {"high_freq_factor", kHigh},
                   {"original_max_position_embeddings", original}};
   }
-  return Unsupported("{}: tensor \"rope_freqs.weight\" does not follow the llama3 rule (factor {}, low 1, high 4)", divisors.file, factor);
+  return Unsupported("{}: tensor \"rope_freqs.weight\" does not follow the llama3 rule (factor {}, low 1, high 4)", divisors.file,
+                     factor);
 }
 
 // rope_parameters of config.json; rope_theta is in it and beside it, for readers of either spelling.
@@ -91,14 +99,15 @@ Result<Json> RopeParameters(const Reader& reader, int64_t head_dim, int64_t cont
     if (type == "yarn") {
       NIBBLE_TRY(const int64_t original, reader.Int("rope.scaling.original_context_length", context));
       rope["original_max_position_embeddings"] = original;
-      for (const auto& [key, hub] : {std::pair("rope.scaling.yarn_beta_fast", "beta_fast"), std::pair("rope.scaling.yarn_beta_slow", "beta_slow")}) {
+      for (const auto& [key, hub] :
+           {std::pair("rope.scaling.yarn_beta_fast", "beta_fast"), std::pair("rope.scaling.yarn_beta_slow", "beta_slow")}) {
         NIBBLE_TRY(const double beta, reader.Number(key, 0.0));
         if (beta > 0) rope[hub] = beta;
       }
     }
   } else if (type != "none") {
-    return Unsupported("{}: key \"{}\": \"{}\" is not supported for this architecture; supported: none, linear, yarn", reader.path(),
-                       reader.Key("rope.scaling.type"), type);
+    return Unsupported("{}: key \"{}\": \"{}\" is not supported for this architecture; supported: none, linear, yarn",
+                       reader.path(), reader.Key("rope.scaling.type"), type);
   }
   rope["rope_theta"] = theta;
   if (rotated != head_dim) rope["partial_rotary_factor"] = static_cast<double>(rotated) / static_cast<double>(head_dim);
@@ -124,8 +133,9 @@ Status AddExperts(const Reader& reader, int64_t experts, GgufModel& model) {
 }
 
 Status AddTokenIds(const GgufMetadata& metadata, Json& config) {
-  for (const auto& [key, hub] : {std::pair("tokenizer.ggml.bos_token_id", "bos_token_id"), std::pair("tokenizer.ggml.eos_token_id", "eos_token_id"),
-                                 std::pair("tokenizer.ggml.padding_token_id", "pad_token_id")}) {
+  for (const auto& [key, hub] :
+       {std::pair("tokenizer.ggml.bos_token_id", "bos_token_id"), std::pair("tokenizer.ggml.eos_token_id", "eos_token_id"),
+        std::pair("tokenizer.ggml.padding_token_id", "pad_token_id")}) {
     if (!metadata.Find(key)) continue;
     NIBBLE_TRY(const int64_t id, metadata.Int(key));
     config[hub] = id;
@@ -136,7 +146,9 @@ Status AddTokenIds(const GgufMetadata& metadata, Json& config) {
 Result<int64_t> VocabularySize(const Reader& reader) {
   const StoredTensor* embedding = reader.file().tensors.Find("token_embd.weight");
   if (embedding && embedding->shape.rank() == 2) return embedding->shape[0];
-  if (embedding) return Corrupt("{}: tensor \"token_embd.weight\": shape {}, wanted two dimensions", embedding->file, embedding->shape.ToString());
+  if (embedding)
+    return Corrupt("{}: tensor \"token_embd.weight\": shape {}, wanted two dimensions", embedding->file,
+                   embedding->shape.ToString());
   NIBBLE_TRY(const auto tokens, reader.file().metadata.Strings("tokenizer.ggml.tokens"));
   if (!tokens.empty()) return static_cast<int64_t>(tokens.size());
   return reader.Positive("vocab_size");
@@ -153,7 +165,8 @@ Result<GgufModel> ReadGgufModel(const GgufFile& file) {
   GgufModel model;
   model.architecture = FindGgufArchitecture(name, experts > 0);
   if (!model.architecture)
-    return Unsupported("{}: general.architecture \"{}\" is not supported in GGUF files; supported: {}", reader.path(), name, GgufArchitectureNames());
+    return Unsupported("{}: general.architecture \"{}\" is not supported in GGUF files; supported: {}", reader.path(), name,
+                       GgufArchitectureNames());
 
   NIBBLE_TRY(const int64_t hidden, reader.Positive("embedding_length"));
   NIBBLE_TRY(const int64_t layers, reader.Positive("block_count"));
@@ -167,8 +180,10 @@ Result<GgufModel> ReadGgufModel(const GgufFile& file) {
   if (value_dim != model.head_dim)
     return Unsupported("{}: key_length {} and value_length {} differ", reader.path(), model.head_dim, value_dim);
   if (model.heads > kMaxHeads || model.kv_heads > model.heads || model.head_dim > kMaxHeadDim)
-    return Corrupt("{}: {} heads, {} kv heads, {} elements a head are not possible", reader.path(), model.heads, model.kv_heads, model.head_dim);
-  if (!std::isfinite(epsilon) || epsilon < 0) return Corrupt("{}: key \"{}\": {}", reader.path(), reader.Key("attention.layer_norm_rms_epsilon"), epsilon);
+    return Corrupt("{}: {} heads, {} kv heads, {} elements a head are not possible", reader.path(), model.heads, model.kv_heads,
+                   model.head_dim);
+  if (!std::isfinite(epsilon) || epsilon < 0)
+    return Corrupt("{}: key \"{}\": {}", reader.path(), reader.Key("attention.layer_norm_rms_epsilon"), epsilon);
   if (model.head_dim % 2 != 0) return Unsupported("{}: heads of {} elements cannot be rotated", reader.path(), model.head_dim);
   NIBBLE_TRY(const int64_t vocabulary, VocabularySize(reader));
   NIBBLE_TRY(Json rope, RopeParameters(reader, model.head_dim, context));

@@ -14,8 +14,8 @@ struct GgufModel {
   Json config;  // config.json, torch's spelling
 };
 
-// Errors name the key. Unsupported: an unknown architecture, settings that differ from layer to layer, a rope scaling that the hub's
-// configs cannot say (rope_freqs.weight must be the llama3 rule's).
+// Errors name the key. Unsupported: an unknown architecture, settings that differ from layer to layer, a rope scaling that the
+// hub's configs cannot say (rope_freqs.weight must be the llama3 rule's).
 Result<GgufModel> ReadGgufModel(const GgufFile& file);
 
 }  // namespace nibble

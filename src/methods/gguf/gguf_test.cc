@@ -31,7 +31,8 @@ void ExpectWeights(const std::string& gguf, const std::string& expected_path) {
     std::vector<float> got(static_cast<size_t>(tensor.shape.elems()));
     DecodeRows(*part->weight, {0, tensor.shape[0]}, {0, tensor.shape[1]}, got.data());
     int64_t wrong = 0;
-    for (int64_t i = 0; i < tensor.shape.elems(); ++i) wrong += got[static_cast<size_t>(i)] != LoadScalar(tensor.view.dtype, tensor.view.data, i);
+    for (int64_t i = 0; i < tensor.shape.elems(); ++i)
+      wrong += got[static_cast<size_t>(i)] != LoadScalar(tensor.view.dtype, tensor.view.data, i);
     EXPECT_EQ(wrong, 0) << Describe(*part->weight);
     ++compared;
   }
@@ -46,8 +47,9 @@ TEST(GgufMethod, DecodesWhatLlamaCppDecodes) {
 TEST(GgufMethod, DecodesTheSharedCheckpoints) {
   NIBBLE_NEED_CHECKPOINT(first, "llamacpp-q8-0");
   const std::string root = std::filesystem::path(first).parent_path().string();
-  for (const char* name : {"llamacpp-q8-0/q8-0.gguf", "llamacpp-q4-k-m/q4-k-m.gguf", "llamacpp-q4-k-m-split/q4-k-m-00004-of-00005.gguf",
-                           "llamacpp-iq4-xs/iq4-xs.gguf", "llamacpp-tied-q4-0/tied-q4-0.gguf"}) {
+  for (const char* name :
+       {"llamacpp-q8-0/q8-0.gguf", "llamacpp-q4-k-m/q4-k-m.gguf", "llamacpp-q4-k-m-split/q4-k-m-00004-of-00005.gguf",
+        "llamacpp-iq4-xs/iq4-xs.gguf", "llamacpp-tied-q4-0/tied-q4-0.gguf"}) {
     SCOPED_TRACE(name);
     const std::filesystem::path path = root + "/" + name;
     ExpectWeights(path.string(), (path.parent_path() / "expected/weights.safetensors").string());
@@ -55,7 +57,8 @@ TEST(GgufMethod, DecodesTheSharedCheckpoints) {
 }
 
 TEST(GgufMethod, MakesAConfigAndClaimsEverything) {
-  const auto checkpoint = Checkpoint::Open(testing::Repo("tests/data/checkpoints/llamacpp-q2-k/q2-k.gguf"), CheckpointKind::kGguf).value();
+  const auto checkpoint =
+      Checkpoint::Open(testing::Repo("tests/data/checkpoints/llamacpp-q2-k/q2-k.gguf"), CheckpointKind::kGguf).value();
   const Json& config = checkpoint->config();
   EXPECT_EQ(config["model_type"], "llama");
   EXPECT_EQ(config["hidden_size"], 256);
@@ -67,7 +70,8 @@ TEST(GgufMethod, MakesAConfigAndClaimsEverything) {
   EXPECT_EQ(config["rope_parameters"]["rope_theta"], 10000.0);
   EXPECT_THAT(checkpoint->quantization().Describe(), HasSubstr("Q2_K"));
   EXPECT_TRUE(checkpoint->Has("model.layers.1.post_attention_layernorm.weight"));
-  for (const StoredTensor& tensor : checkpoint->tensors().tensors()) EXPECT_TRUE(tensor.name.starts_with("model.") || tensor.name == "lm_head.weight") << tensor.name;
+  for (const StoredTensor& tensor : checkpoint->tensors().tensors())
+    EXPECT_TRUE(tensor.name.starts_with("model.") || tensor.name == "lm_head.weight") << tensor.name;
 }
 
 TEST(GgufMethod, MapsNames) {
@@ -76,8 +80,10 @@ TEST(GgufMethod, MapsNames) {
   EXPECT_EQ(mixtral.model_type, "mixtral");
   EXPECT_EQ(HubTensorName("blk.12.attn_output.weight", llama), "model.layers.12.self_attn.o_proj.weight");
   EXPECT_EQ(HubTensorName("blk.3.ffn_gate_inp.weight", mixtral), "model.layers.3.block_sparse_moe.gate.weight");
-  EXPECT_EQ(HubTensorName("blk.0.attn_q_norm.weight", *FindGgufArchitecture("qwen3moe", true)), "model.layers.0.self_attn.q_norm.weight");
-  for (const char* name : {"blk.0.attn_q_norm.weight", "blk.x.attn_q.weight", "blk..attn_q.weight", "blk.1", "output", "", "blk.99999999.attn_q.weight", "v.blk.0.x"})
+  EXPECT_EQ(HubTensorName("blk.0.attn_q_norm.weight", *FindGgufArchitecture("qwen3moe", true)),
+            "model.layers.0.self_attn.q_norm.weight");
+  for (const char* name : {"blk.0.attn_q_norm.weight", "blk.x.attn_q.weight", "blk..attn_q.weight", "blk.1", "output", "",
+                           "blk.99999999.attn_q.weight", "v.blk.0.x"})
     EXPECT_EQ(HubTensorName(name, llama), std::nullopt) << name;
   const auto expert = HubExpertTensorName("blk.7.ffn_down_exps.weight", *FindGgufArchitecture("qwen3moe", true));
   ASSERT_TRUE(expert);
@@ -90,8 +96,9 @@ class MadeFile {
  public:
   explicit MadeFile(const std::string& arch) : arch_(arch) {
     keys.String("general.architecture", arch);
-    for (const auto& [key, value] : {std::pair("embedding_length", 64u), std::pair("block_count", 1u), std::pair("context_length", 128u),
-                                     std::pair("feed_forward_length", 96u), std::pair("attention.head_count", 4u), std::pair("attention.head_count_kv", 2u)})
+    for (const auto& [key, value] :
+         {std::pair("embedding_length", 64u), std::pair("block_count", 1u), std::pair("context_length", 128u),
+          std::pair("feed_forward_length", 96u), std::pair("attention.head_count", 4u), std::pair("attention.head_count_kv", 2u)})
       keys.U32(arch + "." + key, value);
     keys.F32(arch + ".attention.layer_norm_rms_epsilon", 1e-6f);
     Add("token_embd.weight", {10, 64});

@@ -14,8 +14,8 @@ namespace {
 
 constexpr int64_t kMaxExperts = 65536;  // far above every model; each becomes an entry of the index
 
-// Row maps of q_proj and k_proj where the file has them in interleaved rope order: of a head of d rows, logical row h * d/2 + i (h = 0, 1) is
-// stored row 2 i + h.
+// Row maps of q_proj and k_proj where the file has them in interleaved rope order: of a head of d rows, logical row h * d/2 + i (h
+// = 0, 1) is stored row 2 i + h.
 Tensor InterleavedRows(int64_t heads, int64_t head_dim) {
   Tensor map(DType::kI32, {heads * head_dim});
   for (int64_t head = 0; head < heads; ++head)
@@ -39,7 +39,8 @@ class GgufLinearMethod : public LinearMethod {
     if (!tensor) return Corrupt("{} is missing", ParamName(params, "weight"));
     if (!tensor->unsupported.empty()) return Unsupported("{}: {}", ParamName(params, "weight"), tensor->unsupported);
     if (!tensor->ggml) return Unsupported("{}: a weight of type {}", ParamName(params, "weight"), tensor->stored_type);
-    if (tensor->shape.rank() != 2 || (params.n > 0 && params.n != tensor->shape[0]) || (params.k > 0 && params.k != tensor->shape[1]))
+    if (tensor->shape.rank() != 2 || (params.n > 0 && params.n != tensor->shape[0]) ||
+        (params.k > 0 && params.k != tensor->shape[1]))
       return Corrupt("{} is {}, wanted [{},{}]", ParamName(params, "weight"), tensor->shape.ToString(), params.n, params.k);
     StoredWeight weight;
     if (tensor->ggml->block_elems == 1) {
@@ -64,7 +65,8 @@ class GgufLinearMethod : public LinearMethod {
 
 class GgufQuantizationConfig : public QuantizationConfig {
  public:
-  GgufQuantizationConfig(const GgufModel& model, const TensorIndex& tensors) : plain_(std::make_shared<const GgufLinearMethod>(Tensor())) {
+  GgufQuantizationConfig(const GgufModel& model, const TensorIndex& tensors)
+      : plain_(std::make_shared<const GgufLinearMethod>(Tensor())) {
     q_ = k_ = plain_;
     if (model.architecture->permuted) {
       q_ = std::make_shared<const GgufLinearMethod>(InterleavedRows(model.heads, model.head_dim));
@@ -92,8 +94,9 @@ class GgufQuantizationConfig : public QuantizationConfig {
     std::sort(order.rbegin(), order.rend());
     describe_ = "gguf";
     for (size_t i = 0; i < order.size() && i < 3; ++i)
-      describe_ += fmt::format("{} {} {} %", i ? "," : "", order[i].second,
-                               static_cast<int>(100.0 * static_cast<double>(order[i].first) / static_cast<double>(tensors.total_bytes()) + 0.5));
+      describe_ += fmt::format(
+          "{} {} {} %", i ? "," : "", order[i].second,
+          static_cast<int>(100.0 * static_cast<double>(order[i].first) / static_cast<double>(tensors.total_bytes()) + 0.5));
   }
 
   std::shared_ptr<const GgufLinearMethod> plain_, q_, k_;
@@ -149,12 +152,13 @@ Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json&, const Config
 }  // namespace
 
 const QuantizationEntry* gguf_method() {
-  static const QuantizationEntry entry = {.name = "gguf",
-                                          .quant_methods = {"gguf"},
-                                          .summary = "GGUF files of llama.cpp: legacy, k- and iq4 blocks, f32, f16, bf16",
-                                          .formats = {"q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", "dense"},
-                                          .from_config = FromConfig,
-                                          .open_container = OpenContainer};
+  static const QuantizationEntry entry = {
+      .name = "gguf",
+      .quant_methods = {"gguf"},
+      .summary = "GGUF files of llama.cpp: legacy, k- and iq4 blocks, f32, f16, bf16",
+      .formats = {"q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", "dense"},
+      .from_config = FromConfig,
+      .open_container = OpenContainer};
   return &entry;
 }
 

@@ -21,9 +21,9 @@ struct Pair {
 };
 constexpr Pair kGlobal[] = {{"token_embd", "model.embed_tokens"}, {"output_norm", "model.norm"}, {"output", "lm_head"}};
 constexpr Pair kInLayer[] = {
-    {"attn_norm", "input_layernorm"},   {"attn_q", "self_attn.q_proj"},           {"attn_k", "self_attn.k_proj"}, {"attn_v", "self_attn.v_proj"},
-    {"attn_output", "self_attn.o_proj"}, {"ffn_norm", "post_attention_layernorm"}, {"ffn_gate", "mlp.gate_proj"},  {"ffn_up", "mlp.up_proj"},
-    {"ffn_down", "mlp.down_proj"},
+    {"attn_norm", "input_layernorm"}, {"attn_q", "self_attn.q_proj"},      {"attn_k", "self_attn.k_proj"},
+    {"attn_v", "self_attn.v_proj"},   {"attn_output", "self_attn.o_proj"}, {"ffn_norm", "post_attention_layernorm"},
+    {"ffn_gate", "mlp.gate_proj"},    {"ffn_up", "mlp.up_proj"},           {"ffn_down", "mlp.down_proj"},
 };
 constexpr Pair kNorms[] = {{"attn_q_norm", "self_attn.q_norm"}, {"attn_k_norm", "self_attn.k_norm"}};
 constexpr Pair kExperts[] = {{"ffn_gate_exps", "gate_proj"}, {"ffn_up_exps", "up_proj"}, {"ffn_down_exps", "down_proj"}};
@@ -34,7 +34,8 @@ std::optional<std::string_view> Lookup(std::span<const Pair> table, std::string_
   return std::nullopt;
 }
 
-// "blk.12.attn_q.weight" -> {"12", "attn_q", ".weight"}; without "blk." the layer is empty. Names without a dot at the end: nullopt.
+// "blk.12.attn_q.weight" -> {"12", "attn_q", ".weight"}; without "blk." the layer is empty. Names without a dot at the end:
+// nullopt.
 struct Parts {
   std::string_view layer, module, suffix;
 };
@@ -67,7 +68,8 @@ const GgufArchitecture* FindGgufArchitecture(std::string_view name, bool experts
 std::string GgufArchitectureNames() {
   std::string names;
   for (const GgufArchitecture& row : kArchitectures)
-    if (names.find(row.name) == std::string::npos || row.name == "qwen3") names += fmt::format("{}{}", names.empty() ? "" : ", ", row.name);
+    if (names.find(row.name) == std::string::npos || row.name == "qwen3")
+      names += fmt::format("{}{}", names.empty() ? "" : ", ", row.name);
   return names;
 }
 
@@ -81,7 +83,8 @@ std::optional<std::string> HubTensorName(std::string_view gguf_name, const GgufA
   auto hub = Lookup(kInLayer, parts->module);
   if (!hub && architecture.qk_norm) hub = Lookup(kNorms, parts->module);
   if (hub) return fmt::format("model.layers.{}.{}{}", parts->layer, *hub, parts->suffix);
-  if (parts->module == "ffn_gate_inp") return fmt::format("model.layers.{}.{}.gate{}", parts->layer, architecture.moe, parts->suffix);
+  if (parts->module == "ffn_gate_inp")
+    return fmt::format("model.layers.{}.{}.gate{}", parts->layer, architecture.moe, parts->suffix);
   return std::nullopt;
 }
 
@@ -90,7 +93,8 @@ std::optional<HubExpertName> HubExpertTensorName(std::string_view gguf_name, con
   if (!parts || parts->layer.empty()) return std::nullopt;
   const auto hub = Lookup(kExperts, parts->module);
   if (!hub) return std::nullopt;
-  return HubExpertName{fmt::format("model.layers.{}.{}.experts.", parts->layer, architecture.moe), fmt::format(".{}{}", *hub, parts->suffix)};
+  return HubExpertName{fmt::format("model.layers.{}.{}.experts.", parts->layer, architecture.moe),
+                       fmt::format(".{}{}", *hub, parts->suffix)};
 }
 
 }  // namespace nibble

@@ -10,12 +10,12 @@
 namespace nibble {
 
 struct GgufArchitecture {
-  std::string_view name;             // general.architecture
-  std::string_view model_type;       // of config.json
+  std::string_view name;        // general.architecture
+  std::string_view model_type;  // of config.json
   std::string_view hub_class;
-  bool permuted;                     // rows of q_proj and k_proj are in interleaved rope order
-  bool qk_norm;                      // has attn_q_norm, attn_k_norm
-  std::string_view moe;              // "mlp" or "block_sparse_moe": the module that holds router and experts
+  bool permuted;         // rows of q_proj and k_proj are in interleaved rope order
+  bool qk_norm;          // has attn_q_norm, attn_k_norm
+  std::string_view moe;  // "mlp" or "block_sparse_moe": the module that holds router and experts
 };
 // Null if unknown. "llama" with experts is its own row (Mixtral).
 const GgufArchitecture* FindGgufArchitecture(std::string_view name, bool experts);

@@ -36,12 +36,20 @@ Result<GptqRule> ParseRule(std::string_view key, const Json& value, const std::s
   if (!value.is_object()) return Corrupt("{}: wanted an object, found {}", here, value.type_name());
   if (rule.skip) return rule;
   NIBBLE_RETURN_IF_ERROR(CheckKeys(value, here, {"bits", "group_size", "sym", "desc_act"},
-                                   {"mse", "damp_percent", "damp_auto_increment", "static_groups", "lm_head", "act_group_aware", "method",
-                                    "format", "gptaq", "fallback", "smooth", "v2", "v2_alpha"}));
-  if (value.contains("bits")) { NIBBLE_TRY(rule.bits, JsonInt(value, "bits")); }
-  if (value.contains("group_size")) { NIBBLE_TRY(rule.group_size, JsonInt(value, "group_size")); }
-  if (value.contains("sym")) { NIBBLE_TRY(rule.sym, JsonBool(value, "sym")); }
-  if (value.contains("desc_act")) { NIBBLE_TRY(rule.desc_act, JsonBool(value, "desc_act")); }
+                                   {"mse", "damp_percent", "damp_auto_increment", "static_groups", "lm_head", "act_group_aware",
+                                    "method", "format", "gptaq", "fallback", "smooth", "v2", "v2_alpha"}));
+  if (value.contains("bits")) {
+    NIBBLE_TRY(rule.bits, JsonInt(value, "bits"));
+  }
+  if (value.contains("group_size")) {
+    NIBBLE_TRY(rule.group_size, JsonInt(value, "group_size"));
+  }
+  if (value.contains("sym")) {
+    NIBBLE_TRY(rule.sym, JsonBool(value, "sym"));
+  }
+  if (value.contains("desc_act")) {
+    NIBBLE_TRY(rule.desc_act, JsonBool(value, "desc_act"));
+  }
   return rule;
 }
 
@@ -74,14 +82,50 @@ Status ParseModules(const Json& json, const std::string& where, std::vector<std:
 
 Status CheckAllKeys(const Json& json, const std::string& where) {
   return CheckKeys(json, where,
-                   {"quant_method", "method", "bits", "group_size", "desc_act", "sym", "lm_head", "dynamic", "checkpoint_format", "format",
-                    "modules_in_block_to_quantize", "static_groups", "rotation", "pack_dtype"},
-                   {"meta", "true_sequential", "damp_percent", "damp_auto_increment", "mse", "act_group_aware", "v2", "v2_alpha",
-                    "is_marlin_format", "model_file_base_name", "model_name_or_path", "autoround_version", "provider", "dataset", "tokenizer",
-                    "block_name_to_quantize", "use_exllama", "use_cuda_fp16", "disable_exllama", "exllama_config", "max_input_length",
-                    "cache_block_outputs", "module_name_preceding_first_block", "batch_size", "pad_token_id", "model_seqlen", "backend",
-                    "iters", "data_type", "seqlen", "nsamples", "lr", "minmax_lr", "low_gpu_mem_usage", "enable_quanted_input",
-                    "enable_minmax_tuning", "packing_format", "adapter", "quip", "packed_modules_mapping", "zero_point", "version"});
+                   {"quant_method", "method", "bits", "group_size", "desc_act", "sym", "lm_head", "dynamic", "checkpoint_format",
+                    "format", "modules_in_block_to_quantize", "static_groups", "rotation", "pack_dtype"},
+                   {"meta",
+                    "true_sequential",
+                    "damp_percent",
+                    "damp_auto_increment",
+                    "mse",
+                    "act_group_aware",
+                    "v2",
+                    "v2_alpha",
+                    "is_marlin_format",
+                    "model_file_base_name",
+                    "model_name_or_path",
+                    "autoround_version",
+                    "provider",
+                    "dataset",
+                    "tokenizer",
+                    "block_name_to_quantize",
+                    "use_exllama",
+                    "use_cuda_fp16",
+                    "disable_exllama",
+                    "exllama_config",
+                    "max_input_length",
+                    "cache_block_outputs",
+                    "module_name_preceding_first_block",
+                    "batch_size",
+                    "pad_token_id",
+                    "model_seqlen",
+                    "backend",
+                    "iters",
+                    "data_type",
+                    "seqlen",
+                    "nsamples",
+                    "lr",
+                    "minmax_lr",
+                    "low_gpu_mem_usage",
+                    "enable_quanted_input",
+                    "enable_minmax_tuning",
+                    "packing_format",
+                    "adapter",
+                    "quip",
+                    "packed_modules_mapping",
+                    "zero_point",
+                    "version"});
 }
 
 }  // namespace

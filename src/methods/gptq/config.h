@@ -16,7 +16,7 @@ struct GptqSettings {
   int64_t bits = 4;
   int64_t group_size = 128;  // -1: one group
   bool sym = true;
-  bool desc_act = false;     // informative: the stored g_idx decides
+  bool desc_act = false;  // informative: the stored g_idx decides
 };
 
 // One entry of `dynamic`.
@@ -32,9 +32,9 @@ struct GptqConfig {
   GptqFormat format = GptqFormat::kV1;
   bool lm_head = false;
   bool static_groups = false;
-  std::string rotation;                              // "", "hadamard", "random"
-  std::vector<std::string> modules_in_block;         // empty: all; else a module is quantized if its name contains one
-  std::vector<GptqRule> rules;                       // skips first, as the tool tests them; the first match decides
+  std::string rotation;                       // "", "hadamard", "random"
+  std::vector<std::string> modules_in_block;  // empty: all; else a module is quantized if its name contains one
+  std::vector<GptqRule> rules;                // skips first, as the tool tests them; the first match decides
 
   static Result<GptqConfig> Parse(const Json& json, const std::string& where);
   // The rule that decides for a module, or null.

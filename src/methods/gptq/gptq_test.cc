@@ -15,9 +15,10 @@ TEST_P(GptqCheckpoint, DecodesBitForBit) {
   testing::ExpectDequantizedWeights(folder, folder + "/expected/weights.safetensors");
 }
 INSTANTIATE_TEST_SUITE_P(All, GptqCheckpoint,
-                         ::testing::Values("gptqmodel-4bit-g128-sym", "gptqmodel-4bit-g128-asym-desc", "gptqmodel-4bit-g128-asym-gptq-v2",
-                                           "gptqmodel-2bit-g64", "gptqmodel-3bit-g128", "gptqmodel-4bit-channel", "gptqmodel-dynamic",
-                                           "gptqmodel-lm-head", "gptqmodel-embed-both", "gptqmodel-rotation-hadamard"));
+                         ::testing::Values("gptqmodel-4bit-g128-sym", "gptqmodel-4bit-g128-asym-desc",
+                                           "gptqmodel-4bit-g128-asym-gptq-v2", "gptqmodel-2bit-g64", "gptqmodel-3bit-g128",
+                                           "gptqmodel-4bit-channel", "gptqmodel-dynamic", "gptqmodel-lm-head",
+                                           "gptqmodel-embed-both", "gptqmodel-rotation-hadamard"));
 
 class GptqGolden : public ::testing::TestWithParam<const char*> {};
 TEST_P(GptqGolden, DecodesAModuleCutFromAToolsFile) {
@@ -32,20 +33,24 @@ Result<std::unique_ptr<QuantizationConfig>> Parse(const std::string& text) {
 
 TEST(GptqConfig, DynamicRulesDecideByModule) {
   const Json json = *ParseJson(R"({"quant_method":"gptq","bits":4,"group_size":128,"sym":true,"desc_act":false,"dynamic":{
-    "+:model\\.layers\\.0\\..*":{"bits":8,"group_size":64}, "-:.*\\.mlp\\.gate$":{}, ".*k_proj":{"sym":false}}})", "test");
+    "+:model\\.layers\\.0\\..*":{"bits":8,"group_size":64}, "-:.*\\.mlp\\.gate$":{}, ".*k_proj":{"sym":false}}})",
+                               "test");
   const GptqConfig config = *GptqConfig::Parse(json, "config.json");
   EXPECT_TRUE(config.FindRule("model.layers.0.mlp.gate", "")->skip);  // skips are tested first
   EXPECT_EQ(config.SettingsOf(config.FindRule("model.layers.0.mlp.up_proj", "")).bits, 8);
   EXPECT_EQ(config.SettingsOf(config.FindRule("model.layers.0.mlp.up_proj", "")).group_size, 64);
   EXPECT_FALSE(config.SettingsOf(config.FindRule("model.layers.1.self_attn.k_proj", "")).sym);
   EXPECT_EQ(config.FindRule("model.layers.1.self_attn.q_proj", ""), nullptr);
-  EXPECT_EQ(config.FindRule("x.model.layers.0.q_proj", ""), nullptr);  // anchored at the start
+  EXPECT_EQ(config.FindRule("x.model.layers.0.q_proj", ""), nullptr);    // anchored at the start
   EXPECT_NE(config.FindRule("a.q_proj", "a.k_proj_and_more"), nullptr);  // a fused name counts
 }
 
 TEST(GptqConfig, WithoutTensorsTheSettingsDecide) {
-  const auto config = *Parse(R"({"bits":4,"lm_head":false,"modules_in_block_to_quantize":[["self_attn.q_proj"]],"dynamic":{"-:.*1.*":{}}})");
-  const auto quantized = [&](LayerKind kind, const char* name) { return *config->GetQuantMethod({.kind = kind, .name = name}) != nullptr; };
+  const auto config =
+      *Parse(R"({"bits":4,"lm_head":false,"modules_in_block_to_quantize":[["self_attn.q_proj"]],"dynamic":{"-:.*1.*":{}}})");
+  const auto quantized = [&](LayerKind kind, const char* name) {
+    return *config->GetQuantMethod({.kind = kind, .name = name}) != nullptr;
+  };
   EXPECT_TRUE(quantized(LayerKind::kLinear, "layers.0.self_attn.q_proj"));
   EXPECT_FALSE(quantized(LayerKind::kLinear, "layers.1.self_attn.q_proj"));
   EXPECT_FALSE(quantized(LayerKind::kLinear, "layers.0.mlp.up_proj"));

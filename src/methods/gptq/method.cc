@@ -57,8 +57,9 @@ class GptqQuantizationConfig : public QuantizationConfig {
   std::string_view name() const override { return "gptq"; }
   std::string Describe() const override {
     const GptqSettings& base = config_.base;
-    std::string text = fmt::format("gptq {}-bit {} {}", base.bits, base.group_size < 0 ? "per-channel" : fmt::format("g{}", base.group_size),
-                                   base.sym ? "sym" : "asym");
+    std::string text =
+        fmt::format("gptq {}-bit {} {}", base.bits, base.group_size < 0 ? "per-channel" : fmt::format("g{}", base.group_size),
+                    base.sym ? "sym" : "asym");
     if (base.desc_act) text += " desc_act";
     if (!config_.rules.empty()) text += fmt::format(", {} rules by module", config_.rules.size());
     if (!config_.rotation.empty()) text += fmt::format(", rotation {}", config_.rotation);
@@ -100,8 +101,8 @@ class GptqQuantizationConfig : public QuantizationConfig {
     const bool stored = layer.has("qweight");
     const bool plain = layer.kind == LayerKind::kLinear || layer.kind == LayerKind::kExpert;
     if (stored != by_config && plain && (stored || !layer.has("weight"))) {
-      Warn("{}: the settings say that {} is {}quantized, its tensors say the opposite; the tensors are believed", where_, layer.name,
-           by_config ? "" : "not ");
+      Warn("{}: the settings say that {} is {}quantized, its tensors say the opposite; the tensors are believed", where_,
+           layer.name, by_config ? "" : "not ");
     }
     return stored;
   }
@@ -110,7 +111,8 @@ class GptqQuantizationConfig : public QuantizationConfig {
     if (layer.kind == LayerKind::kEmbedding) return false;
     if (layer.kind == LayerKind::kLmHead) return config_.lm_head;
     const std::vector<std::string>& names = config_.modules_in_block;
-    return names.empty() || std::any_of(names.begin(), names.end(), [&](const std::string& part) { return layer.name.find(part) != std::string::npos; });
+    return names.empty() || std::any_of(names.begin(), names.end(),
+                                        [&](const std::string& part) { return layer.name.find(part) != std::string::npos; });
   }
 
   GptqConfig config_;

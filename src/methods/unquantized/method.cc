@@ -28,7 +28,9 @@ class UnquantizedConfig : public QuantizationConfig {
   }
 };
 
-Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json&, const ConfigSource&) { return std::make_unique<UnquantizedConfig>(); }
+Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json&, const ConfigSource&) {
+  return std::make_unique<UnquantizedConfig>();
+}
 
 }  // namespace
 

@@ -6,7 +6,8 @@ namespace nibble {
 namespace {
 
 Result<Graph> Build(const ModelConfig& config, int rank, int ranks) {
-  return BuildLlamaLike(config, {.qkv_bias = config.attention_bias, .o_bias = config.attention_bias, .tied = config.tied}, rank, ranks);
+  return BuildLlamaLike(config, {.qkv_bias = config.attention_bias, .o_bias = config.attention_bias, .tied = config.tied}, rank,
+                        ranks);
 }
 
 }  // namespace

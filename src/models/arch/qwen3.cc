@@ -11,7 +11,9 @@ Result<Graph> Build(const ModelConfig& config, int rank, int ranks) {
   NIBBLE_TRY_IN(c.where, const bool use_window, JsonBool(c.json, "use_sliding_window", false));
   NIBBLE_TRY_IN(c.where, const int64_t first, JsonInt(c.json, "max_window_layers", 28));
   const auto slides = [=](int64_t layer) { return use_window && layer >= first; };
-  return BuildLlamaLike(c, {.qkv_bias = c.attention_bias, .o_bias = c.attention_bias, .head_norm = true, .tied = c.tied, .slides = slides}, rank, ranks);
+  return BuildLlamaLike(
+      c, {.qkv_bias = c.attention_bias, .o_bias = c.attention_bias, .head_norm = true, .tied = c.tied, .slides = slides}, rank,
+      ranks);
 }
 
 }  // namespace

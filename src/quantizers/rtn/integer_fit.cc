@@ -12,14 +12,16 @@ namespace {
 
 // Scales tried, as multiples of the plain one. Above 1: for symmetric codes max|w| itself becomes a code at 1.07 (4 bits).
 constexpr float kLargest = 1.10f, kStep = 0.02f;
-constexpr int kSteps = 41;        // down to 0.30
+constexpr int kSteps = 41;  // down to 0.30
 constexpr int kRefits = 3;
 constexpr int kLanes = 8;
 
 // Nearest integer, ties to even, of 0 <= x < 2^22; two additions, so that loops become vector code everywhere.
 inline float Nearest(float x) { return (x + 12582912.0f) - 12582912.0f; }
 
-inline float Code(float w, float scale, float zero, float largest) { return Nearest(std::min(std::max(w / scale + zero, 0.0f), largest)); }
+inline float Code(float w, float scale, float zero, float largest) {
+  return Nearest(std::min(std::max(w / scale + zero, 0.0f), largest));
+}
 
 // The order of the additions is part of the definition: eight partial sums by index modulo 8, then in order.
 template <typename Term>
@@ -57,7 +59,8 @@ class Group {
     if (plain_ > 1e15f || plain_ < 1e-15f) return best_;
     best_error_ = Error(best_);
     for (int i = 0; i < kSteps; ++i) Try(plain_ * (kLargest - kStep * static_cast<float>(i)), middle);
-    for (int i = 0; i < kRefits && Refit(); ++i) {}
+    for (int i = 0; i < kRefits && Refit(); ++i) {
+    }
     return best_;
   }
 
@@ -105,7 +108,8 @@ class Group {
     const float* w = w_;
     const float* h = importance_;
     const float scale = best_.scale, zero = best_.zero, largest = largest_;
-    const double above = SumLanes(count_, [=](int64_t i) { return (h ? h[i] : 1.0f) * (w[i] * (Code(w[i], scale, zero, largest) - zero)); });
+    const double above =
+        SumLanes(count_, [=](int64_t i) { return (h ? h[i] : 1.0f) * (w[i] * (Code(w[i], scale, zero, largest) - zero)); });
     const double below = SumLanes(count_, [=](int64_t i) {
       const float code = Code(w[i], scale, zero, largest) - zero;
       return (h ? h[i] : 1.0f) * (code * code);
@@ -133,11 +137,15 @@ float RoundScale(DType scale_dtype, float x) {
   StoreScalar(scale_dtype, stored, 0, x);
   const float rounded = LoadScalar(scale_dtype, stored, 0);
   const float smallest = scale_dtype == DType::kF16 ? 0x1p-24f : std::numeric_limits<float>::min();
-  const float largest = scale_dtype == DType::kF16 ? 65504.0f : scale_dtype == DType::kBF16 ? 0x1.FEp127f : std::numeric_limits<float>::max();
+  const float largest = scale_dtype == DType::kF16    ? 65504.0f
+                        : scale_dtype == DType::kBF16 ? 0x1.FEp127f
+                                                      : std::numeric_limits<float>::max();
   return std::min(std::max(rounded, smallest), largest);
 }
 
-float ScaleOfZeros(DType scale_dtype) { return scale_dtype == DType::kF16 ? 0x1p-10f : scale_dtype == DType::kBF16 ? 0x1p-7f : 0x1p-23f; }
+float ScaleOfZeros(DType scale_dtype) {
+  return scale_dtype == DType::kF16 ? 0x1p-10f : scale_dtype == DType::kBF16 ? 0x1p-7f : 0x1p-23f;
+}
 
 IntegerFit FitIntegers(const float* w, const float* importance, int64_t count, const IntegerFitOptions& options) {
   return Group(w, importance, count, options).Fit();

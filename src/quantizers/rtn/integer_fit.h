@@ -16,13 +16,13 @@ struct IntegerFitOptions {
 };
 
 struct IntegerFit {
-  float scale = 1;     // a value of scale_dtype; negative where that fits better (symmetric codes have one more value below zero)
-  float zero = 0;      // a code
+  float scale = 1;  // a value of scale_dtype; negative where that fits better (symmetric codes have one more value below zero)
+  float zero = 0;   // a code
 };
 
-// w [count] finite; importance [count] or null. Minimizes sum importance (w - scale (code - zero))^2 over shrunken and stretched scales; never
-// worse than the plain scale of the compressed-tensors library, max|w| / ((2^bits - 1) / 2) or (max - min) / (2^bits - 1), which is what comes
-// without a search.
+// w [count] finite; importance [count] or null. Minimizes sum importance (w - scale (code - zero))^2 over shrunken and stretched
+// scales; never worse than the plain scale of the compressed-tensors library, max|w| / ((2^bits - 1) / 2) or (max - min) / (2^bits
+// - 1), which is what comes without a search.
 IntegerFit FitIntegers(const float* w, const float* importance, int64_t count, const IntegerFitOptions& options);
 
 // codes [count] = clamp(w / scale + zero, 0, 2^bits - 1) rounded to nearest, ties to even.

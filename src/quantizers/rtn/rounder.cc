@@ -15,7 +15,7 @@ namespace {
 
 // Codes, scales and zero points under construction. Workers write disjoint rows.
 struct Rounded {
-  Tensor codes, scales, zeros;   // u8 [n,k]; scale dtype [rows of blocks, groups]; u8 of the same shape
+  Tensor codes, scales, zeros;  // u8 [n,k]; scale dtype [rows of blocks, groups]; u8 of the same shape
 };
 
 // Index of the first weight of the rows that is not finite, or -1.
@@ -56,7 +56,8 @@ void RoundFloatBlock(const RoundRequest& request, Range rows, Range columns, int
 }
 
 void RoundFloats(const RoundRequest& request, Range rows, Rounded* out) {
-  const int64_t block_n = request.scheme.SharedRows(), block_k = request.scheme.SharedColumns(request.k), groups = CeilDiv(request.k, block_k);
+  const int64_t block_n = request.scheme.SharedRows(), block_k = request.scheme.SharedColumns(request.k),
+                groups = CeilDiv(request.k, block_k);
   for (int64_t row = rows.begin; row < rows.end; row += block_n)
     for (int64_t g = 0; g < groups; ++g)
       RoundFloatBlock(request, {row, std::min(row + block_n, rows.end)}, {g * block_k, std::min((g + 1) * block_k, request.k)},
@@ -73,13 +74,17 @@ StoredWeight Finish(const RoundRequest& request, const Rounded& rounded) {
   Coded coded;
   coded.codes = ByteCodes(rounded.codes.view, scheme.bits, 0);
   coded.rule = scheme.is_float ? ValueRule::kFloat : ValueRule::kIntMinusZero;
-  if (scheme.is_float) coded.float_type = DType::kE4M3;
-  else coded.zero_default = static_cast<float>(1 << (scheme.bits - 1));
-  coded.scale = {.data = rounded.scales.view, .block_n = scheme.SharedRows(),
+  if (scheme.is_float)
+    coded.float_type = DType::kE4M3;
+  else
+    coded.zero_default = static_cast<float>(1 << (scheme.bits - 1));
+  coded.scale = {.data = rounded.scales.view,
+                 .block_n = scheme.SharedRows(),
                  .block_k = scheme.grain == WeightScheme::kChannel ? 0 : scheme.SharedColumns(request.k)};
   weight.keep = {rounded.codes.bytes, rounded.scales.bytes};
   if (rounded.zeros.view) {
-    coded.zero = Plane{.block_n = coded.scale.block_n, .block_k = coded.scale.block_k, .packed = ByteCodes(rounded.zeros.view, scheme.bits, 0)};
+    coded.zero = Plane{
+        .block_n = coded.scale.block_n, .block_k = coded.scale.block_k, .packed = ByteCodes(rounded.zeros.view, scheme.bits, 0)};
     weight.keep.push_back(rounded.zeros.bytes);
   }
   weight.body = std::move(coded);
@@ -89,8 +94,10 @@ StoredWeight Finish(const RoundRequest& request, const Rounded& rounded) {
 Status CheckRequest(const RoundRequest& request) {
   const WeightScheme& scheme = request.scheme;
   const auto no = [&](const char* what) { return Unsupported("{}: {}", request.name, what); };
-  if (scheme.is_float ? scheme.bits != 8 : scheme.bits < 2 || scheme.bits > 8) return no("rtn makes integers of 2 to 8 bits and e4m3");
-  if (!scheme.is_float && scheme.grain == WeightScheme::kBlock) return no("rtn makes integers with scales for rows or groups, not blocks");
+  if (scheme.is_float ? scheme.bits != 8 : scheme.bits < 2 || scheme.bits > 8)
+    return no("rtn makes integers of 2 to 8 bits and e4m3");
+  if (!scheme.is_float && scheme.grain == WeightScheme::kBlock)
+    return no("rtn makes integers with scales for rows or groups, not blocks");
   if (request.n < 1 || request.k < 1) return no("an empty matrix");
   if (scheme.grain == WeightScheme::kGroup && (scheme.group < 1 || request.k % scheme.group != 0))
     return Usage("{}: groups of {} do not divide rows of {}", request.name, scheme.group, request.k);
@@ -116,8 +123,9 @@ Result<StoredWeight> Round(const RoundRequest& request) {
   });
   for (const int64_t index : bad)
     if (index >= 0)
-      return Corrupt("{}: the weight at row {}, column {} is {}; only finite weights can be quantized (--ignore leaves the module as it is)", request.name,
-                     index / request.k, index % request.k, request.w[index]);
+      return Corrupt(
+          "{}: the weight at row {}, column {} is {}; only finite weights can be quantized (--ignore leaves the module as it is)",
+          request.name, index / request.k, index % request.k, request.w[index]);
   return Finish(request, rounded);
 }
 

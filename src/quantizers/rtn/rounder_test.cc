@@ -28,8 +28,13 @@ Case RandomCase(int64_t n, int64_t k, unsigned seed) {
 
 Result<StoredWeight> Round(const Case& c, const WeightScheme& scheme, bool search, int threads = 1, DType scales = DType::kBF16) {
   ThreadTeam team(threads);
-  return FindQuantizer("rtn")->round({.name = "layer.q_proj", .w = c.w.data(), .n = c.n, .k = c.k, .scheme = scheme,
-                                      .options = {.scale_search = search, .scale_dtype = scales}, .team = &team});
+  return FindQuantizer("rtn")->round({.name = "layer.q_proj",
+                                      .w = c.w.data(),
+                                      .n = c.n,
+                                      .k = c.k,
+                                      .scheme = scheme,
+                                      .options = {.scale_search = search, .scale_dtype = scales},
+                                      .team = &team});
 }
 
 std::vector<float> Decode(const StoredWeight& weight) {
@@ -53,7 +58,8 @@ TEST(Rtn, KeepsWeightsThatAreCodesAlready) {
   // 15 steps of 0.5: plain scale 7.5 * 0.5 / 7.5.
   Case c{1, 8, {-3.75f, 0.5f, 1, 1.5f, -2, 0, 3.5f, -0.5f}};
   const StoredWeight plain = Round(c, Ints(4, true, 8), false, 1, DType::kF32).value();
-  EXPECT_EQ(Decode(plain), (std::vector<float>{-4, 0.5f, 1, 1.5f, -2, 0, 3.5f, -0.5f}));  // -3.75 / 0.5 = -7.5: ties go to the even code
+  EXPECT_EQ(Decode(plain),
+            (std::vector<float>{-4, 0.5f, 1, 1.5f, -2, 0, 3.5f, -0.5f}));  // -3.75 / 0.5 = -7.5: ties go to the even code
   c.w[0] = -4;
   EXPECT_EQ(Decode(Round(c, Ints(4, true, 8), true, 1, DType::kF32).value()), c.w);
   const Case asymmetric{1, 4, {0, 1, 2, 3}};
@@ -70,7 +76,8 @@ TEST(Rtn, SearchIsNeverWorse) {
     for (int bits = 2; bits <= 8; ++bits)
       for (const int64_t group : {32, 128, 0})
         for (const DType scales : {DType::kF32, DType::kF16, DType::kBF16}) {
-          const auto plain = Round(c, Ints(bits, symmetric, group), false, 1, scales), searched = Round(c, Ints(bits, symmetric, group), true, 1, scales);
+          const auto plain = Round(c, Ints(bits, symmetric, group), false, 1, scales),
+                     searched = Round(c, Ints(bits, symmetric, group), true, 1, scales);
           ASSERT_TRUE(plain && searched);
           EXPECT_LE(Error(c, *searched), Error(c, *plain) * (1 + 1e-6)) << bits << " bits, group " << group;
           if (bits <= 4) {
@@ -82,13 +89,16 @@ TEST(Rtn, SearchIsNeverWorse) {
 
 TEST(Rtn, ThreadsDoNotMatter) {
   const Case c = RandomCase(13, 384, 3);
-  for (const WeightScheme& scheme : {Ints(4, true, 128), Ints(3, false, 64), WeightScheme{.grain = WeightScheme::kBlock, .bits = 8, .is_float = true, .block_n = 4, .block_k = 128}})
+  for (const WeightScheme& scheme :
+       {Ints(4, true, 128), Ints(3, false, 64),
+        WeightScheme{.grain = WeightScheme::kBlock, .bits = 8, .is_float = true, .block_n = 4, .block_k = 128}})
     EXPECT_EQ(Decode(Round(c, scheme, true, 1).value()), Decode(Round(c, scheme, true, 3).value()));
 }
 
 TEST(Rtn, ZerosStayZeros) {
   const Case c{3, 128, std::vector<float>(384)};
-  for (const WeightScheme& scheme : {Ints(4, true, 64), Ints(4, false, 64), Ints(8, true, 0), WeightScheme{.grain = WeightScheme::kChannel, .bits = 8, .is_float = true}})
+  for (const WeightScheme& scheme : {Ints(4, true, 64), Ints(4, false, 64), Ints(8, true, 0),
+                                     WeightScheme{.grain = WeightScheme::kChannel, .bits = 8, .is_float = true}})
     for (const DType scales : {DType::kF32, DType::kF16, DType::kBF16}) {
       const auto weight = Round(c, scheme, true, 1, scales);
       ASSERT_TRUE(weight);
@@ -112,8 +122,9 @@ TEST(Rtn, TinyAndHugeWeightsHaveUsableScales) {
 
 TEST(Rtn, FloatsAreWithinTheirStep) {
   const Case c = RandomCase(5, 256, 11);
-  for (const WeightScheme& scheme : {WeightScheme{.grain = WeightScheme::kChannel, .bits = 8, .is_float = true},
-                                     WeightScheme{.grain = WeightScheme::kBlock, .bits = 8, .is_float = true, .block_n = 4, .block_k = 96}}) {
+  for (const WeightScheme& scheme :
+       {WeightScheme{.grain = WeightScheme::kChannel, .bits = 8, .is_float = true},
+        WeightScheme{.grain = WeightScheme::kBlock, .bits = 8, .is_float = true, .block_n = 4, .block_k = 96}}) {
     const auto weight = Round(c, scheme, true);
     ASSERT_TRUE(weight) << weight.error().ToString();
     double norm = 0;

@@ -6,19 +6,23 @@
 
 namespace nibble::jinja {
 
-Result<std::vector<Value>> Bind(const std::string& function, const Arguments& arguments, std::initializer_list<Parameter> parameters) {
+Result<std::vector<Value>> Bind(const std::string& function, const Arguments& arguments,
+                                std::initializer_list<Parameter> parameters) {
   if (arguments.positional.size() > parameters.size()) {
     return Corrupt("{}() takes at most {} argument(s) but {} were given", function, parameters.size(), arguments.positional.size());
   }
   for (const auto& keyword : arguments.keyword) {
-    const bool known = std::any_of(parameters.begin(), parameters.end(), [&](const Parameter& p) { return keyword.first == p.name; });
+    const bool known =
+        std::any_of(parameters.begin(), parameters.end(), [&](const Parameter& p) { return keyword.first == p.name; });
     if (!known) return Corrupt("{}() got an unexpected keyword argument '{}'", function, keyword.first);
   }
   std::vector<Value> values;
   for (const Parameter& parameter : parameters) {
-    const auto keyword = std::find_if(arguments.keyword.begin(), arguments.keyword.end(), [&](const auto& k) { return k.first == parameter.name; });
+    const auto keyword =
+        std::find_if(arguments.keyword.begin(), arguments.keyword.end(), [&](const auto& k) { return k.first == parameter.name; });
     if (values.size() < arguments.positional.size()) {
-      if (keyword != arguments.keyword.end()) return Corrupt("{}() got multiple values for argument '{}'", function, parameter.name);
+      if (keyword != arguments.keyword.end())
+        return Corrupt("{}() got multiple values for argument '{}'", function, parameter.name);
       values.push_back(arguments.positional[values.size()]);
     } else if (keyword != arguments.keyword.end()) {
       values.push_back(keyword->second);

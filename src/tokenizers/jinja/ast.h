@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tree of a template. Chains (a + b + c, elif, and) are one node with many children, so that the depth of the tree is the depth of
-// nesting that a person wrote; the parser bounds it.
+// The tree of a template. Chains (a + b + c, elif, and) are one node with many children, so that the depth of the tree is the depth
+// of nesting that a person wrote; the parser bounds it.
 #pragma once
 
 #include <memory>
@@ -16,24 +16,25 @@ struct Expression;
 using ExpressionPtr = std::unique_ptr<Expression>;
 
 enum class ExpressionType : unsigned char {
-  kConstant,     // constant
-  kName,         // text, symbol
-  kList,         // children
-  kTuple,        // children
-  kDict,         // children: key, value, key, value ...
-  kAttribute,    // children[0] . text
-  kItem,         // children[0] [ children[1] ]
-  kSlice,        // children[0] [ children[1] : children[2] : children[3] ], nullptr where left out
-  kCall,         // children[0] ( children[1...], keywords )
-  kFilter,       // children[0] | text ( children[1...], keywords ); children[0] is nullptr inside {% filter %}
-  kTest,         // children[0] is text ( children[1...], keywords )
-  kNot,          // children[0]
-  kNegative,     // children[0]
-  kPositive,     // children[0]
-  kArithmetic,   // children[0] operators[0] children[1] operators[1] ..., from the left
-  kConcat,       // children, joined by ~
-  kCompare,      // children[0] operators[0] children[1] ..., each pair must hold
-  kAnd, kOr,     // children
+  kConstant,    // constant
+  kName,        // text, symbol
+  kList,        // children
+  kTuple,       // children
+  kDict,        // children: key, value, key, value ...
+  kAttribute,   // children[0] . text
+  kItem,        // children[0] [ children[1] ]
+  kSlice,       // children[0] [ children[1] : children[2] : children[3] ], nullptr where left out
+  kCall,        // children[0] ( children[1...], keywords )
+  kFilter,      // children[0] | text ( children[1...], keywords ); children[0] is nullptr inside {% filter %}
+  kTest,        // children[0] is text ( children[1...], keywords )
+  kNot,         // children[0]
+  kNegative,    // children[0]
+  kPositive,    // children[0]
+  kArithmetic,  // children[0] operators[0] children[1] operators[1] ..., from the left
+  kConcat,      // children, joined by ~
+  kCompare,     // children[0] operators[0] children[1] ..., each pair must hold
+  kAnd,
+  kOr,           // children
   kConditional,  // children[1] if children[0] else children[2] (nullptr: undefined)
 };
 
@@ -64,7 +65,8 @@ enum class StatementType : unsigned char {
   kFilter,    // blocks[0] through expressions[0]
   kWith,      // targets = expressions, blocks[0]
   kScope,     // blocks[0] (generation, autoescape)
-  kBreak, kContinue,
+  kBreak,
+  kContinue,
 };
 
 // What is assigned to: a name, an attribute of a namespace, or a tuple of these.

@@ -10,10 +10,10 @@
 namespace nibble::jinja {
 
 struct Limits {
-  int64_t steps = 20'000'000;                // evaluated nodes, loop turns; linear work counts one step for 64 bytes
+  int64_t steps = 20'000'000;                  // evaluated nodes, loop turns; linear work counts one step for 64 bytes
   int64_t allocated_bytes = int64_t{1} << 30;  // over the whole rendering, so also a bound of what lives at once
   int64_t output_bytes = int64_t{64} << 20;
-  int depth = 800;                           // nested evaluations; macros may call themselves
+  int depth = 800;  // nested evaluations; macros may call themselves
 };
 
 class Budget {

@@ -156,7 +156,8 @@ Result<Value> Interpreter::EvaluateInner(const Expression& node) {
         return Item(value, key);
       }
       if (value.IsUndefined()) return Raise(value);
-      if (!value.IsNumber()) return Corrupt("bad operand type for unary {}: '{}'", node.type == Type::kNegative ? '-' : '+', TypeName(value));
+      if (!value.IsNumber())
+        return Corrupt("bad operand type for unary {}: '{}'", node.type == Type::kNegative ? '-' : '+', TypeName(value));
       return Arithmetic(budget_, node.type == Type::kNegative ? "-" : "+", Value(0), value);
     }
   }

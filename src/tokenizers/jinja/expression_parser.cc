@@ -211,7 +211,8 @@ Parsed ExpressionParser::Primary() {
 Parsed ExpressionParser::Tuple(bool with_conditional, bool in_parentheses) {
   auto tuple = New(Type::kTuple);
   bool comma = false;
-  while (!stream_.IsOperator(")") && !stream_.Is(Token::Type::kBlockEnd) && !stream_.Is(Token::Type::kVariableEnd) && !stream_.IsName("in")) {
+  while (!stream_.IsOperator(")") && !stream_.Is(Token::Type::kBlockEnd) && !stream_.Is(Token::Type::kVariableEnd) &&
+         !stream_.IsName("in")) {
     NIBBLE_TRY(auto item, Conditional(with_conditional));
     tuple->children.push_back(std::move(item));
     if (!stream_.SkipOperator(",")) break;
@@ -315,7 +316,8 @@ Status ExpressionParser::CallArguments(Expression& node) {
     if (stream_.IsOperator("*") || stream_.IsOperator("**")) {
       return Unsupported("line {}: * and ** arguments", stream_.current().line);
     }
-    const bool keyword = stream_.Is(Token::Type::kName) && stream_.look().type == Token::Type::kOperator && stream_.look().text == "=";
+    const bool keyword =
+        stream_.Is(Token::Type::kName) && stream_.look().type == Token::Type::kOperator && stream_.look().text == "=";
     if (keyword) {
       std::string name = stream_.Next().text;
       stream_.Next();
@@ -371,8 +373,9 @@ Parsed ExpressionParser::Test(ExpressionPtr input) {
   node->children.push_back(std::move(input));
   NIBBLE_TRY(node->text, stream_.ExpectName());
   const Token& token = stream_.current();
-  const bool starts_value = token.type == Token::Type::kName || token.type == Token::Type::kString || token.type == Token::Type::kInteger ||
-                            token.type == Token::Type::kFloat || stream_.IsOperator("[") || stream_.IsOperator("{");
+  const bool starts_value = token.type == Token::Type::kName || token.type == Token::Type::kString ||
+                            token.type == Token::Type::kInteger || token.type == Token::Type::kFloat || stream_.IsOperator("[") ||
+                            stream_.IsOperator("{");
   const bool is_keyword = stream_.IsName("else") || stream_.IsName("or") || stream_.IsName("and") || stream_.IsName("is") ||
                           stream_.IsName("if") || stream_.IsName("in") || stream_.IsName("not");
   if (stream_.IsOperator("(")) {

@@ -113,7 +113,9 @@ Result<Value> Indent(Interpreter& interpreter, const Value& input, const Argumen
 }
 
 Result<Value> ToJson(Interpreter& interpreter, const Value& input, const Arguments& arguments) {
-  NIBBLE_TRY(const auto values, Bind("tojson", arguments, {{"ensure_ascii", Value(false)}, {"indent", None{}}, {"separators", None{}}, {"sort_keys", Value(false)}}));
+  NIBBLE_TRY(const auto values,
+             Bind("tojson", arguments,
+                  {{"ensure_ascii", Value(false)}, {"indent", None{}}, {"separators", None{}}, {"sort_keys", Value(false)}}));
   JsonStyle style;
   style.ensure_ascii = values[0].Truth();
   style.sort_keys = values[3].Truth();
@@ -190,7 +192,8 @@ Result<Value> Round(Interpreter&, const Value& input, const Arguments& arguments
   const double scale = std::pow(10.0, static_cast<double>(std::clamp<int64_t>(precision, -300, 300)));
   const double scaled = input.Number() * scale;
   const double rounded = method == "ceil" ? std::ceil(scaled) : method == "floor" ? std::floor(scaled) : std::nearbyint(scaled);
-  if (method == "common" && input.IsInteger()) return precision >= 0 ? Result<Value>(Value(input.Integer())) : Value(static_cast<int64_t>(rounded / scale));
+  if (method == "common" && input.IsInteger())
+    return precision >= 0 ? Result<Value>(Value(input.Integer())) : Value(static_cast<int64_t>(rounded / scale));
   return Value(rounded / scale);
 }
 
@@ -208,11 +211,28 @@ Result<Value> AttributeFilter(Interpreter& interpreter, const Value& input, cons
 }  // namespace
 
 const FilterTable& ValueFilters() {
-  static const FilterTable table = {
-      {"upper", TextMethod<kUpper>}, {"lower", TextMethod<kLower>}, {"capitalize", TextMethod<kCapitalize>}, {"title", Title},
-      {"trim", Trim}, {"replace", Replace}, {"center", Center}, {"string", ToString}, {"safe", Safe}, {"escape", Escape}, {"e", Escape},
-      {"forceescape", Escape}, {"default", Default}, {"d", Default}, {"indent", Indent}, {"tojson", ToJson}, {"int", ToInt},
-      {"float", ToFloat}, {"abs", Abs}, {"round", Round}, {"wordcount", WordCount}, {"attr", AttributeFilter}};
+  static const FilterTable table = {{"upper", TextMethod<kUpper>},
+                                    {"lower", TextMethod<kLower>},
+                                    {"capitalize", TextMethod<kCapitalize>},
+                                    {"title", Title},
+                                    {"trim", Trim},
+                                    {"replace", Replace},
+                                    {"center", Center},
+                                    {"string", ToString},
+                                    {"safe", Safe},
+                                    {"escape", Escape},
+                                    {"e", Escape},
+                                    {"forceescape", Escape},
+                                    {"default", Default},
+                                    {"d", Default},
+                                    {"indent", Indent},
+                                    {"tojson", ToJson},
+                                    {"int", ToInt},
+                                    {"float", ToFloat},
+                                    {"abs", Abs},
+                                    {"round", Round},
+                                    {"wordcount", WordCount},
+                                    {"attr", AttributeFilter}};
   return table;
 }
 

@@ -85,7 +85,8 @@ Result<Value> StrftimeNow(Interpreter& interpreter, Arguments& arguments) {
   if (format.empty()) return Value("");
   char text[4096];
   const size_t size = std::strftime(text, sizeof text, format.c_str(), &interpreter.now());
-  if (size == 0) return Corrupt("strftime_now: format \"{}\" gives no text or one over {} bytes", format.substr(0, 80), sizeof text);
+  if (size == 0)
+    return Corrupt("strftime_now: format \"{}\" gives no text or one over {} bytes", format.substr(0, 80), sizeof text);
   return MakeText(interpreter.budget(), std::string(text, size));
 }
 

@@ -284,7 +284,8 @@ Value Interpreter::MakeMacro(const Statement& statement, size_t parameters) {
   return Value(std::shared_ptr<const Callable>(std::move(macro)));
 }
 
-Result<Value> Interpreter::RunMacro(const Statement& statement, size_t parameters, const std::shared_ptr<Scope>& home, Arguments& arguments) {
+Result<Value> Interpreter::RunMacro(const Statement& statement, size_t parameters, const std::shared_ptr<Scope>& home,
+                                    Arguments& arguments) {
   const Restore<std::shared_ptr<Scope>> restore_scope(scope_);
   const Restore<std::string*> restore_out(out_);
   std::string text;
@@ -309,7 +310,8 @@ Status Interpreter::BindParameters(const Statement& statement, size_t parameters
   for (size_t i = 0; i < parameters; ++i) {
     const std::string& parameter = statement.parameters[i].first;
     const int symbol = statement.parameters[i].second;
-    const auto keyword = std::find_if(arguments.keyword.begin(), arguments.keyword.end(), [&](const auto& k) { return k.first == parameter; });
+    const auto keyword =
+        std::find_if(arguments.keyword.begin(), arguments.keyword.end(), [&](const auto& k) { return k.first == parameter; });
     if (i < arguments.positional.size()) {
       if (keyword != arguments.keyword.end()) return Corrupt("macro '{}' got multiple values for argument '{}'", name, parameter);
       scope_->Set(symbol, arguments.positional[i]);

@@ -92,7 +92,7 @@ class Interpreter {
   int depth_ = 0;
   int line_ = 0;
   int loop_depth_ = 0;
-  std::vector<std::shared_ptr<Scope>> kept_scopes_;          // of macros, which refer to them weakly
+  std::vector<std::shared_ptr<Scope>> kept_scopes_;  // of macros, which refer to them weakly
   std::vector<std::shared_ptr<Namespace>> kept_namespaces_;
 };
 

@@ -10,7 +10,12 @@ namespace nibble {
 namespace {
 
 OrderedJson Variables() {
-  return {{"x", 5}, {"s", "Hello World"}, {"list", {3, 1, 2}}, {"none", nullptr}, {"f", 1.5}, {"d", {{"b", 1}, {"a", "two"}}},
+  return {{"x", 5},
+          {"s", "Hello World"},
+          {"list", {3, 1, 2}},
+          {"none", nullptr},
+          {"f", 1.5},
+          {"d", {{"b", 1}, {"a", "two"}}},
           {"people", {{{"name", "Ann"}, {"age", 30}}, {{"name", "bob"}, {"age", 25}}}}};
 }
 
@@ -39,7 +44,8 @@ TEST(Jinja, Operators) {
   EXPECT_EQ(Render("{{ 1 < 2 < 3 }} {{ 'a' in s }} {{ 'b' not in d }} {{ not x }} {{ none or 'n' }}"), "True False False False n");
   EXPECT_EQ(Render("{{ 'yes' if x > 3 else 'no' }}{{ 'x' if false }}"), "yes");
   EXPECT_EQ(Render("{{ 1 + 2 * 3 - 4 }} {{ 'a' + 'b' * 2 }} {{ [1] + [2] }}"), "3 abb [1, 2]");
-  EXPECT_EQ(Render("{{ s[0] }}{{ s[-1] }} {{ s[1:4] }} {{ s[::-1] }} {{ list[1:] }} {{ list[::-1] }}"), "Hd ell dlroW olleH [1, 2] [2, 1, 3]");
+  EXPECT_EQ(Render("{{ s[0] }}{{ s[-1] }} {{ s[1:4] }} {{ s[::-1] }} {{ list[1:] }} {{ list[::-1] }}"),
+            "Hd ell dlroW olleH [1, 2] [2, 1, 3]");
   EXPECT_EQ(Render("{{ 9223372036854775807 + 1 }}").substr(0, 5), "ERROR");
 }
 
@@ -53,7 +59,8 @@ TEST(Jinja, LoopsKeepTheirVariables) {
   EXPECT_EQ(Render("{% for i in list %}{{ loop.index }}:{{ i }}{{ ',' if not loop.last }}{% endfor %}"), "1:3,2:1,3:2");
   EXPECT_EQ(Render("{% set n = 0 %}{% for i in list %}{% set n = i %}{% endfor %}{{ n }}"), "0");
   EXPECT_EQ(Render("{% set ns = namespace(n=0) %}{% for i in list %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}"), "6");
-  EXPECT_EQ(Render("{% for k, v in d.items() %}{{ k }}={{ v }};{% endfor %}{% for q in [] %}{% else %}empty{% endfor %}"), "b=1;a=two;empty");
+  EXPECT_EQ(Render("{% for k, v in d.items() %}{{ k }}={{ v }};{% endfor %}{% for q in [] %}{% else %}empty{% endfor %}"),
+            "b=1;a=two;empty");
   EXPECT_EQ(Render("{% for i in range(9) if i is odd %}{% if i == 5 %}{% break %}{% endif %}{{ i }}{% endfor %}"), "13");
   EXPECT_EQ(Render("{% for i in list %}{{ loop.previtem }}-{{ loop.nextitem }} {% endfor %}"), "-1 3-2 1- ");
   EXPECT_EQ(Render("{% for i in list %}{{ loop.cycle('a', 'b') }}{{ loop.changed(i > 2) }}{% endfor %}"), "aTruebTrueaFalse");
@@ -70,15 +77,22 @@ TEST(Jinja, MacrosAndBlocks) {
 }
 
 TEST(Jinja, Filters) {
-  EXPECT_EQ(Render("{{ d | tojson }} {{ 'é<' | tojson }} {{ 'é' | tojson(ensure_ascii=true) }}"), "{\"b\": 1, \"a\": \"two\"} \"é<\" \"\\u00e9\"");
+  EXPECT_EQ(Render("{{ d | tojson }} {{ 'é<' | tojson }} {{ 'é' | tojson(ensure_ascii=true) }}"),
+            "{\"b\": 1, \"a\": \"two\"} \"é<\" \"\\u00e9\"");
   EXPECT_EQ(Render("{{ d | tojson(indent=2, sort_keys=true) }}"), "{\n  \"a\": \"two\",\n  \"b\": 1\n}");
   EXPECT_EQ(Render("{{ d | tojson(separators=(',', ':')) }}"), "{\"b\":1,\"a\":\"two\"}");
-  EXPECT_EQ(Render("{{ ' a ' | trim }}{{ missing | default('d') }}{{ '' | default('e', true) }}{{ list | join('+') }}"), "ade3+1+2");
-  EXPECT_EQ(Render("{{ people | map(attribute='name') | join(',') }} {{ people | selectattr('age', 'gt', 26) | list | length }}"), "Ann,bob 1");
-  EXPECT_EQ(Render("{{ people | sort(attribute='age') | map(attribute='name') | list }} {{ list | sort }} {{ list | max }}"), "['bob', 'Ann'] [1, 2, 3] 3");
-  EXPECT_EQ(Render("{{ d | dictsort }} {{ ['b', 'B', 'a'] | unique | list }} {{ list | reject('eq', 1) | list }}"), "[('a', 'two'), ('b', 1)] ['b', 'a'] [3, 2]");
+  EXPECT_EQ(Render("{{ ' a ' | trim }}{{ missing | default('d') }}{{ '' | default('e', true) }}{{ list | join('+') }}"),
+            "ade3+1+2");
+  EXPECT_EQ(Render("{{ people | map(attribute='name') | join(',') }} {{ people | selectattr('age', 'gt', 26) | list | length }}"),
+            "Ann,bob 1");
+  EXPECT_EQ(Render("{{ people | sort(attribute='age') | map(attribute='name') | list }} {{ list | sort }} {{ list | max }}"),
+            "['bob', 'Ann'] [1, 2, 3] 3");
+  EXPECT_EQ(Render("{{ d | dictsort }} {{ ['b', 'B', 'a'] | unique | list }} {{ list | reject('eq', 1) | list }}"),
+            "[('a', 'two'), ('b', 1)] ['b', 'a'] [3, 2]");
   EXPECT_EQ(Render("{{ 'a\nb' | indent(2) }}|{{ 'a\nb' | indent(2, first=true) }}"), "a\n  b|  a\n  b");
-  EXPECT_EQ(Render("{{ '42' | int + 1 }} {{ 'x' | int }} {{ 3.7 | int }} {{ '1.5' | float }} {{ -3 | abs }} {{ 2.567 | round(2) }}"), "43 0 3 1.5 3 2.57");
+  EXPECT_EQ(
+      Render("{{ '42' | int + 1 }} {{ 'x' | int }} {{ 3.7 | int }} {{ '1.5' | float }} {{ -3 | abs }} {{ 2.567 | round(2) }}"),
+      "43 0 3 1.5 3 2.57");
   EXPECT_EQ(Render("{{ ('<' | safe) + '>' }}"), "<&gt;");
   EXPECT_EQ(Render("{{ list | first }}{{ list | last }}{{ s | reverse }}{{ list | sum }}"), "32dlroW olleH6");
   EXPECT_EQ(Render("{{ x | nosuch }}"), "ERROR No filter named 'nosuch' found.");
@@ -87,16 +101,24 @@ TEST(Jinja, Filters) {
 }
 
 TEST(Jinja, MethodsOfTexts) {
-  EXPECT_EQ(Render("{{ 'a b  c'.split() }} {{ 'a,b,c'.split(',', 1) }} {{ 'a,b,c'.rsplit(',', 1) }}"), "['a', 'b', 'c'] ['a', 'b,c'] ['a,b', 'c']");
-  EXPECT_EQ(Render("{{ 'xxaxx'.strip('x') }} {{ 'aXb'.lower() }} {{ 'ab'.startswith(('q', 'a')) }} {{ 'abab'.replace('b', 'c', 1) }}"), "a axb True acab");
-  EXPECT_EQ(Render("{{ 'they are'.title() }} {{ 'abc'.find('c') }} {{ '-'.join(['a', 'b']) }} {{ '{} {n}'.format(1, n=2) }}"), "They Are 2 a-b 1 2");
-  EXPECT_EQ(Render("{{ 'a'.center(4, '*') }} {{ '7'.zfill(3) }} {{ 'ab'.removeprefix('a') }} {{ 'a=b'.partition('=') }}"), "*a** 007 b ('a', '=', 'b')");
+  EXPECT_EQ(Render("{{ 'a b  c'.split() }} {{ 'a,b,c'.split(',', 1) }} {{ 'a,b,c'.rsplit(',', 1) }}"),
+            "['a', 'b', 'c'] ['a', 'b,c'] ['a,b', 'c']");
+  EXPECT_EQ(
+      Render("{{ 'xxaxx'.strip('x') }} {{ 'aXb'.lower() }} {{ 'ab'.startswith(('q', 'a')) }} {{ 'abab'.replace('b', 'c', 1) }}"),
+      "a axb True acab");
+  EXPECT_EQ(Render("{{ 'they are'.title() }} {{ 'abc'.find('c') }} {{ '-'.join(['a', 'b']) }} {{ '{} {n}'.format(1, n=2) }}"),
+            "They Are 2 a-b 1 2");
+  EXPECT_EQ(Render("{{ 'a'.center(4, '*') }} {{ '7'.zfill(3) }} {{ 'ab'.removeprefix('a') }} {{ 'a=b'.partition('=') }}"),
+            "*a** 007 b ('a', '=', 'b')");
   EXPECT_EQ(Render("{{ d.get('q', 'no') }} {{ d.keys() | list }} {{ 'a\n\nb'.splitlines() }}"), "no ['b', 'a'] ['a', '', 'b']");
 }
 
 TEST(Jinja, Tests) {
-  EXPECT_EQ(Render("{{ x is defined }}{{ y is defined }}{{ none is none }}{{ s is string }}{{ d is mapping }}{{ list is sequence }}"), "TrueFalseTrueTrueTrueTrue");
-  EXPECT_EQ(Render("{{ x is divisibleby 5 }}{{ x is not even }}{{ 1 is in [1] }}{{ f is float }}{{ true is boolean }}"), "TrueTrueTrueTrueTrue");
+  EXPECT_EQ(
+      Render("{{ x is defined }}{{ y is defined }}{{ none is none }}{{ s is string }}{{ d is mapping }}{{ list is sequence }}"),
+      "TrueFalseTrueTrueTrueTrue");
+  EXPECT_EQ(Render("{{ x is divisibleby 5 }}{{ x is not even }}{{ 1 is in [1] }}{{ f is float }}{{ true is boolean }}"),
+            "TrueTrueTrueTrueTrue");
 }
 
 TEST(Jinja, ErrorsAreThoseOfPython) {
@@ -130,13 +152,18 @@ TEST(Jinja, TimeIsGiven) { EXPECT_EQ(Render("{{ strftime_now('%d %b %Y %H:%M') }
 
 TEST(JinjaLimits, NothingRunsOrGrowsForever) {
   const jinja::Limits small = {.steps = 100'000, .allocated_bytes = 1 << 20, .output_bytes = 10'000, .depth = 200};
-  EXPECT_NE(Render("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", small).find("ERROR"), std::string::npos);
+  EXPECT_NE(Render("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", small).find("ERROR"),
+            std::string::npos);
   EXPECT_NE(Render("{{ 'a' * 999999999 }}", small).find("ERROR"), std::string::npos);
   EXPECT_NE(Render("{% for i in range(9999) %}aaaaaaaaaa{% endfor %}", small).find("over 10000 bytes"), std::string::npos);
   EXPECT_NE(Render("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", small).find("recursion"), std::string::npos);
   EXPECT_NE(Render("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}").find("recursion"), std::string::npos);
-  EXPECT_NE(Render("{% set ns = namespace(l=[1]) %}{% for i in range(60) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l }}", small).find("ERROR"), std::string::npos);
-  EXPECT_NE(Render("{% set ns = namespace(l=[1]) %}{% for i in range(900) %}{% set ns.l = [ns.l] %}{% endfor %}").find("nested"), std::string::npos);
+  EXPECT_NE(
+      Render("{% set ns = namespace(l=[1]) %}{% for i in range(60) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l }}", small)
+          .find("ERROR"),
+      std::string::npos);
+  EXPECT_NE(Render("{% set ns = namespace(l=[1]) %}{% for i in range(900) %}{% set ns.l = [ns.l] %}{% endfor %}").find("nested"),
+            std::string::npos);
   EXPECT_NE(Render("{% set ns = namespace() %}{% set ns.me = [ns] %}{{ ns.me }}").find("ERROR"), std::string::npos);
   EXPECT_NE(Render("{{ " + std::string(5000, '(') + "1" + std::string(5000, ')') + " }}").find("PARSE"), std::string::npos);
   EXPECT_NE(Render("{{ " + std::string(5000, '[') + " }}").find("PARSE"), std::string::npos);

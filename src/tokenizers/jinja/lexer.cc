@@ -62,11 +62,14 @@ class Lexer {
  private:
   bool At(std::string_view text) const { return std::string_view(source_).substr(pos_).starts_with(text); }
   int Line(size_t pos) {
-    line_ += static_cast<int>(std::count(source_.begin() + static_cast<std::ptrdiff_t>(line_pos_), source_.begin() + static_cast<std::ptrdiff_t>(pos), '\n'));
+    line_ += static_cast<int>(std::count(source_.begin() + static_cast<std::ptrdiff_t>(line_pos_),
+                                         source_.begin() + static_cast<std::ptrdiff_t>(pos), '\n'));
     line_pos_ = pos;
     return line_;
   }
-  tl::unexpected<Error> Bad(const std::string& message) { return Corrupt("line {}: {}", Line(std::min(pos_, source_.size())), message); }
+  tl::unexpected<Error> Bad(const std::string& message) {
+    return Corrupt("line {}: {}", Line(std::min(pos_, source_.size())), message);
+  }
   void Push(Token::Type type, std::string text) { tokens_.push_back({type, std::move(text), 0, 0, Line(pos_)}); }
   void PushData(std::string_view text, char sign, bool is_variable);
   void EndBlock(size_t size, bool minus, bool plus);
@@ -153,7 +156,8 @@ Status Lexer::Escape(std::string& out, size_t& at, size_t end) {
   if (kind == '\n') return {};  // a continued line
   if (kind >= '0' && kind <= '7') {
     uint32_t value = static_cast<uint32_t>(kind - '0');
-    for (int i = 0; i < 2 && at < end && source_[at] >= '0' && source_[at] <= '7'; ++i) value = value * 8 + static_cast<uint32_t>(source_[at++] - '0');
+    for (int i = 0; i < 2 && at < end && source_[at] >= '0' && source_[at] <= '7'; ++i)
+      value = value * 8 + static_cast<uint32_t>(source_[at++] - '0');
     unicode::Append(value, out);
     return {};
   }
@@ -165,7 +169,8 @@ Status Lexer::Escape(std::string& out, size_t& at, size_t end) {
   }
   uint32_t value = 0;
   const auto [stop, error] = std::from_chars(source_.data() + at, source_.data() + std::min(end, at + digits), value, 16);
-  if (error != std::errc() || stop != source_.data() + at + digits) return Bad("a \\" + std::string(1, kind) + " escape without its digits");
+  if (error != std::errc() || stop != source_.data() + at + digits)
+    return Bad("a \\" + std::string(1, kind) + " escape without its digits");
   at += digits;
   unicode::Append(value, out);
   return {};
@@ -225,15 +230,17 @@ Status Lexer::NumberToken() {
   Push(is_float ? Token::Type::kFloat : Token::Type::kInteger, digits);
   Token& token = tokens_.back();
   const char *first = digits.data(), *last = first + digits.size();
-  const auto [stop, error] = is_float ? std::from_chars(first, last, token.number) : std::from_chars(first, last, token.integer, base);
-  if (error != std::errc() || stop != last) return Bad("number " + source_.substr(pos_, std::min<size_t>(end - pos_, 40)) + " is too large or not a number");
+  const auto [stop, error] =
+      is_float ? std::from_chars(first, last, token.number) : std::from_chars(first, last, token.integer, base);
+  if (error != std::errc() || stop != last)
+    return Bad("number " + source_.substr(pos_, std::min<size_t>(end - pos_, 40)) + " is too large or not a number");
   pos_ = end;
   return {};
 }
 
 bool Lexer::OperatorToken() {
-  static constexpr std::string_view kOperators[] = {"**", "//", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]", "(", ")",
-                                                    "{",  "}",  ">",  "<",  "=",  ".",  ":", "|", ",", ";"};
+  static constexpr std::string_view kOperators[] = {"**", "//", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[",
+                                                    "]",  "(",  ")",  "{",  "}",  ">",  "<", "=", ".", ":", "|", ",", ";"};
   for (const auto text : kOperators) {
     if (!At(text)) continue;
     Push(Token::Type::kOperator, std::string(text));
@@ -251,7 +258,8 @@ Status Lexer::Inside(bool is_variable) {
     if (tokens_.size() > kMaxTokens) return Bad("more than a million tokens");
     if (open.empty()) {
       const char sign = source_[pos_];
-      const bool signed_end = (sign == '-' || (sign == '+' && !is_variable)) && std::string_view(source_).substr(pos_ + 1).starts_with(close);
+      const bool signed_end =
+          (sign == '-' || (sign == '+' && !is_variable)) && std::string_view(source_).substr(pos_ + 1).starts_with(close);
       if (signed_end || At(close)) {
         Push(is_variable ? Token::Type::kVariableEnd : Token::Type::kBlockEnd, "");
         if (is_variable && !signed_end) {
@@ -283,7 +291,9 @@ Status Lexer::Inside(bool is_variable) {
         open.pop_back();
       }
     } else {
-      return Bad(fmt::format("unexpected char {} in an expression", c >= 0x20 && c < 0x7F ? fmt::format("'{}'", c) : fmt::format("0x{:02x}", static_cast<unsigned char>(c))));
+      return Bad(fmt::format("unexpected char {} in an expression", c >= 0x20 && c < 0x7F
+                                                                        ? fmt::format("'{}'", c)
+                                                                        : fmt::format("0x{:02x}", static_cast<unsigned char>(c))));
     }
   }
   return Bad(fmt::format("unexpected end of template, expected '{}'", close));

@@ -30,7 +30,8 @@ struct Parameter {
   std::optional<Value> fallback;
 };
 // Values in the order of `parameters`. Errors as Python's: too many, unknown keyword, missing.
-Result<std::vector<Value>> Bind(const std::string& function, const Arguments& arguments, std::initializer_list<Parameter> parameters);
+Result<std::vector<Value>> Bind(const std::string& function, const Arguments& arguments,
+                                std::initializer_list<Parameter> parameters);
 // An integer argument, or an error naming the function.
 Result<int64_t> ToInteger(const std::string& function, const Value& value);
 Result<std::string> ToText(const std::string& function, const Value& value);

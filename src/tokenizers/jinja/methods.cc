@@ -38,7 +38,8 @@ template <bool left, bool right>
 Result<Value> Strip(Interpreter& interpreter, const Value& self, const Arguments& arguments) {
   NIBBLE_TRY(const auto values, Bind("strip", arguments, {{"chars", None{}}}));
   if (!values[0].IsNone() && !values[0].IsString()) return Corrupt("strip arg must be None or str");
-  if (values[0].IsString()) NIBBLE_RETURN_IF_ERROR(interpreter.budget().Spend(values[0].Size() * std::min<size_t>(self.Size(), 1 << 20)));
+  if (values[0].IsString())
+    NIBBLE_RETURN_IF_ERROR(interpreter.budget().Spend(values[0].Size() * std::min<size_t>(self.Size(), 1 << 20)));
   return MakeText(interpreter.budget(), std::string(StripText(self.Str(), values[0], left, right)));
 }
 
@@ -121,10 +122,13 @@ template <bool at_start>
 Result<Value> StartsEnds(Interpreter& interpreter, const Value& self, const Arguments& arguments) {
   const char* name = at_start ? "startswith" : "endswith";
   NIBBLE_TRY(const auto values, Bind(name, arguments, {{"prefix", std::nullopt}}));
-  const auto matches = [&](const Value& affix) { return at_start ? self.Str().starts_with(affix.Str()) : self.Str().ends_with(affix.Str()); };
+  const auto matches = [&](const Value& affix) {
+    return at_start ? self.Str().starts_with(affix.Str()) : self.Str().ends_with(affix.Str());
+  };
   if (values[0].IsString()) return Value(matches(values[0]));
   const List* list = values[0].AsList();
-  if (!list || list->type != List::Type::kTuple) return Corrupt("{} first arg must be str or a tuple of str, not {}", name, TypeName(values[0]));
+  if (!list || list->type != List::Type::kTuple)
+    return Corrupt("{} first arg must be str or a tuple of str, not {}", name, TypeName(values[0]));
   for (const Value& affix : list->items) {
     NIBBLE_RETURN_IF_ERROR(interpreter.budget().Spend());
     if (!affix.IsString()) return Corrupt("tuple for {} must only contain str, not {}", name, TypeName(affix));
@@ -321,7 +325,8 @@ Result<Value> Format(Interpreter& interpreter, const Value& self, const Argument
     const Value* value = nullptr;
     if (field.empty() || (error == std::errc() && stop == field.data() + field.size())) {
       if (field.empty()) ++next;
-      if (index >= arguments.positional.size()) return Corrupt("Replacement index {} out of range for positional args tuple", index);
+      if (index >= arguments.positional.size())
+        return Corrupt("Replacement index {} out of range for positional args tuple", index);
       value = &arguments.positional[index];
     } else {
       for (const auto& [name, known] : arguments.keyword) value = name == field ? &known : value;
@@ -377,24 +382,51 @@ Result<Value> ListCount(Interpreter& interpreter, const Value& self, const Argum
 }
 
 const Table& TextMethods() {
-  static const Table table = {
-      {"strip", Strip<true, true>}, {"lstrip", Strip<true, false>}, {"rstrip", Strip<false, true>}, {"split", Split<false>},
-      {"rsplit", Split<true>}, {"splitlines", SplitLines}, {"startswith", StartsEnds<true>}, {"endswith", StartsEnds<false>},
-      {"replace", Replace}, {"upper", Upper}, {"lower", Lower}, {"casefold", Lower}, {"title", Capitalize<true>},
-      {"capitalize", Capitalize<false>}, {"join", Join}, {"find", Find<false, false>}, {"rfind", Find<true, false>},
-      {"index", Find<false, true>}, {"rindex", Find<true, true>}, {"count", CountText}, {"removeprefix", RemoveAffix<false>},
-      {"removesuffix", RemoveAffix<true>}, {"partition", Partition<false>}, {"rpartition", Partition<true>},
-      {"isspace", AllCharacters<IsPythonSpace>}, {"isalpha", AllCharacters<unicode::IsLetter>}, {"isalnum", AllCharacters<IsAlnum>},
-      {"isdigit", AllCharacters<unicode::IsDecimal>}, {"isdecimal", AllCharacters<unicode::IsDecimal>},
-      {"isnumeric", AllCharacters<unicode::IsNumeric>}, {"isupper", AllCased<true>}, {"islower", AllCased<false>},
-      {"ljust", Justify<-1>}, {"center", Justify<0>}, {"rjust", Justify<1>}, {"zfill", ZeroFill}, {"format", Format}};
+  static const Table table = {{"strip", Strip<true, true>},
+                              {"lstrip", Strip<true, false>},
+                              {"rstrip", Strip<false, true>},
+                              {"split", Split<false>},
+                              {"rsplit", Split<true>},
+                              {"splitlines", SplitLines},
+                              {"startswith", StartsEnds<true>},
+                              {"endswith", StartsEnds<false>},
+                              {"replace", Replace},
+                              {"upper", Upper},
+                              {"lower", Lower},
+                              {"casefold", Lower},
+                              {"title", Capitalize<true>},
+                              {"capitalize", Capitalize<false>},
+                              {"join", Join},
+                              {"find", Find<false, false>},
+                              {"rfind", Find<true, false>},
+                              {"index", Find<false, true>},
+                              {"rindex", Find<true, true>},
+                              {"count", CountText},
+                              {"removeprefix", RemoveAffix<false>},
+                              {"removesuffix", RemoveAffix<true>},
+                              {"partition", Partition<false>},
+                              {"rpartition", Partition<true>},
+                              {"isspace", AllCharacters<IsPythonSpace>},
+                              {"isalpha", AllCharacters<unicode::IsLetter>},
+                              {"isalnum", AllCharacters<IsAlnum>},
+                              {"isdigit", AllCharacters<unicode::IsDecimal>},
+                              {"isdecimal", AllCharacters<unicode::IsDecimal>},
+                              {"isnumeric", AllCharacters<unicode::IsNumeric>},
+                              {"isupper", AllCased<true>},
+                              {"islower", AllCased<false>},
+                              {"ljust", Justify<-1>},
+                              {"center", Justify<0>},
+                              {"rjust", Justify<1>},
+                              {"zfill", ZeroFill},
+                              {"format", Format}};
   return table;
 }
 
 }  // namespace
 
 Method FindMethod(const Value& self, std::string_view name) {
-  static const Table dict = {{"get", DictGet}, {"items", DictItems}, {"keys", DictSide<true>}, {"values", DictSide<false>}, {"copy", Copy}};
+  static const Table dict = {
+      {"get", DictGet}, {"items", DictItems}, {"keys", DictSide<true>}, {"values", DictSide<false>}, {"copy", Copy}};
   static const Table list = {{"index", ListIndex}, {"count", ListCount}, {"copy", Copy}};
   static const Table none;
   const Table* table = &none;
@@ -408,10 +440,13 @@ Method FindMethod(const Value& self, std::string_view name) {
 }
 
 bool IsForbiddenMethod(const Value& self, std::string_view name) {
-  const auto among = [name](std::initializer_list<std::string_view> names) { return std::find(names.begin(), names.end(), name) != names.end(); };
+  const auto among = [name](std::initializer_list<std::string_view> names) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
   if (self.IsDict()) return among({"clear", "pop", "popitem", "setdefault", "update"});
   const List* list = self.AsList();
-  return list && list->type == List::Type::kList && among({"append", "clear", "pop", "reverse", "insert", "sort", "extend", "remove"});
+  return list && list->type == List::Type::kList &&
+         among({"append", "clear", "pop", "reverse", "insert", "sort", "extend", "remove"});
 }
 
 }  // namespace nibble::jinja

@@ -10,7 +10,8 @@ namespace nibble::jinja {
 namespace {
 
 tl::unexpected<Error> BadOperands(std::string_view sign, const Value& a, const Value& b) {
-  return Corrupt("unsupported operand type(s) for {}: '{}' and '{}'", sign == "**" ? "** or pow()" : sign, TypeName(a), TypeName(b));
+  return Corrupt("unsupported operand type(s) for {}: '{}' and '{}'", sign == "**" ? "** or pow()" : sign, TypeName(a),
+                 TypeName(b));
 }
 
 tl::unexpected<Error> Overflow(std::string_view sign) { return Unsupported("an integer beyond 64 bits in \"{}\"", sign); }

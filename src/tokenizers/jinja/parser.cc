@@ -42,7 +42,8 @@ class StatementParser {
         stream_.Next();
         NIBBLE_TRY(auto value, expressions_.Tuple(true, false));
         print->expressions.push_back(std::move(value));
-        if (!stream_.Is(Token::Type::kVariableEnd)) return stream_.Bad("expected token 'end of print statement', got " + stream_.Shown());
+        if (!stream_.Is(Token::Type::kVariableEnd))
+          return stream_.Bad("expected token 'end of print statement', got " + stream_.Shown());
         stream_.Next();
         block.push_back(std::move(print));
       } else {
@@ -82,7 +83,8 @@ class StatementParser {
     if (name == "generation") return Scope("endgeneration");
     if (name == "autoescape") {
       NIBBLE_TRY(const auto flag, expressions_.Conditional());
-      if (flag->type != ExpressionType::kConstant || flag->constant.Truth()) return Unsupported("line {}: autoescape other than false", flag->line);
+      if (flag->type != ExpressionType::kConstant || flag->constant.Truth())
+        return Unsupported("line {}: autoescape other than false", flag->line);
       return Scope("endautoescape");
     }
     if (name == "break" || name == "continue") {
@@ -96,7 +98,8 @@ class StatementParser {
       return print;
     }
     for (const std::string_view other : {"include", "import", "from", "extends", "block", "do", "trans"}) {
-      if (name == other) return Unsupported("line {}: the statement \"{}\" is not part of chat templates", stream_.current().line, name);
+      if (name == other)
+        return Unsupported("line {}: the statement \"{}\" is not part of chat templates", stream_.current().line, name);
     }
     return stream_.Bad(fmt::format("Encountered unknown tag '{}'.", name));
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Filters on sequences and mappings. Those that are lazy in Jinja give a generator here too, although made at once: it can be looped over
-// once and has no length.
+// Filters on sequences and mappings. Those that are lazy in Jinja give a generator here too, although made at once: it can be
+// looped over once and has no length.
 #include <algorithm>
 #include <charconv>
 
@@ -10,8 +10,8 @@
 namespace nibble::jinja {
 namespace {
 
-// A filter that is a generator in Jinja: a false input gives nothing, and an error comes up when somebody looks at the items. `make` gives
-// the items.
+// A filter that is a generator in Jinja: a false input gives nothing, and an error comes up when somebody looks at the items.
+// `make` gives the items.
 template <typename Make>
 Result<Value> Lazy(Interpreter& interpreter, const Value& input, Make make) {
   Result<std::vector<Value>> items = std::vector<Value>();
@@ -184,14 +184,16 @@ Result<Value> Values(Budget& budget, const std::vector<Keyed>& keyed, List::Type
 }
 
 Result<Value> Sort(Interpreter& interpreter, const Value& input, const Arguments& arguments) {
-  NIBBLE_TRY(const auto values, Bind("sort", arguments, {{"reverse", Value(false)}, {"case_sensitive", Value(false)}, {"attribute", None{}}}));
+  NIBBLE_TRY(const auto values,
+             Bind("sort", arguments, {{"reverse", Value(false)}, {"case_sensitive", Value(false)}, {"attribute", None{}}}));
   NIBBLE_TRY(auto keyed, KeyedItems(interpreter, input, values[2], values[1].Truth()));
   NIBBLE_RETURN_IF_ERROR(SortKeyed(interpreter.budget(), keyed, values[0].Truth()));
   return Values(interpreter.budget(), keyed);
 }
 
 Result<Value> DictSort(Interpreter& interpreter, const Value& input, const Arguments& arguments) {
-  NIBBLE_TRY(const auto values, Bind("dictsort", arguments, {{"case_sensitive", Value(false)}, {"by", Value("key")}, {"reverse", Value(false)}}));
+  NIBBLE_TRY(const auto values,
+             Bind("dictsort", arguments, {{"case_sensitive", Value(false)}, {"by", Value("key")}, {"reverse", Value(false)}}));
   NIBBLE_TRY(const std::string by, ToText("dictsort", values[1]));
   if (by != "key" && by != "value") return Corrupt("You can only sort by either \"key\" or \"value\"");
   if (input.IsUndefined()) return Corrupt("{}", input.UndefinedMessage());
@@ -220,12 +222,14 @@ Result<Value> Unique(Interpreter& interpreter, const Value& input, const Argumen
 
 template <bool largest>
 Result<Value> Extreme(Interpreter& interpreter, const Value& input, const Arguments& arguments) {
-  NIBBLE_TRY(const auto values, Bind(largest ? "max" : "min", arguments, {{"case_sensitive", Value(false)}, {"attribute", None{}}}));
+  NIBBLE_TRY(const auto values,
+             Bind(largest ? "max" : "min", arguments, {{"case_sensitive", Value(false)}, {"attribute", None{}}}));
   NIBBLE_TRY(const auto keyed, KeyedItems(interpreter, input, values[1], values[0].Truth()));
   if (keyed.empty()) return Value::MakeUndefined("No aggregated item, sequence was empty.");
   const Keyed* best = &keyed[0];
   for (const auto& item : keyed) {
-    NIBBLE_TRY(const bool better, largest ? Less(interpreter.budget(), best->key, item.key) : Less(interpreter.budget(), item.key, best->key));
+    NIBBLE_TRY(const bool better,
+               largest ? Less(interpreter.budget(), best->key, item.key) : Less(interpreter.budget(), item.key, best->key));
     if (better) best = &item;
   }
   return best->value;
@@ -262,11 +266,25 @@ Result<Value> Reverse(Interpreter& interpreter, const Value& input, const Argume
 }  // namespace
 
 const FilterTable& SequenceFilters() {
-  static const FilterTable table = {
-      {"length", Length}, {"count", Length}, {"list", ToList}, {"items", Items}, {"join", Join}, {"select", Select<true, false>},
-      {"reject", Select<false, false>}, {"selectattr", Select<true, true>}, {"rejectattr", Select<false, true>}, {"map", Map},
-      {"sort", Sort}, {"dictsort", DictSort}, {"unique", Unique}, {"min", Extreme<false>}, {"max", Extreme<true>}, {"first", End<false>},
-      {"last", End<true>}, {"sum", Sum}, {"reverse", Reverse}};
+  static const FilterTable table = {{"length", Length},
+                                    {"count", Length},
+                                    {"list", ToList},
+                                    {"items", Items},
+                                    {"join", Join},
+                                    {"select", Select<true, false>},
+                                    {"reject", Select<false, false>},
+                                    {"selectattr", Select<true, true>},
+                                    {"rejectattr", Select<false, true>},
+                                    {"map", Map},
+                                    {"sort", Sort},
+                                    {"dictsort", DictSort},
+                                    {"unique", Unique},
+                                    {"min", Extreme<false>},
+                                    {"max", Extreme<true>},
+                                    {"first", End<false>},
+                                    {"last", End<true>},
+                                    {"sum", Sum},
+                                    {"reverse", Reverse}};
   return table;
 }
 

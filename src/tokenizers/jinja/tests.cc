@@ -61,7 +61,8 @@ Result<bool> IsOrdered(Interpreter& interpreter, const Value& input, const Argum
   Budget& budget = interpreter.budget();
   if (order == Order::kLess) return Less(budget, input, values[0], "<");
   if (order == Order::kGreater) return Less(budget, values[0], input, ">");
-  NIBBLE_TRY(const bool inverse, order == Order::kLessEqual ? Less(budget, values[0], input, "<=") : Less(budget, input, values[0], ">="));
+  NIBBLE_TRY(const bool inverse,
+             order == Order::kLessEqual ? Less(budget, values[0], input, "<=") : Less(budget, input, values[0], ">="));
   return !inverse;
 }
 
@@ -93,16 +94,42 @@ Result<bool> IsCase(Interpreter& interpreter, const Value& input, const Argument
 }  // namespace
 
 Result<bool> ApplyTest(Interpreter& interpreter, const std::string& name, const Value& input, const Arguments& arguments) {
-  static const std::unordered_map<std::string_view, Test> table = {
-      {"defined", Plain<IsDefined>}, {"undefined", Plain<IsUndefined>}, {"none", Plain<IsNone>}, {"string", Plain<IsString>},
-      {"mapping", Plain<IsMapping>}, {"number", Plain<IsNumber>}, {"integer", Plain<IsInteger>}, {"float", Plain<IsFloat>},
-      {"boolean", Plain<IsBoolean>}, {"true", Plain<IsTrue>}, {"false", Plain<IsFalse>}, {"callable", Plain<IsCallable>},
-      {"iterable", Plain<IsIterable>}, {"sequence", Plain<IsSequence>}, {"odd", Parity<1>}, {"even", Parity<0>},
-      {"divisibleby", DivisibleBy}, {"eq", IsEqual<true>}, {"equalto", IsEqual<true>}, {"==", IsEqual<true>}, {"ne", IsEqual<false>},
-      {"!=", IsEqual<false>}, {"lt", IsOrdered<Order::kLess>}, {"lessthan", IsOrdered<Order::kLess>}, {"<", IsOrdered<Order::kLess>},
-      {"le", IsOrdered<Order::kLessEqual>}, {"<=", IsOrdered<Order::kLessEqual>}, {"gt", IsOrdered<Order::kGreater>},
-      {"greaterthan", IsOrdered<Order::kGreater>}, {">", IsOrdered<Order::kGreater>}, {"ge", IsOrdered<Order::kGreaterEqual>},
-      {">=", IsOrdered<Order::kGreaterEqual>}, {"in", IsIn}, {"sameas", SameAs}, {"upper", IsCase<true>}, {"lower", IsCase<false>}};
+  static const std::unordered_map<std::string_view, Test> table = {{"defined", Plain<IsDefined>},
+                                                                   {"undefined", Plain<IsUndefined>},
+                                                                   {"none", Plain<IsNone>},
+                                                                   {"string", Plain<IsString>},
+                                                                   {"mapping", Plain<IsMapping>},
+                                                                   {"number", Plain<IsNumber>},
+                                                                   {"integer", Plain<IsInteger>},
+                                                                   {"float", Plain<IsFloat>},
+                                                                   {"boolean", Plain<IsBoolean>},
+                                                                   {"true", Plain<IsTrue>},
+                                                                   {"false", Plain<IsFalse>},
+                                                                   {"callable", Plain<IsCallable>},
+                                                                   {"iterable", Plain<IsIterable>},
+                                                                   {"sequence", Plain<IsSequence>},
+                                                                   {"odd", Parity<1>},
+                                                                   {"even", Parity<0>},
+                                                                   {"divisibleby", DivisibleBy},
+                                                                   {"eq", IsEqual<true>},
+                                                                   {"equalto", IsEqual<true>},
+                                                                   {"==", IsEqual<true>},
+                                                                   {"ne", IsEqual<false>},
+                                                                   {"!=", IsEqual<false>},
+                                                                   {"lt", IsOrdered<Order::kLess>},
+                                                                   {"lessthan", IsOrdered<Order::kLess>},
+                                                                   {"<", IsOrdered<Order::kLess>},
+                                                                   {"le", IsOrdered<Order::kLessEqual>},
+                                                                   {"<=", IsOrdered<Order::kLessEqual>},
+                                                                   {"gt", IsOrdered<Order::kGreater>},
+                                                                   {"greaterthan", IsOrdered<Order::kGreater>},
+                                                                   {">", IsOrdered<Order::kGreater>},
+                                                                   {"ge", IsOrdered<Order::kGreaterEqual>},
+                                                                   {">=", IsOrdered<Order::kGreaterEqual>},
+                                                                   {"in", IsIn},
+                                                                   {"sameas", SameAs},
+                                                                   {"upper", IsCase<true>},
+                                                                   {"lower", IsCase<false>}};
   const auto it = table.find(name);
   if (it == table.end()) return Corrupt("No test named '{}' found.", name);
   return it->second(interpreter, input, arguments);

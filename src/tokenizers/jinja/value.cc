@@ -13,7 +13,9 @@ constexpr size_t kValueBytes = sizeof(Value);
 constexpr size_t kIndexedDict = 8;  // smaller dicts are searched in order
 
 template <typename T>
-bool Holds(const Value& value) { return value.As<std::shared_ptr<T>>() != nullptr; }
+bool Holds(const Value& value) {
+  return value.As<std::shared_ptr<T>>() != nullptr;
+}
 
 }  // namespace
 
@@ -68,7 +70,8 @@ bool HashKey(const Value& key, std::string& out) {
     out = fmt::format("i{}", key.As<BigInteger>()->value);
   } else if (key.IsFloat()) {
     const double number = key.Number();
-    out = std::trunc(number) == number && std::abs(number) < 9e15 ? fmt::format("i{}", static_cast<int64_t>(number)) : fmt::format("f{}", number);
+    out = std::trunc(number) == number && std::abs(number) < 9e15 ? fmt::format("i{}", static_cast<int64_t>(number))
+                                                                  : fmt::format("f{}", number);
   } else if (key.IsNone()) {
     out.assign(1, 'n');
   } else {
@@ -163,7 +166,8 @@ Result<Value> FromJson(Budget& budget, const OrderedJson& json, int depth) {
   if (depth > kMaxValueDepth) return Fail(Code::kResourceExhausted, "a variable nested deeper than {}", kMaxValueDepth);
   if (json.is_null()) return Value(None{});
   if (json.is_boolean()) return Value(json.get<bool>());
-  if (json.is_number_unsigned() && json.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX)) return Value(BigInteger{json.get<uint64_t>()});
+  if (json.is_number_unsigned() && json.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX))
+    return Value(BigInteger{json.get<uint64_t>()});
   if (json.is_number_integer()) return Value(json.get<int64_t>());
   if (json.is_number_float()) return Value(json.get<double>());
   if (json.is_string()) return MakeText(budget, unicode::Sanitize(json.get_ref<const std::string&>()));
@@ -218,7 +222,8 @@ Result<bool> Equal(Budget& budget, const Value& a, const Value& b) {
     const auto *left = a.As<std::shared_ptr<T>>(), *right = b.As<std::shared_ptr<T>>();
     return left && right && *left == *right;
   };
-  return same_pointer(static_cast<std::shared_ptr<Namespace>*>(nullptr)) || same_pointer(static_cast<std::shared_ptr<Loop>*>(nullptr)) ||
+  return same_pointer(static_cast<std::shared_ptr<Namespace>*>(nullptr)) ||
+         same_pointer(static_cast<std::shared_ptr<Loop>*>(nullptr)) ||
          same_pointer(static_cast<std::shared_ptr<const Callable>*>(nullptr));
 }
 
@@ -237,7 +242,8 @@ Result<bool> Less(Budget& budget, const Value& a, const Value& b, const char* si
   }
   // The caller exchanged the sides of > and <=.
   const bool exchanged = sign[0] == '>' ? sign[1] == '\0' : sign[1] == '=';
-  return Corrupt("'{}' not supported between instances of '{}' and '{}'", sign, TypeName(exchanged ? b : a), TypeName(exchanged ? a : b));
+  return Corrupt("'{}' not supported between instances of '{}' and '{}'", sign, TypeName(exchanged ? b : a),
+                 TypeName(exchanged ? a : b));
 }
 
 Result<std::shared_ptr<const List>> Iterate(Budget& budget, const Value& value) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Values of a template: those of Python that Jinja templates meet. Cheap to copy: everything large is shared and never changes, but for
-// namespaces and the position of a generator.
+// Values of a template: those of Python that Jinja templates meet. Cheap to copy: everything large is shared and never changes, but
+// for namespaces and the position of a generator.
 #pragma once
 
 #include <cstdint>
@@ -45,7 +45,7 @@ struct List {
   std::string error;      // generators: raised by whoever looks at the items
 };
 struct Dict {
-  std::vector<std::pair<Value, Value>> items;  // in order of insertion
+  std::vector<std::pair<Value, Value>> items;     // in order of insertion
   std::unordered_map<std::string, size_t> index;  // by HashKey
   int depth = 1;
 
@@ -94,7 +94,9 @@ class Value {
   Value(std::shared_ptr<Namespace> space) : data_(std::move(space)) {}
   Value(std::shared_ptr<Loop> loop) : data_(std::move(loop)) {}
   Value(std::shared_ptr<const Callable> callable) : data_(std::move(callable)) {}
-  static Value MakeUndefined(std::string message) { return Value(Undefined{std::make_shared<const std::string>(std::move(message))}); }
+  static Value MakeUndefined(std::string message) {
+    return Value(Undefined{std::make_shared<const std::string>(std::move(message))});
+  }
 
   bool IsUndefined() const { return std::holds_alternative<Undefined>(data_); }
   bool IsNone() const { return std::holds_alternative<None>(data_); }
@@ -107,7 +109,9 @@ class Value {
   bool IsNumber() const { return IsInteger() || IsFloat(); }
 
   template <typename T>
-  const T* As() const { return std::get_if<T>(&data_); }
+  const T* As() const {
+    return std::get_if<T>(&data_);
+  }
   const List* AsList() const;
   const Dict* AsDict() const;
   std::shared_ptr<List> ListPointer() const;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The operations of ops.h, written once on F32x16; an ISA file includes its vec_*.h first. Tails shorter than 16 go through a padded
-// copy, so that every element sees the same arithmetic.
+// The operations of ops.h, written once on F32x16; an ISA file includes its vec_*.h first. Tails shorter than 16 go through a
+// padded copy, so that every element sees the same arithmetic.
 #pragma once
 
 #include "kernels/cpu/ops/ops.h"
@@ -46,9 +46,7 @@ inline F32x16 Exp(F32x16 x) {
 }
 inline F32x16 Sigmoid(F32x16 x) { return F32x16::Set(1.0f) / (F32x16::Set(1.0f) + Exp(F32x16::Zero() - x)); }
 // tanh(x) = 1 - 2 / (exp(2x) + 1)
-inline F32x16 Tanh(F32x16 x) {
-  return F32x16::Set(1.0f) - F32x16::Set(2.0f) / (Exp(x + x) + F32x16::Set(1.0f));
-}
+inline F32x16 Tanh(F32x16 x) { return F32x16::Set(1.0f) - F32x16::Set(2.0f) / (Exp(x + x) + F32x16::Set(1.0f)); }
 // erf by Abramowitz and Stegun 7.1.26: absolute error 1.5e-7, which is what gelu needs in f32.
 inline F32x16 Erf(F32x16 x) {
   const F32x16 sign_free = F32x16::Max(x, F32x16::Zero() - x), one = F32x16::Set(1.0f);
@@ -224,7 +222,8 @@ void AttendIn(const AttentionHead& h) {
   });
   if (h.softcap > 0) {
     const F32x16 cap = F32x16::Set(h.softcap);
-    ForParts(h.tokens, [&](int64_t i, int64_t count) { StorePart(cap * Tanh(LoadPart(h.scores + i, count) / cap), h.scores + i, count); });
+    ForParts(h.tokens,
+             [&](int64_t i, int64_t count) { StorePart(cap * Tanh(LoadPart(h.scores + i, count) / cap), h.scores + i, count); });
   }
   Softmax(h.scores, h.tokens);
   // Blocks of 64 output elements keep their sums in registers over all tokens.
@@ -237,7 +236,9 @@ void AttendIn(const AttentionHead& h) {
     });
     for (int64_t i = 0; i < vectors; ++i) {
       const int64_t at = begin + i * kLanes;
-      if (at < h.v_dim) StorePart(h.v_scale == 1 ? sum[i] : sum[i] * F32x16::Set(h.v_scale), h.out + at, h.v_dim - at < kLanes ? h.v_dim - at : kLanes);
+      if (at < h.v_dim)
+        StorePart(h.v_scale == 1 ? sum[i] : sum[i] * F32x16::Set(h.v_scale), h.out + at,
+                  h.v_dim - at < kLanes ? h.v_dim - at : kLanes);
     }
   }
 }

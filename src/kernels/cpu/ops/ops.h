@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The operations between the matrix products, one table per instruction set, all equal bit for bit (same lane order, same polynomial for
-// exp, explicit fused multiply-adds). Functions work on one row or one head: the executor divides the rows among workers.
+// The operations between the matrix products, one table per instruction set, all equal bit for bit (same lane order, same
+// polynomial for exp, explicit fused multiply-adds). Functions work on one row or one head: the executor divides the rows among
+// workers.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,8 @@ namespace nibble {
 
 enum class Activation : uint8_t { kSilu, kGeluTanh, kGeluErf, kRelu, kRelu2 };
 
-// A stretch of one sequence's cache that lies together: `tokens` rows of `stride` elements (head_dim rounded up to 16, zero padded).
+// A stretch of one sequence's cache that lies together: `tokens` rows of `stride` elements (head_dim rounded up to 16, zero
+// padded).
 struct KvRun {
   const void* k;
   const void* v;
@@ -22,11 +24,11 @@ struct KvRun {
 // Attention of one query head over cached positions.
 //   s_t = softcap(scale * q . k_t) ; p = softmax(s over t, and the sink when there is one) ; out = sum_t p_t v_t
 struct AttentionHead {
-  const float* q = nullptr;        // [k_stride], zero padded
-  float* out = nullptr;            // [v_dim]
-  const KvRun* runs = nullptr;     // positions in order; the first `skip` tokens of the first run are outside the window
+  const float* q = nullptr;     // [k_stride], zero padded
+  float* out = nullptr;         // [v_dim]
+  const KvRun* runs = nullptr;  // positions in order; the first `skip` tokens of the first run are outside the window
   int64_t run_count = 0, skip = 0;
-  int64_t tokens = 0;              // positions attended, after skip
+  int64_t tokens = 0;  // positions attended, after skip
   int64_t k_stride = 0, v_stride = 0, v_dim = 0;
   DType dtype = DType::kF32;       // of the cache: f32, f16, bf16, e4m3
   float k_scale = 1, v_scale = 1;  // of e4m3 codes: k = code * k_scale

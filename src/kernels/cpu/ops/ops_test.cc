@@ -78,7 +78,8 @@ TEST(Ops, ActivationsMatchTheirFormulas) {
     std::vector<float> scalar(gate.size());
     OpsScalar().gated(act, gate.data(), up.data(), 203, scalar.data());
     for (size_t i = 0; i < gate.size(); ++i)
-      EXPECT_NEAR(scalar[i], exact(act, gate[i]) * up[i], 1e-6 * (1 + std::fabs(exact(act, gate[i]) * up[i]))) << static_cast<int>(act) << " at " << gate[i];
+      EXPECT_NEAR(scalar[i], exact(act, gate[i]) * up[i], 1e-6 * (1 + std::fabs(exact(act, gate[i]) * up[i])))
+          << static_cast<int>(act) << " at " << gate[i];
     for (Isa isa : IsasHere()) {
       std::vector<float> y(gate.size());
       OpsFor(isa).gated(act, gate.data(), up.data(), 203, y.data());
@@ -109,7 +110,9 @@ TEST(Ops, AttentionMatchesSoftmaxOfDotProducts) {
     auto q = Random(static_cast<size_t>(stride), 10);
     std::fill(q.begin() + dim, q.end(), 0.0f);
     // Three runs, the first 5 tokens outside the window.
-    const auto at = [&](std::vector<std::byte>& cache, int64_t t) { return static_cast<const void*>(cache.data() + t * stride * bytes); };
+    const auto at = [&](std::vector<std::byte>& cache, int64_t t) {
+      return static_cast<const void*>(cache.data() + t * stride * bytes);
+    };
     const KvRun runs[] = {{at(k, 0), at(v, 0), 16}, {at(k, 16), at(v, 16), 16}, {at(k, 32), at(v, 32), 13}};
     std::vector<double> p;
     double sum = 0;
@@ -122,8 +125,18 @@ TEST(Ops, AttentionMatchesSoftmaxOfDotProducts) {
     std::vector<float> scalar;
     for (Isa isa : IsasHere()) {
       std::vector<float> out(static_cast<size_t>(dim)), scores(48);
-      OpsFor(isa).attention({.q = q.data(), .out = out.data(), .runs = runs, .run_count = 3, .skip = 5, .tokens = tokens - 5, .k_stride = stride,
-                             .v_stride = stride, .v_dim = dim, .dtype = dtype, .scale = 0.3f, .scores = scores.data()});
+      OpsFor(isa).attention({.q = q.data(),
+                             .out = out.data(),
+                             .runs = runs,
+                             .run_count = 3,
+                             .skip = 5,
+                             .tokens = tokens - 5,
+                             .k_stride = stride,
+                             .v_stride = stride,
+                             .v_dim = dim,
+                             .dtype = dtype,
+                             .scale = 0.3f,
+                             .scores = scores.data()});
       if (scalar.empty()) scalar = out;
       EXPECT_EQ(out, scalar) << IsaName(isa);
       for (int64_t i = 0; i < dim; ++i) {
@@ -147,19 +160,32 @@ TEST(Ops, AttentionReadsScaledE4m3Codes) {
   for (int64_t t = 0; t < tokens; ++t) {
     double s = 0;
     for (int64_t i = 0; i < dim; ++i)
-      s += static_cast<double>(q[static_cast<size_t>(i)]) * static_cast<double>(DecodeSmallFloat(DType::kE4M3, k[static_cast<size_t>(t * dim + i)])) * 0.01;
+      s += static_cast<double>(q[static_cast<size_t>(i)]) *
+           static_cast<double>(DecodeSmallFloat(DType::kE4M3, k[static_cast<size_t>(t * dim + i)])) * 0.01;
     p.push_back(std::exp(0.25 * s));
     sum += p.back();
   }
   const KvRun run = {k.data(), v.data(), tokens};
   for (Isa isa : IsasHere()) {
     std::vector<float> out(static_cast<size_t>(dim)), scores(16);
-    OpsFor(isa).attention({.q = q.data(), .out = out.data(), .runs = &run, .run_count = 1, .tokens = tokens, .k_stride = dim, .v_stride = dim, .v_dim = dim,
-                           .dtype = DType::kE4M3, .k_scale = 0.01f, .v_scale = 0.5f, .scale = 0.25f, .scores = scores.data()});
+    OpsFor(isa).attention({.q = q.data(),
+                           .out = out.data(),
+                           .runs = &run,
+                           .run_count = 1,
+                           .tokens = tokens,
+                           .k_stride = dim,
+                           .v_stride = dim,
+                           .v_dim = dim,
+                           .dtype = DType::kE4M3,
+                           .k_scale = 0.01f,
+                           .v_scale = 0.5f,
+                           .scale = 0.25f,
+                           .scores = scores.data()});
     for (int64_t i = 0; i < dim; ++i) {
       double expected = 0;
       for (int64_t t = 0; t < tokens; ++t)
-        expected += p[static_cast<size_t>(t)] / sum * static_cast<double>(DecodeSmallFloat(DType::kE4M3, v[static_cast<size_t>(t * dim + i)])) * 0.5;
+        expected += p[static_cast<size_t>(t)] / sum *
+                    static_cast<double>(DecodeSmallFloat(DType::kE4M3, v[static_cast<size_t>(t * dim + i)])) * 0.5;
       EXPECT_NEAR(out[static_cast<size_t>(i)], expected, 1e-4 * (1 + std::fabs(expected))) << IsaName(isa);
     }
   }

@@ -9,8 +9,8 @@
 namespace nibble {
 
 struct CpuProbe {
-  float (*read)(const float* data, int64_t floats);   // sums all values: one pass over memory
-  float (*fma)(int64_t rounds);                       // rounds * kFmaPerRound fused multiply-adds of one lane each, in registers
+  float (*read)(const float* data, int64_t floats);  // sums all values: one pass over memory
+  float (*fma)(int64_t rounds);                      // rounds * kFmaPerRound fused multiply-adds of one lane each, in registers
 };
 inline constexpr int64_t kFmaPerRound = 12 * 16;
 

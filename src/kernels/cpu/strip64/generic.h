@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The strip64 kernels, written once on F32x16. An ISA file includes its vec_*.h, then this, and calls RunStrips<NV>: NV vectors of 16
-// rows make a register tile (4 where there are 32 registers, 1 elsewhere).
+// The strip64 kernels, written once on F32x16. An ISA file includes its vec_*.h, then this, and calls RunStrips<NV>: NV vectors of
+// 16 rows make a register tile (4 where there are 32 registers, 1 elsewhere).
 //
-// One row of x: codes are decoded in registers and multiplied at once. More rows: a panel of 128 columns x 64 rows (32 KiB, fits L1) is
-// decoded once and used for all rows, six at a time. Both sum in the same order (kernels/linear.h, kSumOrderBlocked).
+// One row of x: codes are decoded in registers and multiplied at once. More rows: a panel of 128 columns x 64 rows (32 KiB, fits
+// L1) is decoded once and used for all rows, six at a time. Both sum in the same order (kernels/linear.h, kSumOrderBlocked).
 #pragma once
 
 #include "kernels/cpu/strip64/layout.h"
@@ -75,14 +75,15 @@ inline void LoadCodes(const std::byte* p, Codes16* out) {
   }
 }
 
-// e4m3 and e5m2 go through f16, whose exponent field contains theirs: the shifted bits are the value times 2^-8 (e4m3) or the value.
-// Subnormals stay exact because f16 has them too. (e4m3's NaN codes are refused when packing.)
+// e4m3 and e5m2 go through f16, whose exponent field contains theirs: the shifted bits are the value times 2^-8 (e4m3) or the
+// value. Subnormals stay exact because f16 has them too. (e4m3's NaN codes are refused when packing.)
 template <CodeKind kind>
 inline F32x16 FloatCodes(const std::byte* p) {
   alignas(32) uint16_t half[16];
   for (int i = 0; i < 16; ++i) {
     const auto c = static_cast<uint16_t>(p[i]);
-    half[i] = kind == CodeKind::kE5M2 ? static_cast<uint16_t>(c << 8) : static_cast<uint16_t>(((c & 0x80) << 8) | ((c & 0x7f) << 7));
+    half[i] =
+        kind == CodeKind::kE5M2 ? static_cast<uint16_t>(c << 8) : static_cast<uint16_t>(((c & 0x80) << 8) | ((c & 0x7f) << 7));
   }
   const F32x16 value = F32x16::LoadF16(half);
   return kind == CodeKind::kE4M3 ? value * F32x16::Set(256.0f) : value;

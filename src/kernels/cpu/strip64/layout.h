@@ -48,7 +48,7 @@ constexpr int CodeBytes(CodeKind kind) {  // of one column of 64 rows
 struct State {
   CodeKind kind = CodeKind::kF32;
   Rule rule = Rule::kPlain;
-  bool uses_table = false;             // t = table[u] instead of u - zero
+  bool uses_table = false;  // t = table[u] instead of u - zero
   float zero = 0;
   DType scale_dtype = DType::kF32, zero_dtype = DType::kU8;
   int64_t k = 0, groups = 0;
@@ -56,7 +56,7 @@ struct State {
   std::vector<int32_t> group_of_k;
   int64_t group_elems = 0, k_phase = 0;
   // ggml: `groups` sub-blocks share one d and dmin (f16) per super block; S = d * sub, B = -(dmin * sub_min).
-  int subs_per_super = 0;              // 0: scales are one-level
+  int subs_per_super = 0;  // 0: scales are one-level
   bool has_sub = false, has_sub_min = false;
   int64_t scale_offset = 0, zero_offset = 0, sub_offset = 0, sub_min_offset = 0, strip_bytes = 0;
   float table[256] = {};

@@ -51,7 +51,8 @@ std::optional<int64_t> GroupElems(const Coded& c, int64_t k) {
 Support SupportsCoded(const Coded& c, int64_t k) {
   if (c.rule == ValueRule::kRowTable) return {false, "a value table per row (strip64 has one table per matrix)"};
   if (c.rule != ValueRule::kFloat && !IntKind(c.codes.bits)) return {false, fmt::format("{} bits per code (1..8)", c.codes.bits)};
-  if (c.rule == ValueRule::kTable && c.codes.bits > 8) return {false, fmt::format("a table of 2^{} values (at most 256)", c.codes.bits)};
+  if (c.rule == ValueRule::kTable && c.codes.bits > 8)
+    return {false, fmt::format("a table of 2^{} values (at most 256)", c.codes.bits)};
   if (!GroupElems(c, k)) return {false, "scale blocks that straddle rows"};
   return {};
 }
@@ -87,7 +88,8 @@ void PrepareCoded(const Coded& c, State* s) {
   if (c.group_of_k) {
     s->group_of_k.resize(static_cast<size_t>(s->k));
     for (int64_t i = 0; i < s->k; ++i)
-      s->group_of_k[static_cast<size_t>(i)] = static_cast<int32_t>(LoadScalar(c.group_of_k.dtype, c.group_of_k.data, i * c.group_of_k.stride[0]));
+      s->group_of_k[static_cast<size_t>(i)] =
+          static_cast<int32_t>(LoadScalar(c.group_of_k.dtype, c.group_of_k.data, i * c.group_of_k.stride[0]));
     const auto top = std::max_element(s->group_of_k.begin(), s->group_of_k.end());
     s->groups = top == s->group_of_k.end() ? 1 : *top + 1;
   } else {
@@ -115,7 +117,8 @@ void PrepareCoded(const Coded& c, State* s) {
     // Zero points of narrow integers are small integers themselves; wider and real ones keep f32.
     s->zero_dtype = c.zero->packed && c.zero->packed->bits <= 4 && s->rule == Rule::kMinusZero ? DType::kU8 : StripDType(*c.zero);
   } else if (bits <= 4) {
-    SetTable(s, bits, [&](int u) { return static_cast<float>(u) - c.zero_default; });  // one permute instead of convert and subtract
+    SetTable(s, bits,
+             [&](int u) { return static_cast<float>(u) - c.zero_default; });  // one permute instead of convert and subtract
   }
 }
 
@@ -132,8 +135,10 @@ void PrepareBlocked(const StoredWeight& w, State* s) {
   s->rule = split.has_min ? Rule::kPlusBias : Rule::kScaled;
   s->scale_dtype = s->zero_dtype = DType::kF16;
   s->zero = static_cast<float>(split.zero);
-  if (split.table) SetTable(s, split.bits, [&](int u) { return static_cast<float>(split.table[u]); });
-  else if (split.bits <= 4 && !split.has_min) SetTable(s, split.bits, [&](int u) { return static_cast<float>(u - split.zero); });
+  if (split.table)
+    SetTable(s, split.bits, [&](int u) { return static_cast<float>(split.table[u]); });
+  else if (split.bits <= 4 && !split.has_min)
+    SetTable(s, split.bits, [&](int u) { return static_cast<float>(u - split.zero); });
 }
 
 void SetOffsets(State* s) {
@@ -202,12 +207,12 @@ void PackColumn(CodeKind kind, const uint8_t* codes, std::byte* out_bytes) {
 struct StripWriter {
   const StoredWeight& w;
   const State& s;
-  std::byte* out;     // this strip
+  std::byte* out;  // this strip
   int64_t row0, rows;
 
   tl::unexpected<Error> Bad(int64_t row, const char* what, float value) const {
-    return Corrupt("{}: tensor \"{}\": {} of row {} is {}; the file is damaged or was quantized from a broken model", w.origin.file, w.origin.tensor,
-                   what, row, value);
+    return Corrupt("{}: tensor \"{}\": {} of row {} is {}; the file is damaged or was quantized from a broken model", w.origin.file,
+                   w.origin.tensor, what, row, value);
   }
 
   Status Values(int64_t offset, DType dtype, int64_t r, int64_t count, const float* values, const char* what) const {
@@ -221,8 +226,10 @@ struct StripWriter {
   // One f32 per group of a plane of row n.
   void Groups(const Coded& c, const Plane* plane, int64_t n, std::vector<float>* values) const {
     values->resize(static_cast<size_t>(s.groups));
-    const bool simple = plane && !plane->flat && (plane->block_k == 0) == (s.groups == 1) && (plane->block_k == s.group_elems || c.group_of_k);
-    if (simple) return ReadPlaneGroups(*plane, plane->block_n ? (n + c.n_phase) / plane->block_n : 0, {0, s.groups}, values->data());
+    const bool simple =
+        plane && !plane->flat && (plane->block_k == 0) == (s.groups == 1) && (plane->block_k == s.group_elems || c.group_of_k);
+    if (simple)
+      return ReadPlaneGroups(*plane, plane->block_n ? (n + c.n_phase) / plane->block_n : 0, {0, s.groups}, values->data());
     for (int64_t g = 0; g < s.groups; ++g) {
       int64_t k = s.group_elems ? std::max<int64_t>(0, g * s.group_elems - s.k_phase) : 0;
       if (c.group_of_k) {  // any column of the group; a group without columns has no value to keep
@@ -318,9 +325,12 @@ Status Pack(const StoredWeight& w, Range strips, std::byte* out) {
   for (int64_t strip = strips.begin; strip < strips.end; ++strip) {
     const int64_t row0 = strip * kStripRows;
     const StripWriter writer{w, s, out + strip * s.strip_bytes, row0, std::min(kStripRows, w.n - row0)};
-    if (const auto* coded = std::get_if<Coded>(&w.body)) NIBBLE_RETURN_IF_ERROR(writer.CodedStrip(*coded));
-    else if (const auto* blocked = std::get_if<Blocked>(&w.body)) NIBBLE_RETURN_IF_ERROR(writer.BlockedStrip(*blocked));
-    else NIBBLE_RETURN_IF_ERROR(writer.DenseStrip(std::get<Dense>(w.body)));
+    if (const auto* coded = std::get_if<Coded>(&w.body))
+      NIBBLE_RETURN_IF_ERROR(writer.CodedStrip(*coded));
+    else if (const auto* blocked = std::get_if<Blocked>(&w.body))
+      NIBBLE_RETURN_IF_ERROR(writer.BlockedStrip(*blocked));
+    else
+      NIBBLE_RETURN_IF_ERROR(writer.DenseStrip(std::get<Dense>(w.body)));
   }
   return {};
 }
