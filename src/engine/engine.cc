@@ -66,6 +66,7 @@ Result<std::unique_ptr<Engine>> Engine::Open(std::unique_ptr<Checkpoint> checkpo
   std::vector<std::shared_ptr<ThreadTeam>> teams;
   for (int rank = 0; rank < ranks; ++rank) teams.push_back(std::make_shared<ThreadTeam>(each));
   NIBBLE_TRY(LoadedModel model, LoadModel(*engine->checkpoint_, options.load, teams, progress));
+  for (const std::string& layer : model.replicated) Info("computed whole instead of cut over ranks: {}", layer);
   NIBBLE_RETURN_IF_ERROR(engine->MakeExecutors(std::move(model), options, kv_dtype, teams));
   return engine;
 }

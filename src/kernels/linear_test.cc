@@ -240,7 +240,7 @@ TEST(Linear, EveryGgmlFormatRunsAsItDecodes) {
       EXPECT_EQ(RunOn({{.weight = std::make_shared<StoredWeight>(w)}}, x, 3, isa, 2), expected)
           << format->name << " " << IsaName(isa);
   }
-  if (formats == 0) GTEST_SKIP() << "this build has no ggml format";
+  EXPECT_GT(formats, 0);
 }
 
 TEST(Linear, PackCacheGivesTheSameBytesAndReplacesDamage) {

@@ -67,9 +67,6 @@ struct State {
 const LayoutRow& Layout();
 std::span<const KernelRow> Kernels();
 
-// Decoded weights of one strip, columns k (within one kBlockK block), to panel [k.size()][64].
-void DecodePanelScalar(const State& state, const std::byte* strip, Range k, float* panel);
-
 void RunScalar(const Segment& segment, Range strips, const LinearArgs& args, std::byte* scratch);
 void RunAvx2(const Segment& segment, Range strips, const LinearArgs& args, std::byte* scratch);
 void RunAvx512(const Segment& segment, Range strips, const LinearArgs& args, std::byte* scratch);

@@ -9,8 +9,4 @@ void RunScalar(const Segment& segment, Range strips, const LinearArgs& args, std
   RunStrips<1>(segment, strips, args, scratch);
 }
 
-void DecodePanelScalar(const State& state, const std::byte* strip, Range k, float* panel) {
-  DecoderOf(state).panel({&state, strip, k, nullptr, panel});
-}
-
 }  // namespace nibble::strip64
