@@ -34,7 +34,7 @@ std::vector<MethodRow> Rows() {
       const Format* format = FindFormat(name);
       if (!format) continue;
       row.formats.push_back(RowOf(*format));
-      row.formats.back().makes = entry->makes && (!format->is_blocked() || format->encode);
+      row.formats.back().makes = std::find(entry->makes.begin(), entry->makes.end(), name) != entry->makes.end();
     }
     rows.push_back(std::move(row));
   }
@@ -51,7 +51,7 @@ void Print(const std::vector<MethodRow>& rows) {
       table.Add({name, f.name, "yes", YesNo(!f.kernel.empty()), "no", YesNo(f.makes), f.kernel});
       name.clear();
     }
-    if (row.formats.empty()) table.Add({name, "-", "yes", "-", "no", YesNo(row.entry->makes), "-"});
+    if (row.formats.empty()) table.Add({name, "-", "yes", "-", "no", YesNo(!row.entry->makes.empty()), "-"});
   }
   table.Print();
   std::printf("\n");

@@ -33,7 +33,7 @@ struct QuantizationEntry {
   std::vector<std::string_view> config_filenames;  // its own config file beside config.json, or empty
   std::string_view summary;                        // one line of `nibble methods`
   std::vector<std::string_view> formats;           // names of formats/ that its weights become
-  bool makes = false;                              // nibble can write it
+  std::vector<std::string_view> makes;             // those of them that nibble can write
   QuantizationFactory from_config = nullptr;
   // For methods that are a container of their own; null otherwise.
   Result<ContainerContents> (*open_container)(const std::string& path) = nullptr;

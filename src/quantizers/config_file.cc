@@ -5,7 +5,10 @@
 
 #include "base/log.h"
 #include "io/atomic_file.h"
+#include "io/gguf.h"
 #include "io/mapped_file.h"
+#include "tokenizers/gguf_hub_files.h"
+#include "tokenizers/gguf_reader.h"
 
 namespace nibble {
 namespace {
@@ -35,11 +38,14 @@ Status WriteConfigFile(const Checkpoint& source, DType dtype, const Json& quanti
 
 Status CopyHubFiles(const Checkpoint& source, const OutputFolder& folder) {
   if (IsHubFolder(source)) return folder.CopyFrom(source.path());
-  Warn(
-      "{}: the tokenizer of a GGUF file cannot be written as hub files yet; copy tokenizer.json, tokenizer_config.json and "
-      "generation_config.json of the original "
-      "model into the output",
-      source.path());
+  NIBBLE_TRY(const GgufFile file, OpenGguf(source.path()));
+  const auto vocab = ReadGgufVocab(file.metadata, source.path());
+  const auto files = vocab ? HubFilesOfGgufVocab(*vocab, source.path()) : tl::unexpected(vocab.error());
+  if (!files) {
+    Warn("no tokenizer files were written: {}", files.error().message);
+    return {};
+  }
+  for (const auto& [name, text] : *files) NIBBLE_RETURN_IF_ERROR(WriteFileAtomically(folder.File(name), text));
   return {};
 }
 

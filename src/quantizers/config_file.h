@@ -14,7 +14,8 @@ namespace nibble {
 // torch spells it.
 Status WriteConfigFile(const Checkpoint& source, DType dtype, const Json& quantization, const std::string& path);
 
-// Tokenizer, templates, generation config ... of a hub folder, byte for byte. A GGUF file has none: a warning says what is missing.
+// Tokenizer, templates, generation config ... of a hub folder, byte for byte; made from the metadata of a GGUF file (a warning
+// where its vocabulary cannot be written so).
 Status CopyHubFiles(const Checkpoint& source, const OutputFolder& folder);
 
 }  // namespace nibble

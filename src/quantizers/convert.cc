@@ -38,6 +38,7 @@ Result<ConvertReport> ToFolder(Checkpoint& source, const SourceModel& model, con
     tensors.AddModule(FloatName(module), part);
   }
   NIBBLE_RETURN_IF_ERROR(tensors.AddVectors(source, model.vectors));
+  WarnOfDropped(source);
   NIBBLE_TRY(OutputFolder folder, OutputFolder::Create(out, options.force, source.path()));
   std::vector<SafetensorsDeclaration> declarations;
   tensors.Declare(&declarations);

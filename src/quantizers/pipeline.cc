@@ -67,6 +67,7 @@ class Pipeline {
       floats_->AddModule(module.name, part);
     }
     NIBBLE_RETURN_IF_ERROR(floats_->AddVectors(source_, model_.vectors));
+    WarnOfDropped(source_);
     total_ += floats_->elements();
     return {};
   }

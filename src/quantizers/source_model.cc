@@ -4,6 +4,8 @@
 #include <bit>
 #include <set>
 
+#include "base/log.h"
+
 namespace nibble {
 namespace {
 
@@ -108,6 +110,13 @@ Result<LinearPart> BindModule(Checkpoint& checkpoint, const SourceModule& module
     return Corrupt("{}: module \"{}\" is [{},{}] as stored, config.json asks for [{},{}]", part->weight->origin.file, module.name,
                    part->weight->n, part->weight->k, module.n, module.k);
   return part;
+}
+
+void WarnOfDropped(const Checkpoint& checkpoint) {
+  const std::vector<std::string> left = checkpoint.Unclaimed();
+  if (left.empty()) return;
+  Warn("{}: {} tensors are neither weights nor norms and the output will lack them, the first is \"{}\"", checkpoint.path(),
+       left.size(), left.front());
 }
 
 Status DecodeWhole(const StoredWeight& weight, const std::string& name, ThreadTeam& team, float* out) {

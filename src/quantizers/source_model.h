@@ -38,6 +38,9 @@ Result<SourceModel> ReadSourceModel(const Checkpoint& checkpoint);
 // Binds views; claims the module's tensors.
 Result<LinearPart> BindModule(Checkpoint& checkpoint, const SourceModule& module);
 
+// Warns of tensors that nobody bound and that the output will lack (scales of a K/V cache ...), by count and first name.
+void WarnOfDropped(const Checkpoint& checkpoint);
+
 // W as f32, out [n][k]. Unsupported for weights that are more than a matrix (online transforms, low-rank factors).
 Status DecodeWhole(const StoredWeight& weight, const std::string& name, ThreadTeam& team, float* out);
 

@@ -166,7 +166,7 @@ const QuantizationEntry* compressed_tensors_method() {
       .quant_methods = {"compressed-tensors", "compressed_tensors"},
       .summary = "compressed-tensors: integers of 2 to 8 bits and FP8, any grain; int8 and FP8 activations",
       .formats = {"int_group", "fp8"},
-      .makes = true,
+      .makes = {"int_group", "fp8"},
       .from_config = FromConfig};
   return &entry;
 }

@@ -157,6 +157,7 @@ const QuantizationEntry* gguf_method() {
       .quant_methods = {"gguf"},
       .summary = "GGUF files of llama.cpp: legacy, k- and iq4 blocks, f32, f16, bf16",
       .formats = {"q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", "dense"},
+      .makes = {"q8_0", "dense"},
       .from_config = FromConfig,
       .open_container = OpenContainer};
   return &entry;

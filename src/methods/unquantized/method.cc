@@ -39,6 +39,7 @@ const QuantizationEntry* unquantized_method() {
                                           .quant_methods = {"unquantized"},
                                           .summary = "float weights as stored: f32, f16, bf16",
                                           .formats = {"dense"},
+                                          .makes = {"dense"},
                                           .from_config = FromConfig};
   return &entry;
 }

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tokenizers/gguf_components.h"
+
+#include "tokenizers/gguf_pre.h"
+
+namespace nibble {
+namespace {
+
+// Values of tokenizer.ggml.model, named after the first models that had such vocabularies.
+constexpr std::string_view kScoreModel = "llama", kMergeModel = "gpt2";
+constexpr std::string_view kSpace = "\u2581";  // how SentencePiece writes a space
+
+// "llama": SentencePiece BPE by scores. Ids that the format fixes when the file does not give them: unk 0, bos 1, eos 2.
+GgufComponents SentencePiece(const GgufVocab& vocab) {
+  GgufComponents made;
+  const bool prefix = vocab.add_space_prefix.value_or(true);
+  Json normalizers = Json::array();
+  if (prefix) normalizers.push_back({{"type", "Prepend"}, {"prepend", kSpace}});
+  normalizers.push_back({{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kSpace}});
+  made.normalizer = {{"type", "Sequence"}, {"normalizers", normalizers}};
+  Json decoders = Json::array(
+      {{{"type", "Replace"}, {"pattern", {{"String", kSpace}}}, {"content", " "}}, {{"type", "ByteFallback"}}, {{"type", "Fuse"}}});
+  if (prefix) decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
+  made.decoder = {{"type", "Sequence"}, {"decoders", decoders}};
+  made.add_bos = vocab.add_bos.value_or(true);
+  made.default_bos = 1;
+  made.default_eos = 2;
+  return made;
+}
+
+// "gpt2": byte-level BPE with merges, split as the named pre-tokenizer does.
+Result<GgufComponents> ByteLevel(const GgufVocab& vocab, const std::string& where) {
+  GgufComponents made;
+  const GgufPreTokenizer* pre = FindGgufPreTokenizer(vocab.pre.empty() ? "default" : vocab.pre);
+  if (!pre) return Unsupported("{}: tokenizer.ggml.pre \"{}\"; known are {}", where, vocab.pre, GgufPreTokenizerNames());
+  Json steps = Json::array();
+  for (const auto pattern : pre->patterns) {
+    steps.push_back({{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}});
+  }
+  const bool prefix = vocab.add_space_prefix.value_or(false);
+  steps.push_back({{"type", "ByteLevel"}, {"add_prefix_space", prefix}, {"trim_offsets", true}, {"use_regex", false}});
+  made.pre_tokenizer = {{"type", "Sequence"}, {"pretokenizers", steps}};
+  made.decoder = {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}};
+  made.byte_level = true;
+  made.ignore_merges = pre->ignore_merges;
+  made.add_bos = vocab.add_bos.value_or(pre->add_bos);
+  made.default_bos = made.default_eos = 11;
+  return made;
+}
+
+}  // namespace
+
+Result<GgufComponents> DescribeGgufComponents(const GgufVocab& vocab, const std::string& where) {
+  const bool scores = vocab.model == kScoreModel, merges = vocab.model == kMergeModel;
+  if (!scores && !merges) {
+    return Unsupported("{}: tokenizer.ggml.model \"{}\"; known are \"llama\" (SentencePiece) and \"gpt2\" (byte-level BPE)", where,
+                       vocab.model);
+  }
+  NIBBLE_TRY(GgufComponents made, merges ? ByteLevel(vocab, where) : Result<GgufComponents>(SentencePiece(vocab)));
+  made.add_eos = vocab.add_eos.value_or(false);
+  return made;
+}
+
+Result<std::vector<std::pair<std::string, std::string>>> SplitGgufMerges(const GgufVocab& vocab, const std::string& where) {
+  std::vector<std::pair<std::string, std::string>> merges;
+  merges.reserve(vocab.merges.size());
+  for (const std::string& merge : vocab.merges) {
+    const size_t space = merge.find(' ', 1);
+    if (merge.empty() || space == merge.npos)
+      return Corrupt("{}: merge {} is \"{}\", wanted \"left right\"", where, merges.size(), merge);
+    merges.emplace_back(merge.substr(0, space), merge.substr(space + 1));
+  }
+  return merges;
+}
+
+}  // namespace nibble
