@@ -8,6 +8,15 @@
 #include "tokenizers/gguf_reader.h"
 
 namespace nibble {
+namespace {
+
+Result<std::unique_ptr<Checkpoint>> WithQuantization(std::unique_ptr<Checkpoint> checkpoint, const ModelOptions& options) {
+  if (options.quantization.empty()) return checkpoint;
+  NIBBLE_RETURN_IF_ERROR(checkpoint->QuantizeWhileLoading(options.quantization, options.threads > 0 ? options.threads : Cpu().cores));
+  return checkpoint;
+}
+
+}  // namespace
 
 void AddModelArgument(CLI::App& app, ModelOptions& options) {
   app.add_option("model", options.model, "hub folder, .gguf file, or org/name in the hub cache")->required();
@@ -25,6 +34,7 @@ void AddRunOptions(CLI::App& app, ModelOptions& options) {
   app.add_option("--kv-cache-dtype", options.kv_cache_dtype, "auto, f32, bf16 or f16")
       ->check(CLI::IsMember({"auto", "f32", "bf16", "f16"}))
       ->capture_default_str();
+  app.add_option("--quantization", options.quantization, "quantize a float model while loading: fp8, int8, int4, nf4, mxfp4, q4_k ...");
   app.add_flag("--ignore-activation-scheme", options.ignore_activation_scheme,
                "compute the checkpoint's weights with float activations");
   app.add_flag("--batch-invariant", options.batch_invariant,
@@ -39,8 +49,9 @@ void AddRunOptions(CLI::App& app, ModelOptions& options) {
 Result<std::unique_ptr<Checkpoint>> OpenCheckpoint(const ModelOptions& options) {
   SetStrictConfigs(options.strict);
   NIBBLE_TRY(const ModelLocation location, ResolveModel(options.model));
-  return Checkpoint::Open(location.path,
-                          location.kind == ModelLocation::kGguf ? CheckpointKind::kGguf : CheckpointKind::kHubFolder);
+  NIBBLE_TRY(auto checkpoint, Checkpoint::Open(location.path, location.kind == ModelLocation::kGguf ? CheckpointKind::kGguf
+                                                                                                     : CheckpointKind::kHubFolder));
+  return WithQuantization(std::move(checkpoint), options);
 }
 
 Result<std::unique_ptr<Checkpoint>> OpenCheckpointOrConfig(const ModelOptions& options) {
@@ -57,7 +68,8 @@ Result<std::unique_ptr<Checkpoint>> OpenCheckpointOrConfig(const ModelOptions& o
   }
   if (config.empty()) return OpenCheckpoint(options);
   SetStrictConfigs(options.strict);
-  return Checkpoint::OpenConfigOnly(config);
+  NIBBLE_TRY(auto checkpoint, Checkpoint::OpenConfigOnly(config));
+  return WithQuantization(std::move(checkpoint), options);
 }
 
 LoadOptions MakeLoadOptions(const ModelOptions& o) {

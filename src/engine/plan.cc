@@ -50,6 +50,8 @@ class Planner {
       const double bits = checkpoint_.quantization().EstimateBits(query);
       bytes = static_cast<int64_t>(static_cast<double>(n * k) * (bits > 0 ? bits : float_bits_) / 8);
     }
+    const double memory_bits = checkpoint_.quantization().MemoryBits({.kind = kind, .name = names[0], .fused_name = fused});
+    if (memory_bits > 0) bytes = static_cast<int64_t>(static_cast<double>(n * k) * memory_bits / 8);
     plan_.parameters += n * k;
     bits_ += 8.0 * static_cast<double>(bytes);
     weights_ += n * k;

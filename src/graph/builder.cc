@@ -170,6 +170,7 @@ BufferId GraphBuilder::GatedMlp(BufferId in, const Mlp& mlp) {
 
 BufferId GraphBuilder::Experts(BufferId in, const std::string& router, const MoeSpec& moe) {
   const BufferId logits = Replicated(in, {{router, moe.experts}});
+  graph_.linears.back().is_router = true;
   graph_.moes.push_back(moe);
   const BufferId out = NewBuffer(moe.hidden);
   Append(MoeOp{in, logits, out, static_cast<int>(graph_.moes.size()) - 1}, moe.prefix);

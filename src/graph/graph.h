@@ -38,7 +38,7 @@ struct LinearSpec {
   int64_t k = 0;
   Shard shard = Shard::kReplicate;
   int64_t shard_unit_k = 1;  // kColumns: inputs are cut in multiples of this
-  bool is_lm_head = false;
+  bool is_lm_head = false, is_router = false;
   std::string tied_to;  // lm_head: the embedding that serves when the checkpoint has no such module
   int64_t n() const {
     int64_t total = 0;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "base/log.h"
 #include "io/safetensors.h"
 #include "tensors/scalar.h"
 
@@ -140,7 +141,41 @@ Status Checkpoint::BindBias(const std::string& module, Range rows, LinearPart* p
   return {};
 }
 
+Status Checkpoint::QuantizeWhileLoading(const std::string& name, int threads) {
+  NIBBLE_TRY(online_, ChooseOnlineFormat(name, *quantization_, path_));
+  if (!online_) return {};
+  quantization_ = MakeOnlineConfig(*online_, std::move(quantization_));
+  online_team_ = std::make_unique<ThreadTeam>(threads);
+  return {};
+}
+
+Result<LinearPart> Checkpoint::Online(Result<LinearPart> part) {
+  if (!online_ || !part) return part;
+  const StoredWeight& stored = *part->weight;
+  if (!std::holds_alternative<Dense>(stored.body))
+    return Usage("--quantization {}: tensor \"{}\" of {} is quantized already ({}); leave the option out", online_->name,
+                 stored.origin.tensor, path_, nibble::Describe(stored));
+  auto encoded = EncodeOnline(*online_, stored, *online_team_);
+  if (!encoded && encoded.error().code == Code::kUnsupported) {
+    Warn("left as it is: {}", encoded.error().message);
+    return part;
+  }
+  NIBBLE_TRY(StoredWeight weight, std::move(encoded));
+  part->weight = std::make_shared<StoredWeight>(std::move(weight));
+  return part;
+}
+
 Result<LinearPart> Checkpoint::Linear(const LinearQuery& query) {
+  Result<LinearPart> part = StoredLinear(query);
+  return query.kind == LayerKind::kLinear && !query.keep_float ? Online(std::move(part)) : part;
+}
+
+Result<LinearPart> Checkpoint::Expert(const std::string& prefix, const std::vector<std::string>& other_prefixes, int64_t expert,
+                                      MoeMatrix which, int64_t n, int64_t k) {
+  return Online(StoredExpert(prefix, other_prefixes, expert, which, n, k));
+}
+
+Result<LinearPart> Checkpoint::StoredLinear(const LinearQuery& query) {
   const bool fused = !query.fused_name.empty() && HasModule(query.fused_name) && !HasModule(query.name);
   if (!fused) {
     if (!HasModule(query.name)) return NotFound("{}: module \"{}\": the checkpoint has none of its tensors", path_, query.name);
@@ -179,8 +214,8 @@ Result<LinearPart> Checkpoint::FusedExpert(const std::string& prefix, int64_t ex
       .weight = std::make_shared<StoredWeight>(MakeDense(view, {tensor->file, fmt::format("{}[{}]", name, expert)}, tensor->keep))};
 }
 
-Result<LinearPart> Checkpoint::Expert(const std::string& prefix, const std::vector<std::string>& other_prefixes, int64_t expert,
-                                      MoeMatrix which, int64_t n, int64_t k) {
+Result<LinearPart> Checkpoint::StoredExpert(const std::string& prefix, const std::vector<std::string>& other_prefixes,
+                                            int64_t expert, MoeMatrix which, int64_t n, int64_t k) {
   std::vector<std::string> prefixes = {prefix};
   prefixes.insert(prefixes.end(), other_prefixes.begin(), other_prefixes.end());
   for (const std::string& each : prefixes) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "io/tensor_index.h"
+#include "methods/online.h"
 #include "methods/registry.h"
 
 namespace nibble {
@@ -21,6 +22,11 @@ class Checkpoint {
   static Result<std::unique_ptr<Checkpoint>> Open(const std::string& path, CheckpointKind kind);
   // config.json alone, no tensors: `plan` and `explain` of shapes.
   static Result<std::unique_ptr<Checkpoint>> OpenConfigOnly(const std::string& config_path);
+
+  // Linear layers and experts that are stored as floats are from now on given in the online format `name` (formats/online.h),
+  // encoded by `threads` threads as they are asked for; lm_head, embeddings and routers are left alone. Usage errors: an unknown
+  // name, a checkpoint that is quantized already.
+  Status QuantizeWhileLoading(const std::string& name, int threads);
 
   const std::string& path() const { return path_; }
   const Json& config() const { return config_; }
@@ -38,7 +44,8 @@ class Checkpoint {
     int64_t n = 0, k = 0;    // 0: taken from what is stored (inspect)
     std::string fused_name;  // module that may hold this one's rows
     int64_t fused_row = 0, fused_n = 0;
-    bool bias = false;  // load "<name>.bias" if it is there
+    bool bias = false;        // load "<name>.bias" if it is there
+    bool keep_float = false;  // never quantized while loading: routers
   };
   // One logical matrix with what its method demands of x; claims its tensors. NotFound when no tensor of the module exists.
   Result<LinearPart> Linear(const LinearQuery& query);
@@ -69,6 +76,10 @@ class Checkpoint {
   Result<BoundParams> Bind(const std::string& module, const std::vector<ParamDecl>& decls);
   Result<LinearPart> Module(LayerKind kind, const std::string& module, const std::string& fused_name, int64_t n, int64_t k);
   Status BindBias(const std::string& module, Range rows, LinearPart* part);
+  Result<LinearPart> StoredLinear(const LinearQuery& query);
+  Result<LinearPart> StoredExpert(const std::string& prefix, const std::vector<std::string>& other_prefixes, int64_t expert,
+                                  MoeMatrix which, int64_t n, int64_t k);
+  Result<LinearPart> Online(Result<LinearPart> part);
   std::vector<std::string> ExpertSpellings(const std::string& prefix, int64_t expert, MoeMatrix which) const;
   Result<LinearPart> FusedExpert(const std::string& prefix, int64_t expert, MoeMatrix which, int64_t n, int64_t k);
 
@@ -76,6 +87,8 @@ class Checkpoint {
   Json config_, generation_config_;
   TensorIndex tensors_;
   std::unique_ptr<QuantizationConfig> quantization_;
+  const OnlineFormat* online_ = nullptr;
+  std::unique_ptr<ThreadTeam> online_team_;
   std::set<std::string, std::less<>> claimed_;
   std::vector<std::string> ignored_parts_;
 };

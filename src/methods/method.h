@@ -119,6 +119,8 @@ class QuantizationConfig {
   }
   // Bits per weight that a layer of this method takes, for plans made from a config alone; 0: stored unquantized.
   virtual double EstimateBits(const LayerQuery&) const { return 0; }
+  // Bits per weight in memory where the method quantizes while it reads and they differ from what the file stores; 0: as stored.
+  virtual double MemoryBits(const LayerQuery&) const { return 0; }
   // Tensors that exist beside the weights and are not loaded (name ends with one of these): claimed and ignored.
   virtual std::vector<std::string_view> ignored_suffixes() const { return {}; }
 };

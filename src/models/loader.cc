@@ -257,7 +257,8 @@ Result<std::vector<LinearPart>> LinearParts(Checkpoint& checkpoint, const Linear
                                                     .fused_name = part.fused_name,
                                                     .fused_row = part.fused_row,
                                                     .fused_n = part.fused_n,
-                                                    .bias = part.bias}));
+                                                    .bias = part.bias,
+                                                    .keep_float = spec.is_router}));
     NIBBLE_RETURN_IF_ERROR(CheckShape(bound, name, part.n, spec.k));
     parts.push_back(std::move(bound));
     if (tied) checkpoint.Ignore(part.name + ".");

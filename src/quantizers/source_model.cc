@@ -9,17 +9,6 @@
 namespace nibble {
 namespace {
 
-// Linears whose output decides which experts run.
-std::set<int> Routers(const Graph& graph) {
-  std::set<BufferId> logits;
-  for (const Op& op : graph.ops)
-    if (const auto* moe = std::get_if<MoeOp>(&op.op)) logits.insert(moe->logits);
-  std::set<int> routers;
-  for (const Op& op : graph.ops)
-    if (const auto* linear = std::get_if<LinearOp>(&op.op); linear && logits.count(linear->out)) routers.insert(linear->linear);
-  return routers;
-}
-
 void AddLinear(const Checkpoint& checkpoint, const LinearSpec& spec, ModuleRole role, std::vector<SourceModule>* modules) {
   if (spec.is_lm_head && !spec.tied_to.empty()) return;
   std::set<std::string> fused_done;
@@ -89,12 +78,10 @@ Result<SourceModel> ReadSourceModel(const Checkpoint& checkpoint) {
          .k = embedding.width,
          .query = {.kind = LayerKind::kEmbedding, .name = embedding.name, .n = embedding.rows, .k = embedding.width}});
   }
-  const std::set<int> routers = Routers(graph);
-  for (size_t i = 0; i < graph.linears.size(); ++i) {
-    const LinearSpec& spec = graph.linears[i];
-    const ModuleRole role = spec.is_lm_head                      ? ModuleRole::kLmHead
-                            : routers.count(static_cast<int>(i)) ? ModuleRole::kRouter
-                                                                 : ModuleRole::kLinear;
+  for (const LinearSpec& spec : graph.linears) {
+    const ModuleRole role = spec.is_lm_head  ? ModuleRole::kLmHead
+                            : spec.is_router ? ModuleRole::kRouter
+                                             : ModuleRole::kLinear;
     AddLinear(checkpoint, spec, role, &model.modules);
   }
   for (const MoeSpec& spec : graph.moes) AddExperts(checkpoint, spec, &model.modules);

@@ -7,7 +7,7 @@
 
 #include "formats/packing/bytes.h"
 #include "quantizers/quantizer.h"
-#include "quantizers/rtn/integer_fit.h"
+#include "formats/integer_fit.h"
 #include "tensors/scalar.h"
 
 namespace nibble {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "quantizers/rtn/integer_fit.h"
+#include "formats/integer_fit.h"
 
 #include <algorithm>
 #include <cmath>
