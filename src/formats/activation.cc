@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+// Two questions for each group of x: which scale (ScaleOf*), and which codes under it (QuantizeFloats, QuantizeInts). The first is
+// where tools differ; activation.md has the rules side by side.
 #include "formats/activation.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -12,52 +15,163 @@
 namespace nibble {
 namespace {
 
-constexpr float kE4m3Max = 448;
+using Spec = ActivationSpec;
 
-struct ScaleZero {
+// codes = x / scale, or x * factor where the tool multiplies by a reciprocal of its own; values = (code - zero) * scale.
+struct Step {
   float scale = 1, zero = 0;
+  float factor = 0;
+  bool multiplies = false;
 };
+Step Divide(float scale, float zero = 0) { return {.scale = scale, .zero = zero}; }
+Step Multiply(float factor, float scale, float zero = 0) {
+  return {.scale = scale, .zero = zero, .factor = factor, .multiplies = true};
+}
+
+constexpr float kEpsilon = 0x1p-23f;  // what torch.finfo(float32).eps stands for a zero scale
+
+// A small float: `mantissa` bits, numbers from `max` down to steps of 2^(low - mantissa); 2^emax <= max.
+struct Element {
+  int mantissa, low, emax;
+  float max;
+};
+Element ElementOf(DType code) {
+  switch (code) {
+    case DType::kE4M3: return {3, -6, 8, 448};
+    case DType::kE5M2: return {2, -14, 15, 57344};
+    case DType::kE3M2: return {2, -2, 4, 28};
+    case DType::kE2M3: return {3, 0, 2, 7.5f};
+    default: return {1, 0, 2, 6};
+  }
+}
+
+// ---- scales ------------------------------------------------------------------------------------------------------------------
+
+float Pow2(int exponent) { return std::ldexp(1.0f, std::clamp(exponent, -127, 127)); }
+int FloorLog2(float x) { return std::ilogb(x); }  // exact; x > 0
+int CeilLog2(float x) {
+  int exponent;
+  return std::frexp(x, &exponent) == 0.5f ? exponent - 1 : exponent;
+}
+
+// The exponents of tools that call log2 in f32, where a number just below a power of two gives the whole logarithm.
+bool UsesLog2(const Spec& spec) { return spec.rule != Spec::kModelOpt && spec.rule != Spec::kCompressedTensors; }
+
+// amax rounded to `mantissa` bits, then cut to its binade.
+int EvenLog2(float amax, int mantissa) {
+  return FloorLog2(std::bit_cast<float>((std::bit_cast<uint32_t>(amax) + (1u << (22 - mantissa))) & 0x7f800000u));
+}
+
+// `mantissa`, `emax`, `max` of the code, whatever its kind. amax > 0, finite.
+float Pow2Scale(const Spec& spec, float amax, const Element& element) {
+  const bool log2 = UsesLog2(spec);
+  switch (spec.scale_code) {
+    case Spec::kPow2Up: {
+      const float ratio = amax / element.max;
+      return Pow2(log2 ? static_cast<int>(std::ceil(std::log2(ratio))) : CeilLog2(ratio));
+    }
+    case Spec::kPow2Floor: return Pow2((log2 ? static_cast<int>(std::floor(std::log2(amax))) : FloorLog2(amax)) - element.emax);
+    case Spec::kPow2Ceil: return Pow2((log2 ? static_cast<int>(std::ceil(std::log2(amax))) : CeilLog2(amax)) - element.emax);
+    default: {
+      // compressed-tensors rounds amax to e2m1's one bit for e4m3 codes too.
+      const bool one_bit = spec.rule == Spec::kCompressedTensors && spec.code == DType::kE4M3;
+      return Pow2(EvenLog2(amax, one_bit ? 1 : element.mantissa) - element.emax);
+    }
+  }
+}
+
+float RoundToE4M3(float x) { return DecodeSmallFloat(DType::kE4M3, EncodeSmallFloat(DType::kE4M3, x)); }
+
+// NVFP4: amax / max as an e4m3 number of units of the global scale.
+Step TwoLevelScale(const Spec& spec, float amax, float max) {
+  const float global = spec.global;
+  switch (spec.rule) {
+    case Spec::kCompressedTensors: {
+      const float local = RoundToE4M3(global * (amax / max));
+      return Divide((local == 0 ? 0.125f : local) / global);
+    }
+    case Spec::kModelOpt: {
+      const float scale = RoundToE4M3(std::min(amax / (max * global), 448.0f)) * global;
+      return Divide(scale >= 1e-5f ? scale : 1);
+    }
+    case Spec::kQuark: {
+      const float first = amax == 0 ? kEpsilon : amax / max, scale = RoundToE4M3(first / global) * global;
+      return Divide(scale == 0 ? kEpsilon : scale);
+    }
+    default: {  // reciprocals throughout, as the kernels of engines have them
+      const float local = RoundToE4M3(global * (amax * (1 / max)));
+      const float factor = local == 0 ? 0 : 1 / (local * (1 / global));
+      return Multiply(factor, factor == 0 ? 0 : 1 / factor);
+    }
+  }
+}
+
+Step FloatScale(const Spec& spec, float amax) {
+  const Element element = ElementOf(spec.code);
+  if (spec.upper_bound > 0) amax = std::min(amax, spec.upper_bound);
+  if (spec.scale_code == Spec::kE4M3) return TwoLevelScale(spec, amax, element.max);
+  const bool pow2 = spec.scale_code != Spec::kFloat;
+  if (spec.rule == Spec::kEngine) {
+    if (spec.grain != Spec::kToken) amax = std::max(amax, 1e-10f);
+    if (pow2 && amax > 0) return Divide(Pow2Scale(spec, amax, element));
+    const float scale = amax / element.max;
+    return Divide(spec.grain == Spec::kToken ? std::max(scale, 1.0f / (element.max * 512)) : scale);
+  }
+  if (pow2) return Divide(amax > 0 && std::isfinite(amax) ? Pow2Scale(spec, amax, element) : 1);
+  if (spec.rule == Spec::kModelOpt) {
+    const float factor = element.max / (amax <= 0x1p-24f ? 1 : amax);
+    return Multiply(factor, 1 / factor);
+  }
+  return Divide(amax == 0 ? kEpsilon : amax / element.max);
+}
 
 struct CodeRange {
   float low, high;
 };
-CodeRange RangeOf(const ActivationSpec& spec) {
+CodeRange RangeOf(const Spec& spec) {
   const float half = static_cast<float>(1 << (spec.bits - 1));
-  return {-half, half - 1};
+  return {spec.scale_code == Spec::kFloat ? -half : 1 - half, half - 1};  // MX integers are symmetric
 }
 
-float RoundUpToPowerOfTwo(float scale) { return std::exp2(std::ceil(std::log2(scale))); }
-
-ScaleZero FloatScale(const ActivationSpec& spec, float amax) {
-  if (spec.upper_bound > 0) amax = std::min(amax, spec.upper_bound);
-  float scale = amax / kE4m3Max;
-  if (spec.half_step_range) {
-    if (scale == 0) scale = 0x1p-23f;
-  } else if (spec.grain == ActivationSpec::kToken) {
-    scale = std::max(scale, 1.0f / (kE4m3Max * 512));
-  } else {
-    scale = std::max(amax, 1e-10f) / kE4m3Max;
+Step SymmetricScale(const Spec& spec, float amax, CodeRange range) {
+  if (spec.scale_code != Spec::kFloat) {
+    // MX integers: 2^emax <= amax in steps of 2^-(bits - 2).
+    const Element element{spec.bits - 2, 0, spec.bits - 2, range.high};
+    return Divide(amax > 0 && std::isfinite(amax) ? Pow2Scale(spec, amax, element) : 1);
   }
-  return {spec.pow2_scale ? RoundUpToPowerOfTwo(scale) : scale, 0};
+  switch (spec.rule) {
+    case Spec::kCompressedTensors: return Divide(amax == 0 ? kEpsilon : amax / ((range.high - range.low) / 2));
+    case Spec::kQuark: {
+      const float scale = std::max(amax / ((range.high - range.low) / 2), kEpsilon);
+      return Multiply(1 / scale, scale);
+    }
+    case Spec::kModelOpt: return amax <= 0x1p-24f ? Multiply(0, 0) : Multiply(range.high / amax, amax / range.high);
+    default: break;
+  }
+  if (spec.grain == Spec::kGroup) return Divide(std::max(amax, 1e-10f) / range.high);
+  return amax == 0 ? Multiply(0, 0) : Multiply(range.high / amax, amax / range.high);
 }
 
-ScaleZero IntScale(const ActivationSpec& spec, float low, float high) {
+Step IntScale(const Spec& spec, float low, float high) {
   const CodeRange range = RangeOf(spec);
-  const float steps = range.high - range.low;
   if (spec.symmetric) {
-    float scale = std::max(std::fabs(low), std::fabs(high)) / (spec.half_step_range ? steps / 2 : range.high);
-    if (spec.half_step_range && scale == 0) scale = 0x1p-23f;
-    return {spec.pow2_scale && scale > 0 ? RoundUpToPowerOfTwo(scale) : scale, 0};
+    float amax = std::max(std::fabs(low), std::fabs(high));
+    if (spec.upper_bound > 0) amax = std::min(amax, spec.upper_bound);
+    return SymmetricScale(spec, amax, range);
   }
-  if (spec.half_step_range) low = std::min(low, 0.0f), high = std::max(high, 0.0f);
-  float scale = (high - low) / steps;
-  if (spec.half_step_range && scale == 0) scale = 0x1p-23f;
-  if (scale == 0) return {0, 0};
-  const float zero = std::nearbyint(range.low - low / scale);
-  return {scale, std::clamp(zero, range.low, range.high)};
+  const bool holds_zero = spec.rule == Spec::kCompressedTensors || spec.rule == Spec::kQuark;
+  if (holds_zero) low = std::min(low, 0.0f), high = std::max(high, 0.0f);
+  float scale = (high - low) / (range.high - range.low);
+  if (spec.rule == Spec::kQuark) {
+    scale = std::max(scale, kEpsilon);
+    return Multiply(1 / scale, scale, std::clamp(range.low - std::nearbyint(low / scale), range.low, range.high));
+  }
+  if (holds_zero && scale == 0) scale = kEpsilon;
+  if (scale == 0) return Multiply(0, 0);
+  return Divide(scale, std::clamp(std::nearbyint(range.low - low / scale), range.low, range.high));
 }
 
-ScaleZero DynamicScale(const ActivationSpec& spec, const float* x, int64_t count) {
+Step DynamicScale(const Spec& spec, const float* x, int64_t count) {
   float low = count > 0 ? x[0] : 0, high = low;
   for (int64_t i = 0; i < count; ++i) {
     low = std::min(low, x[i]);
@@ -67,78 +181,103 @@ ScaleZero DynamicScale(const ActivationSpec& spec, const float* x, int64_t count
   return IntScale(spec, low, high);
 }
 
+// A stored scale: engines, Quark's integers and ModelOpt multiply by its reciprocal.
+Step StaticScale(const Spec& spec) {
+  const bool integers = spec.code == DType::kI8;
+  switch (spec.rule) {
+    case Spec::kCompressedTensors: return Divide(spec.scale, spec.zero);
+    case Spec::kQuark: return integers ? Multiply(1 / spec.scale, spec.scale, spec.zero) : Divide(spec.scale);
+    case Spec::kModelOpt: {  // keeps amax and makes the factor anew
+      const float max = integers ? RangeOf(spec).high : ElementOf(spec.code).max, factor = max / (spec.scale * max);
+      return Multiply(factor, 1 / factor);
+    }
+    default: return integers && spec.symmetric ? Divide(spec.scale) : Multiply(1 / spec.scale, spec.scale, spec.zero);
+  }
+}
+
+// ---- codes -------------------------------------------------------------------------------------------------------------------
+
 // Nearest integer, ties to even, of |x| <= 2^22, without a library call.
 inline float RoundToEven(float x) {
   constexpr float kAligner = 12582912;  // 1.5 * 2^23: its last bit weighs one
   return x + kAligner - kAligner;
 }
 
-inline float IntCode(const ActivationSpec& spec, CodeRange range, ScaleZero by, float x) {
-  if (by.scale == 0 || std::isnan(x)) return by.zero;
-  if (spec.half_step_range) return RoundToEven(std::clamp(x / by.scale + by.zero, range.low, range.high));
-  return std::clamp(RoundToEven(std::clamp(x / by.scale, -0x1p22f, 0x1p22f)) + by.zero, range.low, range.high);
+// Nearest number of the format, saturating; NaN stays.
+inline float RoundToElement(const Element& element, float x) {
+  const float size = std::min(std::fabs(x), element.max);
+  const uint32_t exponent = std::max(std::bit_cast<uint32_t>(size) >> 23, static_cast<uint32_t>(127 + element.low));
+  // A number whose last bit weighs one step of this binade.
+  const float aligner = std::bit_cast<float>((exponent + 23 - static_cast<uint32_t>(element.mantissa)) << 23) * 1.5f;
+  return std::copysign(size + aligner - aligner, x);
 }
 
-// e4m3 codes of x / scale and what they mean, by rows of a stack buffer.
-void QuantizeFloats(float scale, const float* x, int64_t count, float* dequantized, int8_t* codes) {
-  constexpr int64_t kChunk = 512;
-  float scaled[kChunk];
-  std::byte bytes[kChunk];
-  for (int64_t begin = 0; begin < count; begin += kChunk) {
-    const int64_t size = std::min(kChunk, count - begin);
-    for (int64_t i = 0; i < size; ++i) scaled[i] = x[begin + i] / scale;
-    ConvertFromF32(DType::kE4M3, scaled, size, bytes);
-    if (codes) std::memcpy(codes + begin, bytes, static_cast<size_t>(size));
-    if (!dequantized) continue;
-    ConvertToF32(DType::kE4M3, bytes, size, scaled);
-    for (int64_t i = 0; i < size; ++i) dequantized[begin + i] = scaled[i] * scale;
+void QuantizeFloats(const Spec& spec, Step step, const float* x, int64_t count, float* dequantized, int8_t* codes) {
+  const Element element = ElementOf(spec.code);
+  for (int64_t i = 0; i < count; ++i) {
+    const float value = std::isnan(x[i]) ? x[i] : RoundToElement(element, step.multiplies ? x[i] * step.factor : x[i] / step.scale);
+    if (codes) codes[i] = static_cast<int8_t>(EncodeSmallFloat(spec.code, value));
+    if (dequantized) dequantized[i] = value * step.scale;
   }
 }
 
-void QuantizeInts(const ActivationSpec& spec, ScaleZero by, const float* x, int64_t count, float* dequantized, int8_t* codes) {
+inline float IntCode(const Spec& spec, CodeRange range, Step step, float x) {
+  if (std::isnan(x)) return step.zero;
+  const float scaled = step.multiplies ? x * step.factor : x / step.scale;
+  if (spec.rule == Spec::kCompressedTensors) return RoundToEven(std::clamp(scaled + step.zero, range.low, range.high));
+  return std::clamp(RoundToEven(std::clamp(scaled, -0x1p22f, 0x1p22f)) + step.zero, range.low, range.high);
+}
+
+void QuantizeInts(const Spec& spec, Step step, const float* x, int64_t count, float* dequantized, int8_t* codes) {
   const CodeRange range = RangeOf(spec);
   for (int64_t i = 0; i < count; ++i) {
-    const float code = IntCode(spec, range, by, x[i]);
+    const float code = IntCode(spec, range, step, x[i]);
     if (codes) codes[i] = static_cast<int8_t>(code);
-    if (dequantized) dequantized[i] = (code - by.zero) * by.scale;
+    if (dequantized) dequantized[i] = (code - step.zero) * step.scale;
   }
+}
+
+bool IsFloatCode(DType code) {
+  return code == DType::kE4M3 || code == DType::kE5M2 || code == DType::kE3M2 || code == DType::kE2M3 || code == DType::kE2M1;
 }
 
 }  // namespace
 
-int64_t ActivationScales(const ActivationSpec& spec, int64_t k) {
-  return spec.grain == ActivationSpec::kGroup ? CeilDiv(k, spec.group) : 1;
+bool IsRunnable(const ActivationSpec& spec) {
+  if (spec.grain == Spec::kNone) return true;
+  if (spec.code != DType::kI8 && (!IsFloatCode(spec.code) || !spec.symmetric)) return false;
+  if (spec.bits < 2 || spec.bits > 8 || (spec.grain == Spec::kGroup && spec.group < 1)) return false;
+  if (!spec.dynamic) return spec.grain == Spec::kTensor && std::isfinite(spec.scale) && spec.scale > 0;
+  return spec.scale_code != Spec::kE4M3 || (std::isfinite(spec.global) && spec.global > 0);
 }
+
+int64_t ActivationScales(const ActivationSpec& spec, int64_t k) { return spec.grain == Spec::kGroup ? CeilDiv(k, spec.group) : 1; }
 
 void QuantizeActivationRow(const ActivationSpec& spec, const float* x, int64_t k, float* dequantized, int8_t* codes, float* scales,
                            float* zeros) {
-  if (spec.grain == ActivationSpec::kNone) {
+  if (spec.grain == Spec::kNone) {
     if (dequantized) std::copy_n(x, k, dequantized);
     return;
   }
-  NIBBLE_CHECK(spec.code == DType::kI8 || spec.code == DType::kE4M3, "activation codes of {}", DTypeName(spec.code));
-  const int64_t group = spec.grain == ActivationSpec::kGroup ? spec.group : k;
+  NIBBLE_CHECK(spec.code == DType::kI8 || IsFloatCode(spec.code), "activation codes of {}", DTypeName(spec.code));
+  const int64_t group = spec.grain == Spec::kGroup ? spec.group : k;
   for (int64_t begin = 0, index = 0; begin < k; begin += group, ++index) {
     const int64_t end = std::min(begin + group, k);
-    const ScaleZero by = spec.dynamic ? DynamicScale(spec, x + begin, end - begin) : ScaleZero{spec.scale, spec.zero};
-    if (scales) scales[index] = by.scale;
-    if (zeros) zeros[index] = by.zero;
-    float* values = dequantized ? dequantized + begin : nullptr;
-    int8_t* group_codes = codes ? codes + begin : nullptr;
-    if (spec.code == DType::kI8)
-      QuantizeInts(spec, by, x + begin, end - begin, values, group_codes);
-    else
-      QuantizeFloats(by.scale, x + begin, end - begin, values, group_codes);
+    const Step step = spec.dynamic ? DynamicScale(spec, x + begin, end - begin) : StaticScale(spec);
+    if (scales) scales[index] = step.scale;
+    if (zeros) zeros[index] = step.zero;
+    const auto quantize = spec.code == DType::kI8 ? QuantizeInts : QuantizeFloats;
+    quantize(spec, step, x + begin, end - begin, dequantized ? dequantized + begin : nullptr, codes ? codes + begin : nullptr);
   }
 }
 
 ActivationSpec FixTensorScale(const ActivationSpec& spec, const float* x, int64_t count) {
-  if (spec.grain != ActivationSpec::kTensor || !spec.dynamic) return spec;
-  const ScaleZero by = DynamicScale(spec, x, count);
+  if (spec.grain != Spec::kTensor || !spec.dynamic) return spec;
+  const Step step = DynamicScale(spec, x, count);
   ActivationSpec fixed = spec;
   fixed.dynamic = false;
-  fixed.scale = by.scale;
-  fixed.zero = by.zero;
+  fixed.scale = step.scale;
+  fixed.zero = step.zero;
   return fixed;
 }
 

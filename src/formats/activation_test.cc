@@ -54,7 +54,7 @@ TEST(Activation, StaticIntegers) {
 }
 
 TEST(Activation, LibraryRuleReachesTheLowestCode) {
-  ActivationSpec spec{.grain = ActivationSpec::kToken, .code = DType::kI8, .half_step_range = true};
+  ActivationSpec spec{.grain = ActivationSpec::kToken, .code = DType::kI8, .rule = ActivationSpec::kCompressedTensors};
   Row row = Quantize(spec, {-7.5f, 7.5f, 0, 1});
   EXPECT_FLOAT_EQ(row.scales[0], 7.5f / 127.5f);
   EXPECT_EQ(row.codes, (std::vector<int>{-128, 127, 0, 17}));
@@ -74,7 +74,7 @@ TEST(Activation, Fp8PerTokenAndGroup) {
   EXPECT_EQ(row.codes, (std::vector<int>{0x4C, 0xEF, 0x7E, 0x23}));
   spec.upper_bound = 4;
   EXPECT_EQ(Quantize(spec, {0.1f, -2, 7.5f, 0.003f}).codes[2], 0x7E);
-  spec = {.grain = ActivationSpec::kGroup, .code = DType::kE4M3, .group = 2, .pow2_scale = true};
+  spec = {.grain = ActivationSpec::kGroup, .code = DType::kE4M3, .group = 2, .scale_code = ActivationSpec::kPow2Up};
   row = Quantize(spec, {1, 448, 1, 449, 5});
   EXPECT_EQ(row.scales, (std::vector<float>{1, 2, 0.015625f}));
 }
@@ -82,11 +82,15 @@ TEST(Activation, Fp8PerTokenAndGroup) {
 TEST(Activation, ZeroRowsHaveZeroCodes) {
   for (const bool library : {false, true}) {
     for (const bool symmetric : {false, true}) {
-      const ActivationSpec spec{
-          .grain = ActivationSpec::kToken, .code = DType::kI8, .symmetric = symmetric, .half_step_range = library};
+      const ActivationSpec spec{.grain = ActivationSpec::kToken,
+                                .code = DType::kI8,
+                                .symmetric = symmetric,
+                                .rule = library ? ActivationSpec::kCompressedTensors : ActivationSpec::kEngine};
       for (const float value : Quantize(spec, {0, 0, 0}).values) EXPECT_EQ(value, 0);
     }
-    const ActivationSpec spec{.grain = ActivationSpec::kToken, .code = DType::kE4M3, .half_step_range = library};
+    const ActivationSpec spec{.grain = ActivationSpec::kToken,
+                              .code = DType::kE4M3,
+                              .rule = library ? ActivationSpec::kCompressedTensors : ActivationSpec::kEngine};
     EXPECT_EQ(Quantize(spec, {0, 0}).codes, (std::vector<int>{0, 0}));
   }
 }

@@ -36,6 +36,7 @@ std::string Words(const StoredWeight& weight, const Coded& coded) {
   if (coded.rule != ValueRule::kRowTable) text += fmt::format(" {}", Grain(coded.scale));
   if (coded.zero) text += coded.rule == ValueRule::kIntPlusBias ? " bias" : " asym";
   if (coded.scale.outer) text += " double-quant";
+  if (coded.scale2) text += " two-level";
   if (IsActOrder(weight, coded)) text += " act-order";
   return text;
 }

@@ -127,11 +127,14 @@ void ReadPlane(const Coded& coded, const Plane& plane, int64_t n, Range k, float
 void ReadScales(const Coded& coded, int64_t n, Range k, float* out) {
   ReadPlane(coded, coded.scale, n, k, out);
   if (!coded.scale2) return;
+  Plane factor = *coded.scale2;
+  const bool divides = factor.reciprocal && factor.multiplier == 1;
+  if (divides) factor.reciprocal = false;
   float second[kChunk];
   for (int64_t begin = k.begin; begin < k.end; begin += kChunk) {
     const Range part{begin, std::min(begin + kChunk, k.end)};
-    ReadPlane(coded, *coded.scale2, n, part, second);
-    for (int64_t i = 0; i < part.size(); ++i) *out++ *= second[i];
+    ReadPlane(coded, factor, n, part, second);
+    for (int64_t i = 0; i < part.size(); ++i, ++out) *out = divides ? *out / second[i] : *out * second[i];
   }
 }
 

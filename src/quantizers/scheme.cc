@@ -18,7 +18,7 @@ constexpr WeightScheme kFp8Blocks = {.grain = WeightScheme::kBlock, .bits = 8, .
 
 // Dynamic activations by the compressed-tensors library's rule.
 constexpr ActivationSpec Dynamic(ActivationSpec::Grain grain, DType code, int group = 0) {
-  return {.grain = grain, .code = code, .group = group, .half_step_range = true};
+  return {.grain = grain, .code = code, .group = group, .rule = ActivationSpec::kCompressedTensors};
 }
 constexpr ActivationSpec kInt8Tokens = Dynamic(ActivationSpec::kToken, DType::kI8);
 constexpr ActivationSpec kFp8Tokens = Dynamic(ActivationSpec::kToken, DType::kE4M3);

@@ -21,7 +21,7 @@ TEST(Scheme, ReadsNamesInAnyCase) {
   EXPECT_EQ(int8.name, "W8A8");
   EXPECT_EQ(int8.weights.grain, WeightScheme::kChannel);
   EXPECT_EQ(int8.act.code, DType::kI8);
-  EXPECT_TRUE(int8.act.half_step_range);
+  EXPECT_EQ(int8.act.rule, ActivationSpec::kCompressedTensors);
   const Scheme blocks = ParseScheme("FP8_BLOCK").value();
   EXPECT_EQ(blocks.weights.block_n, 128);
   EXPECT_EQ(blocks.act.group, 128);

@@ -66,7 +66,7 @@ TEST(CtConfig, ActivationsAreThoseOfTheScheme) {
   EXPECT_EQ(act.grain, ActivationSpec::kTensor);
   EXPECT_FALSE(act.dynamic);
   EXPECT_FALSE(act.symmetric);
-  EXPECT_TRUE(act.half_step_range);
+  EXPECT_EQ(act.rule, ActivationSpec::kCompressedTensors);
   EXPECT_GT(act.scale, 0);
   EXPECT_NE(act.zero, 0);
 }

@@ -138,7 +138,7 @@ Result<ActivationSpec> MakeActivations(const BoundParams& params, const std::opt
   act.code = args.is_float ? DType::kE4M3 : DType::kI8;
   act.bits = static_cast<int>(args.bits);
   act.symmetric = args.symmetric;
-  act.half_step_range = true;
+  act.rule = ActivationSpec::kCompressedTensors;
   act.dynamic = args.dynamic == CtArgs::kDynamic;
   switch (args.strategy) {
     case CtArgs::kTensor: act.grain = ActivationSpec::kTensor; break;

@@ -48,7 +48,7 @@ class Fp8LinearMethod : public LinearMethod {
     ActivationSpec act;
     if (config_.activations == Fp8Config::kFloat) return act;
     act.code = DType::kE4M3;
-    act.pow2_scale = config_.pow2_scales;
+    if (config_.pow2_scales) act.scale_code = ActivationSpec::kPow2Up;
     if (config_.activations == Fp8Config::kStatic) {
       for (const std::string_view name : kInputScales) {
         if (!params.Find(name)) continue;
