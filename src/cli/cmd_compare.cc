@@ -2,6 +2,7 @@
 // nibble compare: one row per model, size, speed and quality side by side; the first model is the standard.
 #include <cstdio>
 #include <filesystem>
+#include <tuple>
 
 #include "cli/command.h"
 #include "cli/model_options.h"
@@ -78,9 +79,16 @@ OrderedJson ToJson(const Row& row) {
   return json;
 }
 
+// "MODEL@nf4": the model, quantized while loading.
+std::pair<std::string, std::string> SplitFormat(const std::string& model) {
+  const size_t at = model.rfind('@');
+  if (at == std::string::npos || model.find('/', at) != std::string::npos || std::filesystem::exists(model)) return {model, ""};
+  return {model.substr(0, at), model.substr(at + 1)};
+}
+
 Result<std::unique_ptr<Engine>> OpenOne(const Options& o, const std::string& model, bool for_quality) {
   ModelOptions options = o.model;
-  options.model = model;
+  std::tie(options.model, options.quantization) = SplitFormat(model);
   options.context = std::max({o.context, o.speed.prompt, o.speed.generate + 2});
   options.kv_auto = for_quality ? DType::kF32 : DType::kBF16;
   if (for_quality) {
@@ -95,7 +103,7 @@ Result<std::unique_ptr<Engine>> OpenOne(const Options& o, const std::string& mod
 
 Result<std::vector<Row>> Quality(const Options& o, Progress* progress) {
   NIBBLE_TRY(const std::string text, ReadTextForModel(o.text));
-  NIBBLE_TRY(const auto tokenizer, OpenTokenizer(o.models[0]));
+  NIBBLE_TRY(const auto tokenizer, OpenTokenizer(SplitFormat(o.models[0]).first));
   NIBBLE_TRY(const auto ids, tokenizer->Encode(text, false));
   NIBBLE_TRY(const auto windows, MakeWindows(ids, {.context = o.context, .bos = tokenizer->bos_id(), .max_windows = o.windows}));
   std::vector<Row> rows;
@@ -140,7 +148,9 @@ Status Run(const Options& o) {
 
 std::function<Status()> Setup(CLI::App& app) {
   auto o = std::make_shared<Options>();
-  app.add_option("models", o->models, "models; the first is the standard the others are measured against")
+  app.add_option(
+         "models", o->models,
+         "models; the first is the standard the others are measured against; MODEL@nf4 quantizes a float model while loading")
       ->required()
       ->expected(1, 64);
   app.add_option("--text", o->text, "text file to predict");

@@ -111,6 +111,9 @@ Status Run(Options options) {
   if (!options.against.empty()) {
     ModelOptions against = options.model;
     against.model = options.against;
+    against.quantization.clear();  // the standard runs as it is
+    against.kv_cache_dtype = "auto";
+    against.activations = "f32";
     NIBBLE_TRY(other, OpenEngine(against));
   }
   const auto bar = MakeProgressBar();

@@ -7,6 +7,7 @@
 #include "cli/command.h"
 #include "cli/table.h"
 #include "eval/explain.h"
+#include "methods/online.h"
 
 namespace nibble {
 namespace {
@@ -66,6 +67,11 @@ void Print(const std::vector<MethodRow>& rows) {
   TextTable formats({"format", "what it is"}, "ll");
   for (const FormatId format : Formats()) formats.Add({std::string(format->name), std::string(format->summary)});
   formats.Print();
+  std::printf("\n");
+  TextTable online({"--quantization", "bits", "what a float model becomes while it is loaded"}, "lrl");
+  for (const OnlineFormat& format : OnlineFormats())
+    online.Add({std::string(format.name), fmt::format("{:.2f}", OnlineBits(format, 4096)), std::string(format.summary)});
+  online.Print();
   std::printf("\nCUDA: this build has no CUDA kernels. Kernels are those of %s (%s).\n", Cpu().name.c_str(), IsaName(Cpu().isa));
 }
 
@@ -86,8 +92,12 @@ void PrintJson(const std::vector<MethodRow>& rows) {
                        {"formats", list}});
   }
   for (const FormatId format : Formats()) formats.push_back(FormatJson(RowOf(*format)));
-  std::printf("%s\n",
-              OrderedJson{{"isa", IsaName(Cpu().isa)}, {"cuda", false}, {"methods", methods}, {"formats", formats}}.dump().c_str());
+  OrderedJson online = OrderedJson::array();
+  for (const OnlineFormat& format : OnlineFormats())
+    online.push_back({{"name", format.name}, {"summary", format.summary}, {"bits_per_weight", OnlineBits(format, 4096)}});
+  const OrderedJson all = {
+      {"isa", IsaName(Cpu().isa)}, {"cuda", false}, {"methods", methods}, {"formats", formats}, {"online", online}};
+  std::printf("%s\n", all.dump().c_str());
 }
 
 std::function<Status()> Setup(CLI::App& app) {

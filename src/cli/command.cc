@@ -10,13 +10,13 @@
 
 #include "base/log.h"
 #include "base/progress.h"
+#include "base/version.h"
 #include "cli/terminal.h"
 #include "io/mapped_file.h"
+#include "methods/plugin.h"
 
 namespace nibble {
 namespace {
-
-constexpr const char* kVersion = "0.1.0";
 
 void OnInterrupt(int) {
   // A second Ctrl-C kills: the first one asks for an orderly end.
@@ -68,6 +68,9 @@ int RunCommandLine(int argc, const char* const* argv) {
   CLI::App app("nibble: load, run, make and measure quantized language models", "nibble");
   app.set_version_flag("--version", kVersion);
   app.require_subcommand(1);
+  app.fallthrough();
+  std::vector<std::string> plugins;
+  app.add_option("--plugin", plugins, "shared library that adds checkpoint methods (may be repeated)")->allow_extra_args(false);
   app.footer("example: nibble run models/tales-5m -p 'Once upon a time'\n'nibble COMMAND --help' shows the options of a command.");
   std::vector<std::pair<CLI::App*, std::function<Status()>>> actions;
   for (const Command* command : SortedCommands()) {
@@ -83,9 +86,13 @@ int RunCommandLine(int argc, const char* const* argv) {
                  argc > 1 && argv[1][0] != '-' ? (std::string(argv[1]) + " ").c_str() : "");
     return ExitCode(Code::kUsage);
   }
+  const auto run = [&](const std::function<Status()>& action) -> Status {
+    for (const std::string& plugin : plugins) NIBBLE_RETURN_IF_ERROR(LoadPlugin(plugin));
+    return action();
+  };
   for (auto& [sub, action] : actions) {
     if (!sub->parsed()) continue;
-    const Status status = action();
+    const Status status = run(action);
     std::fflush(stdout);
     if (status) return 0;
     EndProgressLine();

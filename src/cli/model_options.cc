@@ -12,7 +12,8 @@ namespace {
 
 Result<std::unique_ptr<Checkpoint>> WithQuantization(std::unique_ptr<Checkpoint> checkpoint, const ModelOptions& options) {
   if (options.quantization.empty()) return checkpoint;
-  NIBBLE_RETURN_IF_ERROR(checkpoint->QuantizeWhileLoading(options.quantization, options.threads > 0 ? options.threads : Cpu().cores));
+  NIBBLE_RETURN_IF_ERROR(
+      checkpoint->QuantizeWhileLoading(options.quantization, options.threads > 0 ? options.threads : Cpu().cores));
   return checkpoint;
 }
 
@@ -34,7 +35,8 @@ void AddRunOptions(CLI::App& app, ModelOptions& options) {
   app.add_option("--kv-cache-dtype", options.kv_cache_dtype, "auto, f32, bf16 or f16")
       ->check(CLI::IsMember({"auto", "f32", "bf16", "f16"}))
       ->capture_default_str();
-  app.add_option("--quantization", options.quantization, "quantize a float model while loading: fp8, int8, int4, nf4, mxfp4, q4_k ...");
+  app.add_option("--quantization", options.quantization,
+                 "quantize a float model while loading: fp8, int8, int4, nf4, mxfp4, q4_k ...");
   app.add_flag("--ignore-activation-scheme", options.ignore_activation_scheme,
                "compute the checkpoint's weights with float activations");
   app.add_flag("--batch-invariant", options.batch_invariant,
@@ -50,7 +52,7 @@ Result<std::unique_ptr<Checkpoint>> OpenCheckpoint(const ModelOptions& options) 
   SetStrictConfigs(options.strict);
   NIBBLE_TRY(const ModelLocation location, ResolveModel(options.model));
   NIBBLE_TRY(auto checkpoint, Checkpoint::Open(location.path, location.kind == ModelLocation::kGguf ? CheckpointKind::kGguf
-                                                                                                     : CheckpointKind::kHubFolder));
+                                                                                                    : CheckpointKind::kHubFolder));
   return WithQuantization(std::move(checkpoint), options);
 }
 

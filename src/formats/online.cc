@@ -59,7 +59,7 @@ std::vector<OnlineFormat> MakeFormats() {
       {"nvfp4", "e2m1, e4m3 scales for blocks of 16", "block_float", F::kNvfp4, 4, 16, DType::kE2M1, DType::kE4M3, {}},
   };
   for (const FormatId format : Formats()) {
-    if (format->is_blocked() && format->encode) rows.push_back({format->name, format->summary, format->name, F::kGgml});
+    if (format->block_elems > 1 && format->encode) rows.push_back({format->name, format->summary, format->name, F::kGgml});
   }
   return rows;
 }
@@ -132,8 +132,8 @@ class RowEncoder {
   double Error(const float* w, int64_t count, float scale) const {
     double error = 0;
     for (int64_t i = 0; i < count; ++i) {
-      const double d =
-          static_cast<double>(w[i]) - static_cast<double>(scale * DecodeSmallFloat(format_.code, EncodeSmallFloat(format_.code, w[i] / scale)));
+      const double d = static_cast<double>(w[i]) -
+                       static_cast<double>(scale * DecodeSmallFloat(format_.code, EncodeSmallFloat(format_.code, w[i] / scale)));
       error += d * d;
     }
     return error;
@@ -217,9 +217,8 @@ Result<StoredWeight> EncodeGgml(const OnlineFormat& format, const StoredWeight& 
   const int64_t row_bytes = weight.format->row_bytes(source.k);
   Tensor blocks(DType::kU8, {source.n, row_bytes});
   team.Run([&](int worker) {
-    ForRows(source, SplitRange(source.n, worker, team.size()), [&](int64_t row, const float* w) {
-      weight.format->encode(w, source.k, blocks.bytes->data() + row * row_bytes);
-    });
+    ForRows(source, SplitRange(source.n, worker, team.size()),
+            [&](int64_t row, const float* w) { weight.format->encode(w, source.k, blocks.bytes->data() + row * row_bytes); });
   });
   weight.body = Blocked{.blocks = blocks.view};
   weight.keep.push_back(blocks.bytes);

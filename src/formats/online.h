@@ -27,9 +27,9 @@ struct OnlineFormat {
   std::string_view stored;   // name of the number format in formats/
   Rule rule = kInteger;
   int bits = 4;
-  int64_t block = 0;            // columns that share a scale; 0: the whole row
-  DType code = DType::kNone;    // kFloat, kMx: the float
-  DType scale = DType::kF32;    // of the stored scales
+  int64_t block = 0;             // columns that share a scale; 0: the whole row
+  DType code = DType::kNone;     // kFloat, kMx: the float
+  DType scale = DType::kF32;     // of the stored scales
   std::span<const float> table;  // kTable: 2^bits values
 };
 
@@ -38,9 +38,9 @@ std::span<const OnlineFormat> OnlineFormats();
 // Null if unknown.
 const OnlineFormat* FindOnlineFormat(std::string_view name);
 
-// `source`, any stored weight (decoded strip by strip, never whole), in `format`; the result owns its codes and keeps nothing of the
-// source. The same bits for any number of threads. Unsupported: rows that blocks do not divide (ggml). Corrupt: a weight that is not
-// finite, by row and column.
+// `source`, any stored weight (decoded strip by strip, never whole), in `format`; the result owns its codes and keeps nothing of
+// the source. The same bits for any number of threads. Unsupported: rows that blocks do not divide (ggml). Corrupt: a weight that
+// is not finite, by row and column.
 Result<StoredWeight> EncodeOnline(const OnlineFormat& format, const StoredWeight& source, ThreadTeam& team);
 
 }  // namespace nibble

@@ -73,7 +73,7 @@ std::vector<std::string> Names() {
   for (const OnlineFormat& format : OnlineFormats()) names.emplace_back(format.name);
   return names;
 }
-INSTANTIATE_TEST_SUITE_P(All, Online, ::testing::ValuesIn(Names()), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(All, Online, ::testing::ValuesIn(Names()), [](const auto& test) { return test.param; });
 
 TEST(OnlineFormat, RaggedRowsHaveAShortLastBlock) {
   const Tensor w = Normal(5, 200);

@@ -55,8 +55,9 @@ Result<const OnlineFormat*> ChooseOnlineFormat(const std::string& name, const Qu
   if (method && method->name == own.name()) return static_cast<const OnlineFormat*>(nullptr);
   const OnlineFormat* format = FindOnlineFormat(name);
   if (!is_float && !container && (method || format))
-    return Usage("--quantization {}: {} is quantized already, by {} ({}); leave the option out, or convert the model to float first",
-                 name, path, own.name(), own.Describe());
+    return Usage(
+        "--quantization {}: {} is quantized already, by {} ({}); leave the option out, or convert the model to float first", name,
+        path, own.name(), own.Describe());
   if (format) return format;
   if (method)
     return Usage("--quantization {}: {} holds {} weights; {} is a method of files and nothing is made so while loading", name, path,

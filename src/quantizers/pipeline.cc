@@ -8,6 +8,7 @@
 #include <map>
 
 #include "base/log.h"
+#include "base/version.h"
 #include "formats/packing/bit_stream.h"
 #include "io/atomic_file.h"
 #include "methods/compressed_tensors/writer.h"
@@ -163,7 +164,7 @@ class Pipeline {
   Status WriteFiles(const OutputFolder& folder) {
     NIBBLE_RETURN_IF_ERROR(WriteConfigFile(source_, model_.dtype, QuantizationJson(), folder.File("config.json")));
     Summarize();
-    const OrderedJson record = {{"tool", {{"name", "nibble"}, {"version", kToolVersion}}},
+    const OrderedJson record = {{"tool", {{"name", "nibble"}, {"version", kVersion}}},
                                 {"source", options_.source_name},
                                 {"source_method", source_.quantization().Describe()},
                                 {"scheme", options_.scheme.name},

@@ -13,8 +13,6 @@
 
 namespace nibble {
 
-inline constexpr const char* kToolVersion = "0.1.0";
-
 // What to do with a module whose rows the group size does not divide.
 enum class Ragged : uint8_t { kError, kChannel /* one scale a row */, kIgnore /* leave it as it is */ };
 

@@ -79,9 +79,7 @@ Result<SourceModel> ReadSourceModel(const Checkpoint& checkpoint) {
          .query = {.kind = LayerKind::kEmbedding, .name = embedding.name, .n = embedding.rows, .k = embedding.width}});
   }
   for (const LinearSpec& spec : graph.linears) {
-    const ModuleRole role = spec.is_lm_head  ? ModuleRole::kLmHead
-                            : spec.is_router ? ModuleRole::kRouter
-                                             : ModuleRole::kLinear;
+    const ModuleRole role = spec.is_lm_head ? ModuleRole::kLmHead : spec.is_router ? ModuleRole::kRouter : ModuleRole::kLinear;
     AddLinear(checkpoint, spec, role, &model.modules);
   }
   for (const MoeSpec& spec : graph.moes) AddExperts(checkpoint, spec, &model.modules);
