@@ -36,7 +36,10 @@ struct ActivationSpec {
   float scale = 0, zero = 0;    // static values, one part's own
   float global = 0;             // kE4M3: kModelOpt and kQuark multiply by it, the others divide by it (they apply it to x)
   float upper_bound = 0;        // > 0: caps |x| where the dynamic scale is computed
-  float outlier_threshold = 0;  // > 0: columns with a larger |x| stay out of the codes (LLM.int8)
+  // > 0: LLM.int8. x is rounded to f16 first; elements with |x| at or above stay out of the codes and out of amax (infinity: none).
+  // bitsandbytes takes such a column out of every row of its batch; here each row decides for itself, so that a sequence gives the
+  // same result in any company.
+  float outlier_threshold = 0;
 
   bool operator==(const ActivationSpec&) const = default;
 };

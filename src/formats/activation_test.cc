@@ -6,6 +6,7 @@
 
 #include <array>
 #include <bit>
+#include <limits>
 #include <vector>
 
 #include "base/math.h"
@@ -42,6 +43,18 @@ TEST(Activation, DynamicIntegersAsEnginesMakeThem) {
   EXPECT_FLOAT_EQ(row.scales[0], 0.0372549035f);
   EXPECT_EQ(row.zeros[0], -74);
   EXPECT_FLOAT_EQ(row.values[0], 3 * row.scales[0]);
+}
+
+TEST(Activation, OutliersStayOutOfTheCodes) {
+  ActivationSpec spec{.grain = ActivationSpec::kToken, .code = DType::kI8, .outlier_threshold = 5.9f};
+  Row row = Quantize(spec, kX);  // 5.9 is 5.8984375 in f16: below
+  EXPECT_EQ(row.codes, (std::vector<int>{2, -43, 0, 0, 71, -24, 0, 127}));
+  EXPECT_EQ(row.values[2], 7.5f);
+  EXPECT_FLOAT_EQ(row.scales[0], 5.8984375f * 127 * 6.200124e-05f);
+  spec.outlier_threshold = std::numeric_limits<float>::infinity();
+  row = Quantize(spec, kX);
+  EXPECT_EQ(row.codes, (std::vector<int>{2, -34, 127, 0, 56, -19, 0, 100}));
+  EXPECT_EQ(Quantize(spec, {0, 0}).values, (std::vector<float>{0, 0}));
 }
 
 TEST(Activation, StaticIntegers) {

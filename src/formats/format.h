@@ -12,7 +12,8 @@ namespace nibble {
 
 // How one ggml block looks to a kernel that wants plain codes: `split` unpacks it without rounding anything, and for element i,
 // with s = i / sub_elems,
-//   value = d * sub[s] * (has_min ? codes[i] : table ? table[codes[i]] : codes[i] - zero) - (has_min ? dmin * sub_min[s] : 0)
+//   value = d * sub[s] * (has_min ? codes[i] : table ? unit * table[codes[i]] : codes[i] - zero) - (has_min ? dmin * sub_min[s] :
+//   0)
 // in f32, every product exact (checked by the format's test), so that fused and unfused evaluation agree bit for bit.
 struct BlockSplit {
   int bits = 0;       // 0 <= codes[i] < 2^bits
@@ -22,8 +23,13 @@ struct BlockSplit {
   bool has_min = false;
   bool has_sub_min = false;       // false: sub_min[s] == 1
   const int8_t* table = nullptr;  // 2^bits values, or none
+  float unit = 1;                 // a power of two
   // d and dmin are f16 bits as stored. codes [block_elems]; sub, sub_min [block_elems / sub_elems].
   void (*split)(const std::byte* block, uint8_t* codes, uint16_t* d, uint16_t* dmin, int8_t* sub, uint8_t* sub_min) = nullptr;
+  // Instead of `split` where a scale is no f16 times small integer (powers of two, e4m3, f32, a scale in the head of the row
+  // `row`):
+  //   value = scale[s] * (table ? unit * table[codes[i]] : codes[i] - zero)        scale [block_elems / sub_elems]
+  void (*split_scales)(const std::byte* row, const std::byte* block, uint8_t* codes, float* scale) = nullptr;
 };
 
 struct Format {

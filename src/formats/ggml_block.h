@@ -25,6 +25,8 @@ inline uint32_t U32At(const std::byte* p) {
   std::memcpy(&v, p, sizeof v);
   return v;
 }
+inline float F16At(const std::byte* p) { return F16ToF32(U16At(p)); }
+inline float F32At(const std::byte* p) { return std::bit_cast<float>(U32At(p)); }
 inline void PutU16(std::byte* p, uint16_t v) { std::memcpy(p, &v, sizeof v); }
 inline void PutU32(std::byte* p, uint32_t v) { std::memcpy(p, &v, sizeof v); }
 
@@ -46,7 +48,7 @@ void DecodeBlock(const std::byte* block, float* out) {
     const float min = kSplit.has_sub_min ? dmin * static_cast<float>(sub_min[s]) : dmin;
     for (int i = s * kSplit.sub_elems; i < (s + 1) * kSplit.sub_elems; ++i) {
       if constexpr (kSplit.table != nullptr) {
-        out[i] = scale * static_cast<float>(kSplit.table[codes[i]]);
+        out[i] = scale * (kSplit.unit * static_cast<float>(kSplit.table[codes[i]]));
       } else if constexpr (kSplit.has_min) {
         out[i] = scale * static_cast<float>(codes[i]) - min;
       } else {
@@ -56,10 +58,33 @@ void DecodeBlock(const std::byte* block, float* out) {
   }
 }
 
-// Format::decode of a type without row header.
-template <const BlockSplit& kSplit, int kElems, int kBytes>
+// The same for types that give f32 scales.
+template <const BlockSplit& kSplit, int kElems>
+void DecodeScaledBlock(const std::byte* row, const std::byte* block, float* out) {
+  static_assert(kElems <= kMaxBlockElems && kElems % kSplit.sub_elems == 0 && kElems / kSplit.sub_elems <= kMaxBlockSubs);
+  uint8_t codes[kElems];
+  float scale[kMaxBlockSubs];
+  kSplit.split_scales(row, block, codes, scale);
+  for (int i = 0; i < kElems; ++i) {
+    if constexpr (kSplit.table != nullptr) {
+      out[i] = scale[i / kSplit.sub_elems] * (kSplit.unit * static_cast<float>(kSplit.table[codes[i]]));
+    } else {
+      out[i] = scale[i / kSplit.sub_elems] * static_cast<float>(codes[i] - kSplit.zero);
+    }
+  }
+}
+
+// Format::decode. kMeta: bytes of the row's head.
+template <const BlockSplit& kSplit, int kElems, int kBytes, int kMeta = 0>
 void DecodeBlocks(const std::byte* row, int64_t first, int64_t count, float* out) {
-  for (int64_t b = 0; b < count; ++b) DecodeBlock<kSplit, kElems>(row + (first + b) * kBytes, out + b * kElems);
+  for (int64_t b = 0; b < count; ++b) {
+    const std::byte* block = row + kMeta + (first + b) * kBytes;
+    if constexpr (kSplit.split != nullptr) {
+      DecodeBlock<kSplit, kElems>(block, out + b * kElems);
+    } else {
+      DecodeScaledBlock<kSplit, kElems>(row, block, out + b * kElems);
+    }
+  }
 }
 
 // Format::encode from a function that encodes one block.
@@ -83,6 +108,16 @@ inline float SignedAbsMax(const float* x, int n) {
   }
   return max;
 }
+
+// Two-bit fields of the 256-element types: element 128 h + 32 s + l is in byte 32 h + l, bits 2 s.
+inline void UnpackPlane2(const std::byte* qs, uint8_t* codes) {
+  for (int h = 0; h < 2; ++h)
+    for (int s = 0; s < 4; ++s)
+      for (int l = 0; l < 32; ++l) codes[128 * h + 32 * s + l] = static_cast<uint8_t>((Byte(qs, 32 * h + l) >> (2 * s)) & 3u);
+}
+
+// The levels of iq4_nl and of the scales of some other types.
+inline constexpr int8_t kNonLinearLevels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
 // Nibble order of the 32-element types: byte j holds element j (low) and element j + 16 (high).
 inline void UnpackNibbles32(const std::byte* bytes, uint8_t* codes) {

@@ -41,6 +41,12 @@ bool Divides(const Coded& coded) {
   return coded.rule == ValueRule::kFloat && coded.scale.reciprocal && coded.scale.multiplier == 1 && !coded.scale2;
 }
 
+// A constant of the format that the tools multiply by last: (S * u) * constant, two roundings (LLM.int8). 1: none.
+float LastFactor(const Coded& coded) {
+  const bool plain = coded.rule == ValueRule::kIntMinusZero && !coded.scale.reciprocal && !coded.scale2;
+  return plain ? coded.scale.multiplier : 1;
+}
+
 // One row of at most kTileCols codes. divide: the scale plane holds divisors.
 void DecodeCodes(const Coded& coded, const std::array<float, 256>& values, bool divide, int64_t n, Range k, const uint8_t* codes,
                  float* out) {
@@ -71,12 +77,14 @@ void DecodeCodes(const Coded& coded, const std::array<float, 256>& values, bool 
 
 void Decode(const StoredWeight&, const Coded& stored, Range n, Range k, float* out) {
   const bool divide = Divides(stored);
-  Coded divisors;
-  if (divide) {
-    divisors = stored;
-    divisors.scale.reciprocal = false;
+  const float last = LastFactor(stored);
+  Coded raw;
+  if (divide || last != 1) {
+    raw = stored;
+    raw.scale.reciprocal = false;
+    raw.scale.multiplier = 1;
   }
-  const Coded& coded = divide ? divisors : stored;
+  const Coded& coded = divide || last != 1 ? raw : stored;
   NIBBLE_CHECK(coded.codes.bits >= 1 && coded.codes.bits <= 8, "{} bits", coded.codes.bits);
   const std::array<float, 256> values = CodeValues(coded);
   uint8_t codes[kTileRows * kTileCols];
@@ -91,6 +99,8 @@ void Decode(const StoredWeight&, const Coded& stored, Range n, Range k, float* o
       }
     }
   }
+  if (last == 1) return;
+  for (int64_t i = 0; i < n.size() * k.size(); ++i) out[i] *= last;
 }
 
 void Decode(const StoredWeight& weight, const Blocked& blocked, Range n, Range k, float* out) {

@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-constexpr int8_t kLevels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+constexpr const int8_t (&kLevels)[16] = kNonLinearLevels;
 constexpr float kZeroGroup = 1e-15f;  // a group whose largest magnitude is below is stored as scale 0
 constexpr int kTrials = 7;
 

@@ -6,12 +6,6 @@
 namespace nibble {
 namespace {
 
-// 2-bit planes: element 128 h + 32 s + l is in byte 32 h + l, bits 2 s.
-void UnpackPlane2(const std::byte* qs, uint8_t* codes) {
-  for (int h = 0; h < 2; ++h)
-    for (int s = 0; s < 4; ++s)
-      for (int l = 0; l < 32; ++l) codes[128 * h + 32 * s + l] = static_cast<uint8_t>((Byte(qs, 32 * h + l) >> (2 * s)) & 3u);
-}
 // Bit i / 32 of byte i % 32 belongs to element i; it is added as bit `place` of the code.
 void AddHighBits(const std::byte* high, int place, uint8_t* codes) {
   for (int g = 0; g < 8; ++g)

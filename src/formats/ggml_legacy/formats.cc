@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// q4_0, q4_1, q5_0, q5_1, q8_0: blocks of 32 with one f16 scale, and one f16 minimum in the _1 types. README.md has the bit
-// pictures.
+// q4_0, q4_1, q5_0, q5_1, q8_0: blocks of 32 with one f16 scale, and one f16 minimum in the _1 types; q8_1 and q8_k, which ggml
+// uses for activations. README.md has the bit pictures.
 #include "formats/ggml_block.h"
 
 namespace nibble {
@@ -39,9 +39,20 @@ void SplitQ51(const std::byte* b, uint8_t* codes, uint16_t* d, uint16_t* dmin, i
   UnpackNibbles32(b + 8, codes);
   AddFifthBits(b + 4, codes);
 }
+void UnpackInt8(const std::byte* q, int count, uint8_t* codes) {
+  for (int i = 0; i < count; ++i) codes[i] = static_cast<uint8_t>(Byte(q, i) ^ 0x80u);  // i8 + 128
+}
 void SplitQ80(const std::byte* b, uint8_t* codes, uint16_t* d, uint16_t*, int8_t*, uint8_t*) {
   *d = U16At(b);
-  for (int i = 0; i < 32; ++i) codes[i] = static_cast<uint8_t>(Byte(b, 2 + i) ^ 0x80u);  // i8 + 128
+  UnpackInt8(b + 2, 32, codes);
+}
+void SplitQ81(const std::byte* b, uint8_t* codes, uint16_t* d, uint16_t*, int8_t*, uint8_t*) {
+  *d = U16At(b);
+  UnpackInt8(b + 4, 32, codes);
+}
+void SplitQ8K(const std::byte*, const std::byte* b, uint8_t* codes, float* scale) {
+  scale[0] = F32At(b);
+  UnpackInt8(b + 4, 256, codes);
 }
 
 constexpr BlockSplit kQ40{.bits = 4, .sub_elems = 32, .zero = 8, .split = SplitQ40};
@@ -49,6 +60,8 @@ constexpr BlockSplit kQ41{.bits = 4, .sub_elems = 32, .has_min = true, .split = 
 constexpr BlockSplit kQ50{.bits = 5, .sub_elems = 32, .zero = 16, .split = SplitQ50};
 constexpr BlockSplit kQ51{.bits = 5, .sub_elems = 32, .has_min = true, .split = SplitQ51};
 constexpr BlockSplit kQ80{.bits = 8, .sub_elems = 32, .zero = 128, .split = SplitQ80};
+constexpr BlockSplit kQ81{.bits = 8, .sub_elems = 32, .zero = 128, .split = SplitQ81};
+constexpr BlockSplit kQ8K{.bits = 8, .sub_elems = 256, .zero = 128, .split_scales = SplitQ8K};
 
 // Truncates like the reference's conversion to int8; NaN and values beyond int (only from NaN, Inf input) give `low`.
 int Truncate(float x, int low, int high) {
@@ -126,6 +139,8 @@ constexpr Format kFormats[] = {
      EncodeBlocks<EncodeQ51, 32, 24>, &kQ51},
     {"q8_0", "ggml: int8 codes, f16 scale per 32", 8, 32, 34, 0, DecodeBlocks<kQ80, 32, 34>, EncodeBlocks<EncodeQ80, 32, 34>,
      &kQ80},
+    {"q8_1", "ggml: int8 codes, f16 scale and sum per 32", 9, 32, 36, 0, DecodeBlocks<kQ81, 32, 36>, nullptr, &kQ81},
+    {"q8_k", "ggml: int8 codes, f32 scale per 256", 15, 256, 292, 0, DecodeBlocks<kQ8K, 256, 292>, nullptr, &kQ8K},
 };
 
 }  // namespace

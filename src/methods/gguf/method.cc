@@ -30,7 +30,9 @@ class GgufLinearMethod : public LinearMethod {
   explicit GgufLinearMethod(Tensor row_map) : row_map_(std::move(row_map)) {}
 
   std::vector<ParamDecl> CreateWeights(const LinearShape&) const override {
-    return {{"weight", {DType::kU8, DType::kF32, DType::kF16, DType::kBF16}, ParamDecl::kWeight, true}};
+    return {{"weight", {DType::kU8, DType::kF32, DType::kF16, DType::kBF16}, ParamDecl::kWeight, true},
+            {"scale", {DType::kF32}, ParamDecl::kTensorScale, false},         // NVFP4: multiplies the product
+            {"input_scale", {DType::kF32}, ParamDecl::kTensorScale, false}};  // NVFP4: of activations, which llama.cpp does not use
   }
 
   // The shape comes from the file when the caller leaves it open (n or k is 0).
@@ -51,6 +53,7 @@ class GgufLinearMethod : public LinearMethod {
       weight.k = tensor->shape[1];
       weight.body = Blocked{.blocks = tensor->view};
     }
+    if (params.Find("scale")) NIBBLE_RETURN_IF_ERROR(ScaleProduct(params, weight));
     if (!row_map_.view) return FinishPart(std::move(weight));
     if (row_map_.view.dim(0) != weight.n)
       return Corrupt("{} has {} rows, the heads have {}", ParamName(params, "weight"), weight.n, row_map_.view.dim(0));
@@ -60,6 +63,16 @@ class GgufLinearMethod : public LinearMethod {
   }
 
  private:
+  // y *= scale, the one number of `scale` seen as a vector.
+  static Status ScaleProduct(const BoundParams& params, StoredWeight& weight) {
+    const TensorView one = params.View("scale");
+    if (one.dtype != DType::kF32 || one.elems() != 1)
+      return Corrupt("{} is {} {}, wanted one f32", ParamName(params, "scale"), DTypeName(one.dtype), one.shape.ToString());
+    TensorView all(one.data, DType::kF32, {weight.n});
+    all.stride[0] = 0;
+    weight.out.push_back({.kind = Transform::kScale, .data = all});
+    return {};
+  }
   Tensor row_map_;
 };
 
@@ -103,14 +116,14 @@ class GgufQuantizationConfig : public QuantizationConfig {
   std::string describe_;
 };
 
-// One 2-D tensor an expert out of a 3-D one.
+// One tensor an expert out of one for all: matrices of a 3-D one, scales of a vector.
 void AddExpertTensors(const StoredTensor& all, const HubExpertName& name, std::vector<StoredTensor>& out) {
   const int64_t experts = all.shape[0], bytes = all.size_bytes / std::max<int64_t>(experts, 1);
   for (int64_t e = 0; e < experts; ++e) {
     StoredTensor& one = out.emplace_back(all);
     one.name = fmt::format("{}{}{}", name.before, e, name.after);
     one.view = all.view.Select(0, e);
-    one.shape = Shape({all.shape[1], all.shape[2]});
+    one.shape = all.shape.rank() == 3 ? Shape({all.shape[1], all.shape[2]}) : Shape{};
     one.file_offset += e * bytes;
     one.size_bytes = bytes;
   }
@@ -123,7 +136,7 @@ Result<TensorIndex> RenameTensors(const GgufFile& file, const GgufModel& model) 
     if (model.architecture->permuted && (tensor.name.ends_with(".attn_q.bias") || tensor.name.ends_with(".attn_k.bias")))
       return Unsupported("{}: tensor \"{}\": biases in interleaved rope order are not supported", tensor.file, tensor.name);
     const auto expert = HubExpertTensorName(tensor.name, *model.architecture);
-    if (expert && tensor.shape.rank() == 3) {
+    if (expert && (tensor.shape.rank() == 3 || (tensor.shape.rank() == 1 && tensor.name.ends_with("scale")))) {
       if (tensor.shape[0] > kMaxExperts) return Corrupt("{}: tensor \"{}\": {} experts", tensor.file, tensor.name, tensor.shape[0]);
       AddExpertTensors(tensor, *expert, tensors);
       continue;
@@ -155,8 +168,10 @@ const QuantizationEntry* gguf_method() {
   static const QuantizationEntry entry = {
       .name = "gguf",
       .quant_methods = {"gguf"},
-      .summary = "GGUF files of llama.cpp: legacy, k- and iq4 blocks, f32, f16, bf16",
-      .formats = {"q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", "dense"},
+      .summary = "GGUF files of llama.cpp and ik_llama.cpp: every block type of the former, f32, f16, bf16",
+      .formats = {"q4_0",  "q4_1",   "q5_0",   "q5_1",  "q8_0",  "q8_1",    "q8_k",   "q2_k",   "q3_k",    "q4_k",  "q5_k",
+                  "q6_k",  "iq4_nl", "iq4_xs", "iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s",  "iq3_xxs", "iq3_s", "tq1_0",
+                  "tq2_0", "q1_0",   "q2_0",   "mxfp4", "nvfp4", "iq1_kt",  "iq2_kt", "iq3_kt", "iq4_kt",  "dense"},
       .makes = {"q8_0", "dense"},
       .from_config = FromConfig,
       .open_container = OpenContainer};

@@ -127,16 +127,19 @@ void PrepareBlocked(const StoredWeight& w, State* s) {
   const int64_t block = w.format->block_elems;
   s->kind = *IntKind(split.bits);
   s->k_phase = std::get<Blocked>(w.body).k_phase % block;
+  const int64_t subs = block / split.sub_elems;
   s->group_elems = split.sub_elems;
-  s->subs_per_super = static_cast<int>(block / split.sub_elems);
-  s->groups = CeilDiv(s->k + s->k_phase, block) * s->subs_per_super;
-  s->has_sub = split.has_sub;
-  s->has_sub_min = split.has_sub_min;
+  s->groups = CeilDiv(s->k + s->k_phase, block) * subs;
   s->rule = split.has_min ? Rule::kPlusBias : Rule::kScaled;
-  s->scale_dtype = s->zero_dtype = DType::kF16;
+  if (split.split) {
+    s->subs_per_super = static_cast<int>(subs);
+    s->has_sub = split.has_sub;
+    s->has_sub_min = split.has_sub_min;
+    s->scale_dtype = s->zero_dtype = DType::kF16;
+  }
   s->zero = static_cast<float>(split.zero);
   if (split.table)
-    SetTable(s, split.bits, [&](int u) { return static_cast<float>(split.table[u]); });
+    SetTable(s, split.bits, [&](int u) { return split.unit * static_cast<float>(split.table[u]); });
   else if (split.bits <= 4 && !split.has_min)
     SetTable(s, split.bits, [&](int u) { return static_cast<float>(u - split.zero); });
 }
@@ -281,30 +284,48 @@ struct StripWriter {
 
   Status BlockedStrip(const Blocked& b) const {
     const Format& format = *w.format;
-    const int64_t block = format.block_elems, subs = s.subs_per_super;
-    const int64_t first = b.k_phase / block;
+    const int64_t block = format.block_elems;
     std::vector<uint8_t> codes(static_cast<size_t>(kStripRows * kChunk), 0), unpacked(static_cast<size_t>(block));
-    std::vector<int8_t> sub(static_cast<size_t>(subs));
-    std::vector<uint8_t> sub_min(static_cast<size_t>(subs));
-    for (int64_t super = 0; super < s.supers(); ++super) {
+    for (int64_t super = 0; super < CeilDiv(s.k + s.k_phase, block); ++super) {
       // Columns of this block that the slice holds.
       const Range k{std::max<int64_t>(0, super * block - s.k_phase), std::min((super + 1) * block - s.k_phase, s.k)};
       const int64_t skip = k.begin + s.k_phase - super * block;
       for (int64_t r = 0; r < rows; ++r) {
-        const std::byte* row = b.blocks.data + BodyRow(w, row0 + r) * b.blocks.stride[0] + format.row_meta_bytes;
-        uint16_t d = 0, dmin = 0;
-        format.split->split(row + (first + super) * format.block_bytes, unpacked.data(), &d, &dmin, sub.data(), sub_min.data());
-        if (!std::isfinite(F16ToF32(d)) || !std::isfinite(F16ToF32(dmin))) return Bad(row0 + r, "a block scale", F16ToF32(d));
+        const std::byte* row = b.blocks.data + BodyRow(w, row0 + r) * b.blocks.stride[0];
+        const std::byte* data = row + format.row_meta_bytes + (b.k_phase / block + super) * format.block_bytes;
+        NIBBLE_RETURN_IF_ERROR(format.split->split ? TwoLevelBlock(data, super, r, unpacked.data())
+                                                   : ScaledBlock(row, data, super, r, unpacked.data()));
         std::memcpy(codes.data() + r * kChunk, unpacked.data() + skip, static_cast<size_t>(k.size()));
-        std::memcpy(out + s.scale_offset + (super * kStripRows + r) * 2, &d, 2);
-        if (s.rule == Rule::kPlusBias) std::memcpy(out + s.zero_offset + (super * kStripRows + r) * 2, &dmin, 2);
-        for (int64_t i = 0; i < subs; ++i) {
-          const int64_t at = (super * subs + i) * kStripRows + r;
-          if (s.has_sub) out[s.sub_offset + at] = static_cast<std::byte>(sub[static_cast<size_t>(i)]);
-          if (s.has_sub_min) out[s.sub_min_offset + at] = static_cast<std::byte>(sub_min[static_cast<size_t>(i)]);
-        }
       }
       WriteColumns(codes.data(), k);
+    }
+    return {};
+  }
+
+  // The scales of one block go to the strip, its codes to `codes` [block_elems].
+  Status TwoLevelBlock(const std::byte* data, int64_t super, int64_t r, uint8_t* codes) const {
+    const int64_t subs = s.subs_per_super;
+    int8_t sub[kChunk];
+    uint8_t sub_min[kChunk];
+    uint16_t d = 0, dmin = 0;
+    w.format->split->split(data, codes, &d, &dmin, sub, sub_min);
+    if (!std::isfinite(F16ToF32(d)) || !std::isfinite(F16ToF32(dmin))) return Bad(row0 + r, "a block scale", F16ToF32(d));
+    std::memcpy(out + s.scale_offset + (super * kStripRows + r) * 2, &d, 2);
+    if (s.rule == Rule::kPlusBias) std::memcpy(out + s.zero_offset + (super * kStripRows + r) * 2, &dmin, 2);
+    for (int64_t i = 0; i < subs; ++i) {
+      const int64_t at = (super * subs + i) * kStripRows + r;
+      if (s.has_sub) out[s.sub_offset + at] = static_cast<std::byte>(sub[i]);
+      if (s.has_sub_min) out[s.sub_min_offset + at] = static_cast<std::byte>(sub_min[i]);
+    }
+    return {};
+  }
+  Status ScaledBlock(const std::byte* row, const std::byte* data, int64_t super, int64_t r, uint8_t* codes) const {
+    const int64_t subs = w.format->block_elems / s.group_elems;
+    float scale[kChunk];
+    w.format->split->split_scales(row, data, codes, scale);
+    for (int64_t i = 0; i < subs; ++i) {
+      if (!std::isfinite(scale[i])) return Bad(row0 + r, "a block scale", scale[i]);
+      StoreScalar(DType::kF32, out + s.scale_offset, (super * subs + i) * kStripRows + r, scale[i]);
     }
     return {};
   }
