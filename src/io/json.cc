@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "io/mapped_file.h"
 
@@ -40,6 +41,55 @@ Result<J> Parse(std::string_view text, const std::string& where) {
   }
 }
 
+// Hears the events of one parse and keeps the keys of the object at `path`. Arrays count as levels that no path enters.
+class KeyCollector : public nlohmann::json_sax<Json> {
+ public:
+  explicit KeyCollector(std::span<const std::string> path) : path_(path) {}
+  std::vector<std::string> keys;
+  std::string error;
+
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool start_array(std::size_t) override { return Enter(false); }
+  bool end_array() override { return Leave(); }
+  bool start_object(std::size_t) override { return Enter(depth_ == 0 || key_matches_); }
+  bool end_object() override { return Leave(); }
+  bool key(string_t& name) override {
+    const bool on_path = on_path_ == depth_;  // all enclosing objects are the path's
+    if (on_path && depth_ == path_.size() + 1 && seen_.insert(name).second) keys.push_back(name);
+    key_matches_ = on_path && depth_ <= path_.size() && path_[depth_ - 1] == name;
+    return true;
+  }
+  bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception& e) override {
+    error = e.what();
+    return false;
+  }
+
+ private:
+  bool Enter(bool matches) {
+    if (matches && on_path_ == depth_) ++on_path_;
+    ++depth_;
+    key_matches_ = false;
+    return true;
+  }
+  bool Leave() {
+    --depth_;
+    on_path_ = std::min(on_path_, depth_);
+    key_matches_ = false;
+    return true;
+  }
+
+  std::span<const std::string> path_;
+  std::set<std::string> seen_;
+  size_t depth_ = 0, on_path_ = 0;  // objects and arrays entered; how many of them, from the outermost, are the path's
+  bool key_matches_ = false;
+};
+
 template <typename T>
 Result<T> Missing(std::string_view key, const char* wanted, const std::optional<T>& fallback) {
   if (fallback) return *fallback;
@@ -60,6 +110,13 @@ Result<OrderedJson> ParseOrderedJson(std::string_view text, const std::string& w
 Result<Json> ReadJsonFile(const std::string& path, int64_t max_bytes) {
   NIBBLE_TRY(const std::string text, ReadTextFile(path, max_bytes));
   return ParseJson(text, path);
+}
+
+Result<std::vector<std::string>> JsonKeyOrder(std::string_view text, std::span<const std::string> path, const std::string& where) {
+  if (Depth(text) > kMaxJsonDepth) return Corrupt("{}: JSON nested deeper than {}", where, kMaxJsonDepth);
+  KeyCollector collector(path);
+  if (!Json::sax_parse(text.begin(), text.end(), &collector)) return Corrupt("{}: not valid JSON: {}", where, collector.error);
+  return std::move(collector.keys);
 }
 
 const Json* JsonFind(const Json& object, std::string_view key) {

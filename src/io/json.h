@@ -6,8 +6,10 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/status.h"
 
@@ -23,6 +25,10 @@ Result<Json> ParseJson(std::string_view text, const std::string& where);
 Result<OrderedJson> ParseOrderedJson(std::string_view text, const std::string& where);
 // Reads and parses a file of at most max_bytes.
 Result<Json> ReadJsonFile(const std::string& path, int64_t max_bytes = int64_t{64} << 20);
+
+// Keys of the object that lies at `path` (keys from the outermost object down) in the order of the file, each once; empty if
+// nothing or no object lies there. For rules where the first match wins: Json itself sorts. Linear in the text.
+Result<std::vector<std::string>> JsonKeyOrder(std::string_view text, std::span<const std::string> path, const std::string& where);
 
 // The value under `key` (dotted paths are not followed), or nullptr when absent or null.
 const Json* JsonFind(const Json& object, std::string_view key);

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "methods/awq_weight.h"
 
-#include <cstring>
-
 #include "formats/packing/awq.h"
 #include "formats/packing/bit_stream.h"
-#include "formats/packing/marlin.h"
+#include "methods/marlin_weight.h"
 #include "methods/param_checks.h"
 #include "tensors/dtype.h"
 
@@ -80,7 +78,8 @@ Result<Coded> GemvFast(const BoundParams& params, const AwqLayout& layout, Group
   NIBBLE_TRY(const TensorView scales, RequireRank(params, "scales", 2));
   NIBBLE_RETURN_IF_ERROR(CheckPaddedGroups(params, "scales", scales.dim(0), groups.count));
   NIBBLE_RETURN_IF_ERROR(RequireParam(params, "scales", {scales.dim(0), params.n}));
-  NIBBLE_TRY(const TensorView qzeros, RequireParam(params, "qzeros", {scales.dim(0), params.n}));
+  const std::string_view zeros = params.Find("scaled_zeros") ? "scaled_zeros" : "qzeros";
+  NIBBLE_TRY(const TensorView qzeros, RequireParam(params, zeros, {scales.dim(0), params.n}));
   Coded coded;
   coded.codes = AwqGemvFast(qweight);
   coded.rule = ValueRule::kIntPlusBias;
@@ -92,61 +91,31 @@ Result<Coded> GemvFast(const BoundParams& params, const AwqLayout& layout, Group
   return coded;
 }
 
-// The scales are put back into the order of the columns: a copy of k / group numbers for each output.
-Result<Coded> Marlin(const BoundParams& params, const AwqLayout& layout, Groups groups, StoredWeight& weight) {
-  if (layout.bits != 4 || params.n % 64 != 0 || params.k % 16 != 0) {
-    return Unsupported("{}: marlin tiles need 4 bits, outputs in 64s, inputs in 16s; found {} bits, [{},{}]",
-                       ParamName(params, "qweight"), layout.bits, params.n, params.k);
-  }
-  NIBBLE_TRY(const TensorView qweight, RequireParam(params, "qweight", {params.k / 16, params.n * 2}));
-  NIBBLE_TRY(const TensorView stored, RequireParam(params, "scales", {groups.count, params.n}));
-  Tensor scales(stored.dtype, {groups.count, params.n});
-  const int64_t size = DTypeBytes(stored.dtype);
-  for (int64_t g = 0; g < groups.count; ++g) {
-    for (int64_t i = 0; i < params.n; ++i) {
-      const int64_t column = MarlinScaleColumn(i, groups.count > 1);
-      if (column >= params.n) return Corrupt("{}: {} columns do not fill marlin's runs", ParamName(params, "scales"), params.n);
-      std::memcpy(scales.bytes->data() + (g * params.n + column) * size,
-                  stored.data + (g * stored.stride[0] + i * stored.stride[1]) * size, static_cast<size_t>(size));
-    }
-  }
-  weight.keep.push_back(scales.bytes);
-  Coded coded;
-  coded.codes = MarlinTiles(qweight, 4);
-  coded.scale.data = scales.view.Transpose(0, 1);
-  coded.scale.block_k = groups.size;
-  coded.zero_default = 8;
-  return coded;
-}
-
 }  // namespace
 
 std::vector<ParamDecl> AwqParams(const AwqLayout& layout) {
   const std::vector<DType> words = {DType::kI32, DType::kU32}, floats = {DType::kF16, DType::kBF16, DType::kF32};
+  if (layout.version == AwqVersion::kMarlin) return MarlinParams({.bits = layout.bits, .group_size = layout.group_size});
   const bool fast = layout.version == AwqVersion::kGemvFast;
   return {{"qweight", fast ? std::vector<DType>{DType::kI16, DType::kU16} : words, ParamDecl::kPacked, true},
           {"scales", floats, ParamDecl::kGroupScale, true},
-          {"qzeros", fast ? floats : words, ParamDecl::kZeroPoint, fast}};
+          {"qzeros", fast ? floats : words, ParamDecl::kZeroPoint, false},
+          {"scaled_zeros", floats, ParamDecl::kZeroPoint, false}};
 }
 
 Result<LinearPart> MakeAwqWeight(const BoundParams& bound, const AwqLayout& layout) {
   if (layout.bits < 2 || layout.bits > 8)
     return Unsupported("{}: {} bits, known are 2 to 8", ParamName(bound, "qweight"), layout.bits);
+  if (layout.version == AwqVersion::kMarlin) return MakeMarlinWeight(bound, {.bits = layout.bits, .group_size = layout.group_size});
   StoredExtent extent{.suffix = "qweight"};
   if (layout.version == AwqVersion::kGemvFast)
     extent.row_num = 4;
-  else if (layout.version == AwqVersion::kMarlin)
-    extent.row_num = 16, extent.column_den = 2;
   else
     extent.column_num = 32, extent.column_den = layout.bits;
-  extent.swapped = layout.version == AwqVersion::kGemm || layout.version == AwqVersion::kMarlin;
+  extent.swapped = layout.version == AwqVersion::kGemm;
   const BoundParams params = WithStoredShape(bound, extent);
   const Groups groups = GroupsOf(params, layout);
   StoredWeight weight = StartWeight(params, "int_group", "qweight");
-  if (layout.version == AwqVersion::kMarlin) {
-    NIBBLE_TRY(weight.body, Marlin(params, layout, groups, weight));
-    return FinishPart(std::move(weight));
-  }
   const auto make = layout.version == AwqVersion::kGemm ? Gemm : layout.version == AwqVersion::kGemv ? Gemv : GemvFast;
   NIBBLE_TRY(weight.body, make(params, layout, groups));
   return FinishPart(std::move(weight));

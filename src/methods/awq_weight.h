@@ -6,7 +6,8 @@
 //              plain), scales [G, n]                        W = s * (q - z), no offset
 //   kGemv      qweight i32 [n, k/8], qzeros i32 [n, zw], packed along k in plain order, scales [n, 8 zw]; more groups than used may
 //   be stored kMarlin    qweight i32 [k/16, 2n] in Marlin's tiles, scales [G, n] with permuted columns; symmetric: zero 8 kGemvFast
-//   qweight i16 [n/4, k], scales f16 [8 zw, n], qzeros f16 [8 zw, n] = -(scale * zero)      W = q * s + qzeros
+//   qweight i16 [n/4, k], scales f16 [8 zw, n], qzeros f16 [8 zw, n] = -(scale * zero)      W = q * s + qzeros; llm-awq names
+//   them scaled_zeros
 #pragma once
 
 #include "methods/method.h"

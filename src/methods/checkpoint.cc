@@ -20,6 +20,18 @@ std::string_view DirectoryOf(const std::string& path) {
   return slash == std::string::npos ? std::string_view(".") : std::string_view(path).substr(0, slash);
 }
 
+// A module of stacked experts that may hold a matrix: its n rows of each expert, and where the wanted ones begin.
+struct StackedSpelling {
+  std::string module;
+  int64_t n = 0, row = 0;
+  bool own_rows = true;  // false: gate and up share it, or it is read as a float tensor
+};
+std::vector<StackedSpelling> StackedSpellings(const std::string& prefix, MoeMatrix which, int64_t n) {
+  if (which == MoeMatrix::kDown) return {{prefix + ".down_proj", n, 0, prefix.ends_with("switch_mlp")}};
+  const bool up = which == MoeMatrix::kUp;
+  return {{prefix + (up ? ".up_proj" : ".gate_proj"), n, 0, true}, {prefix + ".gate_up_proj", 2 * n, up ? n : 0, false}};
+}
+
 Result<Json> OptionalJson(const std::string& path) {
   if (!std::filesystem::exists(path)) return Json();
   return ReadJsonFile(path);
@@ -48,7 +60,7 @@ Result<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& path, Ch
   NIBBLE_TRY(checkpoint->generation_config_, OptionalJson(path + "/generation_config.json"));
   NIBBLE_TRY(auto files, OpenSafetensorsFolder(path));
   checkpoint->tensors_ = std::move(files.tensors);
-  NIBBLE_TRY(checkpoint->quantization_, LoadQuantizationConfig(path, checkpoint->config_));
+  NIBBLE_TRY(checkpoint->quantization_, LoadQuantizationConfig(path, checkpoint->config_, &checkpoint->tensors_));
   return checkpoint;
 }
 
@@ -198,8 +210,35 @@ std::vector<std::string> Checkpoint::ExpertSpellings(const std::string& prefix, 
   return names;
 }
 
-// Fused 3-D tensors of float checkpoints: gate_up_proj [E, 2I, H] (gate rows first) and down_proj [E, H, I].
+// Experts in 3-D tensors: modules whose every tensor has a leading dimension of experts, which any method reads expert by expert
+// (MLX: "switch_mlp.gate_proj.weight" [E, I, words]); or float tensors gate_up_proj [E, 2I, H] (gate rows first) and down_proj
+// [E, H, I].
 Result<LinearPart> Checkpoint::FusedExpert(const std::string& prefix, int64_t expert, MoeMatrix which, int64_t n, int64_t k) {
+  for (const StackedSpelling& stack : StackedSpellings(prefix, which, n)) {
+    if (!HasModule(stack.module)) continue;
+    const LayerQuery query{.kind = LayerKind::kExpert, .name = stack.module, .has = [&](std::string_view suffix) {
+                             return Has(fmt::format("{}.{}", stack.module, suffix));
+                           }};
+    NIBBLE_TRY(auto method, quantization_->GetQuantMethod(query));
+    if (!method && !stack.own_rows) continue;
+    if (!method) {
+      NIBBLE_TRY(auto plain, FindQuantization("unquantized")->from_config(Json(), {}));
+      NIBBLE_TRY(method, plain->GetQuantMethod(query));
+    }
+    NIBBLE_TRY(BoundParams params, Bind(stack.module, method->CreateWeights({stack.module, stack.n, k})));
+    params.n = stack.n;
+    params.k = k;
+    params.expert = expert;
+    for (const auto& [suffix, tensor] : params.params)
+      if (tensor->view.rank() < 1 || expert >= tensor->view.dim(0))
+        return Corrupt("{}: tensor \"{}\": shape {}, wanted a leading dimension of more than {} experts", tensor->file,
+                       tensor->name, tensor->view.shape.ToString(), expert);
+    NIBBLE_TRY(LinearPart part, method->MakeWeight(params));
+    if (stack.n == n) return part;
+    NIBBLE_TRY(StoredWeight cut, Slice(*part.weight, {stack.row, stack.row + n}, {0, k}));
+    part.weight = std::make_shared<StoredWeight>(std::move(cut));
+    return part;
+  }
   const std::string name = prefix + (which == MoeMatrix::kDown ? ".down_proj" : ".gate_up_proj");
   const StoredTensor* tensor = tensors_.Find(name);
   if (!tensor) tensor = tensors_.Find(name + ".weight");
@@ -218,6 +257,8 @@ Result<LinearPart> Checkpoint::StoredExpert(const std::string& prefix, const std
                                             int64_t expert, MoeMatrix which, int64_t n, int64_t k) {
   std::vector<std::string> prefixes = {prefix};
   prefixes.insert(prefixes.end(), other_prefixes.begin(), other_prefixes.end());
+  const size_t dot = prefix.find_last_of('.');  // MLX's name for stacked experts
+  if (dot != std::string::npos) prefixes.push_back(prefix.substr(0, dot) + ".switch_mlp");
   for (const std::string& each : prefixes) {
     for (const std::string& name : ExpertSpellings(each, expert, which))
       if (HasModule(name)) return Module(LayerKind::kExpert, name, "", n, k);

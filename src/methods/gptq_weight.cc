@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "methods/gptq_weight.h"
 
-#include "formats/packing/bit_stream.h"
+#include "formats/packing/planar.h"
 #include "methods/param_checks.h"
 #include "tensors/scalar.h"
 
@@ -15,9 +15,8 @@ struct Checked {
 };
 
 Status CheckBits(const BoundParams& params, const TensorView& qweight, int64_t in, int bits) {
-  if (bits != 2 && bits != 3 && bits != 4 && bits != 8) {
-    return Unsupported("{}: {} bits in GPTQ's layout, known are 2, 3, 4, 8", ParamName(params, "qweight"), bits);
-  }
+  if (bits < 2 || bits > 8)
+    return Unsupported("{}: {} bits in GPTQ's layout, known are 2 to 8", ParamName(params, "qweight"), bits);
   if (in * bits % 32 == 0 && qweight.dim(0) == in * bits / 32) return {};
   const int64_t found = in > 0 ? qweight.dim(0) * 32 / in : 0;
   return Corrupt(
@@ -29,6 +28,9 @@ Result<Checked> CheckShapes(const BoundParams& params, const GptqLayout& layout,
   Checked checked;
   NIBBLE_TRY(checked.qweight, RequireRank(params, "qweight", 2));
   NIBBLE_RETURN_IF_ERROR(CheckBits(params, checked.qweight, in, layout.bits));
+  if (layout.planar && (in % 32 != 0 || out % 32 != 0)) {
+    return Unsupported("{}: split planes of {} by {} features, wanted multiples of 32", ParamName(params, "qweight"), in, out);
+  }
   if (checked.qweight.dim(1) != out) {
     return Corrupt("{} is {}, wanted [{},{}]", ParamName(params, "qweight"), checked.qweight.shape.ToString(),
                    checked.qweight.dim(0), out);
@@ -40,6 +42,10 @@ Result<Checked> CheckShapes(const BoundParams& params, const GptqLayout& layout,
     NIBBLE_RETURN_IF_ERROR(RequireParam(params, "qzeros", {checked.groups, CeilDiv(out * layout.bits, 32)}));
   }
   return checked;
+}
+
+CodeSource Stream(const GptqLayout& layout, const TensorView& words, StreamAxis axis) {
+  return layout.planar ? PlanarStream(words, layout.bits, axis) : DenseStream(words, layout.bits, axis);
 }
 
 float Bias(const GptqLayout& layout) { return layout.zeros_plus_one ? 1.0f : 0.0f; }
@@ -59,14 +65,14 @@ Result<LinearPart> MakeGptqWeight(const BoundParams& bound, const GptqLayout& la
   NIBBLE_TRY(const Checked checked, CheckShapes(params, layout, params.k, params.n));
   StoredWeight weight = StartWeight(params, "int_group", "qweight");
   Coded coded;
-  coded.codes = DenseStream(checked.qweight.Transpose(0, 1), layout.bits, StreamAxis::kAlongK);
+  coded.codes = Stream(layout, checked.qweight.Transpose(0, 1), StreamAxis::kAlongK);
   coded.scale.data = checked.scales.Transpose(0, 1);
   coded.scale.block_k = checked.group;
   coded.zero_default = static_cast<float>(1 << (layout.bits - 1));
   if (const TensorView zeros = params.View("qzeros")) {
     coded.zero.emplace();
     coded.zero->block_k = checked.group;
-    coded.zero->packed = DenseStream(zeros, layout.bits, StreamAxis::kAlongN);
+    coded.zero->packed = Stream(layout, zeros, StreamAxis::kAlongN);
     coded.zero->packed_bias = Bias(layout);
   }
   NIBBLE_TRY(coded.group_of_k, GroupMap(params, "g_idx", checked.group, checked.groups, weight));
@@ -87,7 +93,7 @@ Result<LinearPart> MakeGptqEmbedding(const BoundParams& bound, const GptqLayout&
     }
   }
   Coded coded;
-  coded.codes = DenseStream(checked.qweight.Transpose(0, 1), layout.bits, StreamAxis::kAlongN);
+  coded.codes = Stream(layout, checked.qweight.Transpose(0, 1), StreamAxis::kAlongN);
   coded.scale.data = checked.scales;
   coded.scale.block_n = checked.group;
   coded.scale.block_k = 1;
@@ -96,7 +102,7 @@ Result<LinearPart> MakeGptqEmbedding(const BoundParams& bound, const GptqLayout&
     coded.zero.emplace();
     coded.zero->block_n = checked.group;
     coded.zero->block_k = 1;
-    coded.zero->packed = DenseStream(zeros, layout.bits, StreamAxis::kAlongK);
+    coded.zero->packed = Stream(layout, zeros, StreamAxis::kAlongK);
     coded.zero->packed_bias = Bias(layout);
   }
   weight.body = std::move(coded);

@@ -6,9 +6,13 @@
 #include <filesystem>
 #include <list>
 #include <mutex>
+#include <utility>
+
+#include <fmt/ranges.h>
 
 #include "base/log.h"
 #include "base/nearest_names.h"
+#include "io/mapped_file.h"
 #include "io/tensor_index.h"
 
 namespace nibble {
@@ -29,23 +33,35 @@ std::list<Registered>& RegisteredEntries() {
   return entries;
 }
 
-// The JSON that describes the quantization, and where it came from; null when the checkpoint has none.
-Result<std::pair<Json, std::string>> FindQuantizationJson(const std::string& folder, const Json& model_config) {
-  for (const char* key : {"quantization_config", "compression_config"})
-    if (const Json* found = JsonFind(model_config, key)) return std::pair{*found, folder + "/config.json, " + key};
-  for (const char* name : {"quantize_config.json", "quant_config.json", "hf_quant_config.json"}) {
+// The JSON that describes the quantization, and where it was found; null when the checkpoint has none.
+struct FoundSettings {
+  Json json;
+  ConfigSource source;
+};
+
+// Files beside config.json, and the method of those that predate quant_method: the file's name tells the tool.
+constexpr std::pair<const char*, const char*> kSettingsFiles[] = {{"quantize_config.json", "gptq"},
+                                                                  {"quant_config.json", "awq"},
+                                                                  {"hf_quant_config.json", "modelopt"},
+                                                                  {"quanto_qmap.json", "quanto"}};
+
+Result<FoundSettings> FindSettings(const std::string& folder, const Json& model_config) {
+  const std::vector<std::vector<std::string>> places = {
+      {"quantization_config"}, {"compression_config"}, {"quantization"}, {"text_config", "quantization_config"}};
+  for (const std::vector<std::string>& place : places) {
+    const Json* found = &model_config;
+    for (const std::string& key : place) found = found ? JsonFind(*found, key) : nullptr;
+    const std::string file = folder + "/config.json";
+    if (found) return FoundSettings{*found, {fmt::format("{}, {}", file, fmt::join(place, ".")), &model_config, file, place}};
+  }
+  for (const auto& [name, method] : kSettingsFiles) {
     const std::string path = folder + "/" + name;
     if (!std::filesystem::exists(path)) continue;
     NIBBLE_TRY(Json json, ReadJsonFile(path));
-    // Files of the tools that predate quant_method: the file's name tells the tool.
-    if (!json.contains("quant_method")) {
-      if (std::string_view(name) == "quantize_config.json") json["quant_method"] = "gptq";
-      if (std::string_view(name) == "quant_config.json") json["quant_method"] = "awq";
-      if (std::string_view(name) == "hf_quant_config.json") json["quant_method"] = "modelopt";
-    }
-    return std::pair{std::move(json), path};
+    if (json.is_object() && !json.contains("quant_method")) json["quant_method"] = method;
+    return FoundSettings{std::move(json), {path, &model_config, path, {}}};
   }
-  return std::pair{Json(), std::string()};
+  return FoundSettings{Json(), {folder, &model_config, "", {}}};
 }
 
 }  // namespace
@@ -81,11 +97,34 @@ std::string NearestQuantizations(std::string_view quant_method) {
   return NearestNames(quant_method, names);
 }
 
-Result<std::unique_ptr<QuantizationConfig>> LoadQuantizationConfig(const std::string& folder, const Json& model_config) {
-  NIBBLE_TRY(auto found, FindQuantizationJson(folder, model_config));
-  const auto& [json, where] = found;
-  const ConfigSource source{where, &model_config};
-  if (json.is_null()) return FindQuantization("unquantized")->from_config(json, source);
+Result<std::vector<std::string>> KeyOrder(const Json& json, std::string_view key, const ConfigSource& source) {
+  std::vector<std::string> keys;
+  if (!source.file.empty()) {
+    NIBBLE_TRY(const std::string text, ReadTextFile(source.file, int64_t{64} << 20));
+    std::vector<std::string> path = source.path;
+    path.emplace_back(key);
+    NIBBLE_TRY(keys, JsonKeyOrder(text, path, source.file));
+  }
+  const Json* object = JsonFind(json, key);
+  if (!object || !object->is_object()) return std::vector<std::string>();
+  // A file that changed since it was parsed, or none: whatever order the parser kept.
+  const auto known = [&](const std::string& name) { return object->contains(name); };
+  if (keys.size() == object->size() && std::all_of(keys.begin(), keys.end(), known)) return keys;
+  keys.clear();
+  for (const auto& [name, value] : object->items()) keys.push_back(name);
+  return keys;
+}
+
+Result<std::unique_ptr<QuantizationConfig>> LoadQuantizationConfig(const std::string& folder, const Json& model_config,
+                                                                   const TensorIndex* tensors) {
+  NIBBLE_TRY(const FoundSettings found, FindSettings(folder, model_config));
+  const auto& [json, source] = found;
+  const std::string& where = source.where;
+  if (json.is_null()) {
+    for (const QuantizationEntry* entry : Quantizations())
+      if (tensors && entry->recognizes && entry->recognizes(*tensors)) return entry->from_config(Json::object(), source);
+    return FindQuantization("unquantized")->from_config(json, source);
+  }
   if (!json.is_object()) return Corrupt("{}: wanted an object, found {}", where, json.type_name());
   NIBBLE_TRY_IN(where, std::string quant_method, JsonString(json, "quant_method", ""));
   // MLX names no method; it is the only tool that writes these two keys at top level without one.

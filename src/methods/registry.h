@@ -14,9 +14,15 @@ namespace nibble {
 
 // What a config parser may look at besides its own JSON.
 struct ConfigSource {
-  std::string where;            // "model/config.json, quantization_config": for messages
-  const Json* model = nullptr;  // the whole config.json, may be null
+  std::string where;              // "model/config.json, quantization_config": for messages
+  const Json* model = nullptr;    // the whole config.json, may be null
+  std::string file;               // that the JSON was read from, may be empty
+  std::vector<std::string> path;  // keys that lead to it inside the file
 };
+
+// Keys of the object `key` of the method's JSON in the order of the file, where the first match wins; sorted if there is no file.
+Result<std::vector<std::string>> KeyOrder(const Json& json, std::string_view key, const ConfigSource& source);
+
 using QuantizationFactory = Result<std::unique_ptr<QuantizationConfig>> (*)(const Json& quantization_config,
                                                                             const ConfigSource& source);
 
@@ -35,6 +41,8 @@ struct QuantizationEntry {
   std::vector<std::string_view> formats;           // names of formats/ that its weights become
   std::vector<std::string_view> makes;             // those of them that nibble can write
   QuantizationFactory from_config = nullptr;
+  // Whether these tensors are this method's, for tools that write no settings at all; from_config then gets an empty object.
+  bool (*recognizes)(const TensorIndex& tensors) = nullptr;
   // For methods that are a container of their own; null otherwise.
   Result<ContainerContents> (*open_container)(const std::string& path) = nullptr;
 };
@@ -49,9 +57,11 @@ Status RegisterQuantizationConfig(const std::string& name, QuantizationFactory f
 // The nearest known quant_method names, for error messages.
 std::string NearestQuantizations(std::string_view quant_method);
 
-// Finds the quantization settings of a hub folder: config.json's quantization_config, then quantize_config.json, quant_config.json,
-// hf_quant_config.json. Returns the parsed config, or the unquantized one. `model_config` is the parsed config.json.
-Result<std::unique_ptr<QuantizationConfig>> LoadQuantizationConfig(const std::string& folder, const Json& model_config);
+// Finds the quantization settings of a hub folder: config.json's quantization_config (its text_config's too), compression_config,
+// quantization, then quantize_config.json, quant_config.json, hf_quant_config.json, quanto_qmap.json; without any, the tensors
+// (may be null) are asked. Returns the parsed config, or the unquantized one. `model_config` is the parsed config.json.
+Result<std::unique_ptr<QuantizationConfig>> LoadQuantizationConfig(const std::string& folder, const Json& model_config,
+                                                                   const TensorIndex* tensors = nullptr);
 
 // Warns (error when strict) about keys of `object` that are in neither list.
 Status CheckKeys(const Json& object, const std::string& where, std::initializer_list<std::string_view> known,

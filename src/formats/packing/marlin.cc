@@ -13,16 +13,19 @@ namespace {
 constexpr int64_t kRun = 1024;  // codes that are permuted together
 
 // Position inside a run of the code that stands at [tile * 256 + row * 16 + column] before the permutation.
-std::array<uint16_t, kRun> Positions(int bits) {
-  static constexpr int kOrder4[8] = {0, 2, 4, 6, 1, 3, 5, 7}, kOrder8[8] = {0, 2, 1, 3, 4, 6, 5, 7};
-  const int* order = bits == 4 ? kOrder4 : kOrder8;
+std::array<uint16_t, kRun> Positions(int bits, MarlinOrder kind) {
+  static constexpr int kOrder4[8] = {0, 2, 4, 6, 1, 3, 5, 7}, kOrder8[8] = {0, 2, 1, 3, 4, 6, 5, 7},
+                       kChannel[8] = {4, 0, 5, 1, 6, 2, 7, 3};
+  const int* order = kind == MarlinOrder::kQqqChannel ? kChannel : bits == 4 ? kOrder4 : kOrder8;
+  const int pair = kind == MarlinOrder::kMarlin ? 2 : 4, second = kind == MarlinOrder::kMarlin ? 8 : 2;  // rows of a fragment
   std::array<int, kRun> source{};
   size_t at = 0;
   for (int i = 0; i < 32; ++i) {
     for (int tile = 0; tile < 4; ++tile) {
       for (int block = 0; block < 2; ++block) {
-        for (const int row : {2 * (i % 4), 2 * (i % 4) + 1, 2 * (i % 4 + 4), 2 * (i % 4 + 4) + 1}) {
-          source[at++] = 16 * row + i / 4 + 8 * block + 256 * tile;
+        const int row = pair * (i % 4);
+        for (const int each : {row, row + 1, row + second, row + second + 1}) {
+          source[at++] = 16 * each + i / 4 + 8 * block + 256 * tile;
         }
       }
     }
@@ -35,8 +38,12 @@ std::array<uint16_t, kRun> Positions(int bits) {
   }
   return positions;
 }
-const std::array<uint16_t, kRun>& PositionsOf(int bits) {
-  static const std::array<uint16_t, kRun> four = Positions(4), eight = Positions(8);
+const std::array<uint16_t, kRun>& PositionsOf(int bits, MarlinOrder order) {
+  static const std::array<uint16_t, kRun> four = Positions(4, MarlinOrder::kMarlin), eight = Positions(8, MarlinOrder::kMarlin),
+                                          groups = Positions(4, MarlinOrder::kQqqGroups),
+                                          channel = Positions(4, MarlinOrder::kQqqChannel);
+  if (order == MarlinOrder::kQqqGroups) return groups;
+  if (order == MarlinOrder::kQqqChannel) return channel;
   return bits == 4 ? four : eight;
 }
 
@@ -48,7 +55,7 @@ int64_t PlaceOf(const std::array<uint16_t, kRun>& positions, int64_t n, int64_t 
 
 void ReadTiles(const CodeSource& source, Range n, Range k, uint8_t* out) {
   const TensorView& words = source.t[0];
-  const std::array<uint16_t, kRun>& positions = PositionsOf(source.bits);
+  const std::array<uint16_t, kRun>& positions = PositionsOf(source.bits, static_cast<MarlinOrder>(source.arg[0]));
   const int bits = source.bits, per_word = 32 / bits;
   for (int64_t row = n.begin + source.n0; row < n.end + source.n0; ++row) {
     for (int64_t col = k.begin + source.k0; col < k.end + source.k0; ++col) {
@@ -62,14 +69,14 @@ void ReadTiles(const CodeSource& source, Range n, Range k, uint8_t* out) {
 
 }  // namespace
 
-CodeSource MarlinTiles(TensorView words, int bits) {
+CodeSource MarlinTiles(TensorView words, int bits, MarlinOrder order) {
   NIBBLE_CHECK((bits == 4 || bits == 8) && words.rank() == 2 && DTypeBytes(words.dtype) == 4 && words.stride[1] == 1,
                "{} bits in {}", bits, words.shape.ToString());
-  return {.read = ReadTiles, .t = {words, {}}, .bits = bits};
+  return {.read = ReadTiles, .t = {words, {}}, .bits = bits, .arg = {static_cast<int64_t>(order), 0, 0, 0}};
 }
 
-void EncodeMarlinTiles(const uint8_t* codes, int64_t n, int64_t k, int bits, uint32_t* words) {
-  const std::array<uint16_t, kRun>& positions = PositionsOf(bits);
+void EncodeMarlinTiles(const uint8_t* codes, int64_t n, int64_t k, int bits, uint32_t* words, MarlinOrder order) {
+  const std::array<uint16_t, kRun>& positions = PositionsOf(bits, order);
   const int64_t per_word = 32 / bits, row_words = n * 16 / per_word;
   std::fill_n(words, k / 16 * row_words, 0u);
   for (int64_t row = 0; row < n; ++row) {

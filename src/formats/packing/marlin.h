@@ -13,10 +13,15 @@
 
 namespace nibble {
 
+// QQQ keeps four neighbouring rows 4(i%4) + {0, 1, 2, 3} instead, 4 bits only; per channel, eight codes in the order
+// 4,0,5,1,6,2,7,3.
+enum class MarlinOrder : uint8_t { kMarlin, kQqqGroups, kQqqChannel };
+
 // words: 4-byte integers [k/16, n*b/2], contiguous rows; bits 4 or 8.
-CodeSource MarlinTiles(TensorView words, int bits);
+CodeSource MarlinTiles(TensorView words, int bits, MarlinOrder order = MarlinOrder::kMarlin);
 // codes [n][k] -> words [k/16][n*b/2].
-void EncodeMarlinTiles(const uint8_t* codes, int64_t n, int64_t k, int bits, uint32_t* words);
+void EncodeMarlinTiles(const uint8_t* codes, int64_t n, int64_t k, int bits, uint32_t* words,
+                       MarlinOrder order = MarlinOrder::kMarlin);
 
 // The column of the plain matrix whose scale a checkpoint keeps at column `stored`. grouped: more than one group of scales.
 int64_t MarlinScaleColumn(int64_t stored, bool grouped);

@@ -9,6 +9,8 @@
 #include "formats/packing/bit_stream.h"
 #include "formats/packing/bytes.h"
 #include "formats/packing/marlin.h"
+#include "formats/packing/planar.h"
+#include "formats/packing/slices.h"
 
 namespace nibble {
 namespace {
@@ -210,6 +212,86 @@ TEST(Bytes, SignedCodesAreShifted) {
     for (size_t i = 0; i < 3; ++i) turned.push_back(codes[i * 7 + j]);
   }
   ExpectCodes(ByteCodes(TensorView(encoded.data(), DType::kI8, {3, 7}).Transpose(0, 1), 8, 128), turned, 7, 3);
+}
+
+TEST(Planar, ReadsWhatItEncodesAlongBothAxes) {
+  const int64_t lines = 9, count = 96;
+  for (int bits = 1; bits <= 8; ++bits) {
+    SCOPED_TRACE(bits);
+    const Codes codes = RandomCodes(lines * count, bits);
+    const int64_t words_of_line = count * bits / 32;
+    Words words(static_cast<size_t>(words_of_line * lines)), turned(words.size());
+    for (int64_t line = 0; line < lines; ++line) {
+      EncodePlanarStream(codes.data() + line * count, count, bits, words.data() + line * words_of_line, 1);
+      EncodePlanarStream(codes.data() + line * count, count, bits, turned.data() + line, lines);
+    }
+    ExpectCodes(PlanarStream(View(words, lines, words_of_line), bits, StreamAxis::kAlongK), codes, lines, count);
+    ExpectCodes(PlanarStream(View(turned, words_of_line, lines).Transpose(0, 1), bits, StreamAxis::kAlongK), codes, lines, count);
+    Codes transposed;
+    for (int64_t i = 0; i < count; ++i)
+      for (int64_t line = 0; line < lines; ++line) transposed.push_back(codes[static_cast<size_t>(line * count + i)]);
+    ExpectCodes(PlanarStream(View(words, lines, words_of_line), bits, StreamAxis::kAlongN), transposed, count, lines);
+    if (bits == 4 || bits == 8) {  // one plane: the plain stream
+      ExpectCodes(DenseStream(View(words, lines, words_of_line), bits, StreamAxis::kAlongK), codes, lines, count);
+    }
+  }
+}
+
+TEST(Planar, PutsTheFifthBitsIntoTheirOwnWord) {
+  Codes codes(32, 0);
+  codes[0] = 0x1f, codes[9] = 0x13;
+  Words words(5);
+  EncodePlanarStream(codes.data(), 32, 5, words.data(), 1);
+  EXPECT_EQ(words, (Words{0xf, 0x30, 0, 0, 0x201}));
+}
+
+TEST(Slices, ReadGroupsThatAreShorterAndLongerThanRows) {
+  const int64_t n = 24, k = 40;
+  for (const bool first_high : {true, false}) {
+    for (const int bits : {1, 2, 3, 4, 5, 8}) {
+      for (const int64_t group : {8, 60, 40}) {
+        SCOPED_TRACE(testing::Message() << bits << " bits, group " << group);
+        const Codes codes = RandomCodes(n * k, bits);
+        const int64_t rows = n * k / group, step = CeilDiv(rows, SlicesPerWord(bits));
+        std::vector<std::byte> words(static_cast<size_t>(step * group * 4));
+        EncodeSlicedRows(codes.data(), rows, group, bits, first_high, words.data());
+        const TensorView view(words.data(), bits == 3 ? DType::kI32 : DType::kU8, {step, group});
+        ExpectCodes(SlicedRows(view, {.bits = bits, .first_high = first_high, .k = k}), codes, n, k);
+      }
+    }
+  }
+}
+
+TEST(Slices, RowsThatShareScalesComeTogether) {
+  const int64_t n = 12, k = 5, group = 4, slots = n / group;
+  const Codes codes = RandomCodes(n * k, 2);
+  std::vector<std::byte> words(static_cast<size_t>(slots * k));
+  EncodeSlicedRows(codes.data(), group, slots * k, 2, true, words.data());
+  Codes ordered;
+  for (int64_t b = 0; b < n; ++b)
+    for (int64_t i = 0; i < k; ++i) ordered.push_back(codes[static_cast<size_t>((b % group * slots + b / group) * k + i)]);
+  const TensorView view(words.data(), DType::kU8, {1, slots * k});
+  ExpectCodes(SlicedRows(view, {.bits = 2, .first_high = true, .k = k, .group = group, .rows_per_slot = slots}), ordered, n, k);
+}
+
+TEST(Slices, KeepHqqsAndBitNetsPublishedOrder) {
+  // BitNet, transformers' docstring: bytes [[a1,18],[90,0a]] hold rows of codes minus one.
+  const uint8_t bytes[] = {0xa1, 0x18, 0x90, 0x0a};
+  const Codes rows = {1, 0, 0, 2, 0, 2, 0, 2, 2, 1, 1, 0, 2, 0, 2, 0};
+  ExpectCodes(SlicedRows(TensorView(bytes, DType::kU8, {2, 2}), {.bits = 2, .k = 2}), rows, 8, 2);
+  // HQQ, 4 bits: the first half of the groups lies in the high nibbles.
+  const uint8_t pair[] = {0x12, 0x34};
+  ExpectCodes(SlicedRows(TensorView(pair, DType::kU8, {1, 2}), {.bits = 4, .first_high = true, .k = 2}), {1, 3, 2, 4}, 2, 2);
+}
+
+TEST(Marlin, QqqTilesReadWhatTheyEncode) {
+  const int64_t n = 128, k = 48;
+  for (const MarlinOrder order : {MarlinOrder::kQqqGroups, MarlinOrder::kQqqChannel}) {
+    const Codes codes = RandomCodes(n * k, 4);
+    Words words(static_cast<size_t>(k / 16 * n * 2));
+    EncodeMarlinTiles(codes.data(), n, k, 4, words.data(), order);
+    ExpectCodes(MarlinTiles(View(words, k / 16, n * 2), 4, order), codes, n, k);
+  }
 }
 
 }  // namespace

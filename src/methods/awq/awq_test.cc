@@ -30,12 +30,18 @@ Result<std::unique_ptr<QuantizationConfig>> Parse(const std::string& text) {
 
 TEST(AwqConfig, ReadsOldAndNewKeys) {
   const AwqConfig old =
-      *AwqConfig::Parse(*ParseJson(R"({"w_bit":4,"q_group_size":64,"version":"GEMM","zero_point":true})", "test"), "x");
+      *AwqConfig::Parse(*ParseJson(R"({"w_bit":4,"q_group_size":64,"version":"GEMM","zero_point":true})", "test"), {"x"});
   EXPECT_EQ(old.layout.group_size, 64);
   EXPECT_EQ(old.layout.version, AwqVersion::kGemm);
   const AwqConfig fast =
-      *AwqConfig::Parse(*ParseJson(R"({"bits":4,"group_size":128,"version":"gemv_fast","format":"gemv_fast"})", "test"), "x");
+      *AwqConfig::Parse(*ParseJson(R"({"bits":4,"group_size":128,"version":"gemv_fast","format":"gemv_fast"})", "test"), {"x"});
   EXPECT_EQ(fast.layout.version, AwqVersion::kGemvFast);
+  const AwqConfig original = *AwqConfig::Parse(*ParseJson(R"({"w_bit":4,"q_group_size":128,"backend":"llm-awq"})", "test"), {"x"});
+  EXPECT_EQ(original.layout.version, AwqVersion::kGemvFast);
+  const AwqConfig ruled =
+      *AwqConfig::Parse(*ParseJson(R"({"bits":4,"group_size":128,"dynamic":{".*down_proj":{"group_size":32}}})", "test"), {"x"});
+  EXPECT_EQ(ruled.LayoutOf({.name = "layers.0.mlp.down_proj"}).group_size, 32);
+  EXPECT_EQ(ruled.LayoutOf({.name = "layers.0.mlp.up_proj"}).group_size, 128);
   const auto config = *Parse(R"({"bits":4,"modules_to_not_convert":["mlp.gate"]})");
   EXPECT_EQ(*config->GetQuantMethod({.name = "layers.0.mlp.gate"}), nullptr);
   EXPECT_NE(*config->GetQuantMethod({.name = "layers.0.mlp.up_proj"}), nullptr);

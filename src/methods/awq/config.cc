@@ -4,14 +4,17 @@
 #include <algorithm>
 #include <cctype>
 
+#include "methods/name_list.h"
+
 namespace nibble {
 namespace {
 
 Result<AwqVersion> ParseVersion(const Json& json, const std::string& where) {
   std::string version;
-  for (const char* key : {"version", "checkpoint_format", "format"}) {
+  for (const char* key : {"version", "checkpoint_format", "format", "backend"}) {
     NIBBLE_TRY(std::string value, JsonString(json, key, ""));
     std::transform(value.begin(), value.end(), value.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    if (std::string_view(key) == "backend" && value != "llm-awq") continue;  // others are ways of running
     if (value.empty()) continue;
     if (!version.empty() && version != value) return Corrupt("{}: {} \"{}\" contradicts \"{}\"", where, key, value, version);
     version = value;
@@ -20,7 +23,8 @@ Result<AwqVersion> ParseVersion(const Json& json, const std::string& where) {
   if (version.empty() || version == "gemm" || version == "exllama" || version == "exllamav2" || version == "ipex")
     return AwqVersion::kGemm;
   if (version == "gemv") return AwqVersion::kGemv;
-  if (version == "gemv_fast") return AwqVersion::kGemvFast;
+  // llm-awq's own files have gemv_fast's layout with zero points under another name.
+  if (version == "gemv_fast" || version == "llm-awq" || version == "llm_awq") return AwqVersion::kGemvFast;
   if (version == "marlin") return AwqVersion::kMarlin;
   return Unsupported("{}: version \"{}\"; readable are gemm, gemv, gemv_fast, marlin", where, version);
 }
@@ -36,16 +40,14 @@ Result<int64_t> FirstInt(const Json& json, std::initializer_list<std::string_vie
 Status CheckAllKeys(const Json& json, const std::string& where) {
   return CheckKeys(json, where,
                    {"quant_method", "method", "bits", "w_bit", "group_size", "q_group_size", "zero_point", "version",
-                    "checkpoint_format", "format", "modules_to_not_convert", "lm_head", "pack_dtype"},
+                    "checkpoint_format", "format", "modules_to_not_convert", "lm_head", "pack_dtype", "dynamic", "backend"},
                    {"do_fuse",
                     "fuse_max_seq_len",
                     "modules_to_fuse",
                     "exllama_config",
-                    "backend",
                     "meta",
                     "desc_act",
                     "sym",
-                    "dynamic",
                     "true_sequential",
                     "provider",
                     "autoround_version",
@@ -63,7 +65,8 @@ Status CheckAllKeys(const Json& json, const std::string& where) {
 
 }  // namespace
 
-Result<AwqConfig> AwqConfig::Parse(const Json& json, const std::string& where) {
+Result<AwqConfig> AwqConfig::Parse(const Json& json, const ConfigSource& source) {
+  const std::string& where = source.where;
   AwqConfig config;
   NIBBLE_RETURN_IF_ERROR(CheckAllKeys(json, where));
   NIBBLE_TRY_IN(where, const int64_t bits, FirstInt(json, {"bits", "w_bit"}, 4));
@@ -74,16 +77,19 @@ Result<AwqConfig> AwqConfig::Parse(const Json& json, const std::string& where) {
     return Corrupt("{}: group_size is {}, wanted -1 or a positive number", where, config.layout.group_size);
   }
   NIBBLE_TRY_IN(where, config.zero_point, JsonBool(json, "zero_point", true));
-  NIBBLE_TRY_IN(where, config.lm_head, JsonBool(json, "lm_head", false));
+  NIBBLE_TRY(config.rules, ModuleRules::Parse(json, source));
   NIBBLE_TRY(config.layout.version, ParseVersion(json, where));
-  if (const Json* names = JsonFind(json, "modules_to_not_convert")) {
-    if (!names->is_array()) return Corrupt("{}: modules_to_not_convert is {}, wanted a list", where, names->type_name());
-    for (const Json& name : *names) {
-      if (!name.is_string()) return Corrupt("{}: modules_to_not_convert holds {}, wanted names", where, name.type_name());
-      config.modules_to_not_convert.push_back(name.get<std::string>());
-    }
-  }
+  NIBBLE_TRY(config.modules_to_not_convert, NameList(json, "modules_to_not_convert", where));
   return config;
+}
+
+AwqLayout AwqConfig::LayoutOf(const LayerQuery& layer) const {
+  AwqLayout own = layout;
+  if (const ModuleRule* rule = rules.Find(layer); rule && !rule->skip) {
+    own.bits = static_cast<int>(rule->bits.value_or(own.bits));
+    own.group_size = rule->group_size.value_or(own.group_size);
+  }
+  return own;
 }
 
 }  // namespace nibble

@@ -6,17 +6,18 @@
 #include <vector>
 
 #include "methods/awq_weight.h"
-#include "methods/registry.h"
+#include "methods/module_rules.h"
 
 namespace nibble {
 
 struct AwqConfig {
   AwqLayout layout;
-  bool zero_point = true;  // informative: stored qzeros are used either way
-  bool lm_head = false;
+  bool zero_point = true;                           // informative: stored qzeros are used either way
+  ModuleRules rules;                                // GPTQModel's files
   std::vector<std::string> modules_to_not_convert;  // a module is skipped if its name contains one
 
-  static Result<AwqConfig> Parse(const Json& json, const std::string& where);
+  static Result<AwqConfig> Parse(const Json& json, const ConfigSource& source);
+  AwqLayout LayoutOf(const LayerQuery& layer) const;
 };
 
 }  // namespace nibble

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // AWQ checkpoints: which layers are quantized. The layouts are in awq_weight.h.
 #include "methods/awq/config.h"
+#include "methods/name_list.h"
 
 namespace nibble {
 namespace {
@@ -29,34 +30,30 @@ class AwqQuantizationConfig : public QuantizationConfig {
   }
   Result<std::shared_ptr<const LinearMethod>> GetQuantMethod(const LayerQuery& layer) const override {
     if (layer.kind == LayerKind::kAttention || layer.kind == LayerKind::kEmbedding || !IsQuantized(layer)) return nullptr;
-    return std::make_shared<const AwqLinearMethod>(config_.layout);
+    return std::make_shared<const AwqLinearMethod>(config_.LayoutOf(layer));
   }
   // Codes, and for each group a float16 scale and a zero point: packed, float16 (gemv_fast) or none (marlin).
   double EstimateBits(const LayerQuery& layer) const override {
     if (layer.kind == LayerKind::kAttention || layer.kind == LayerKind::kEmbedding || !ConfigSays(layer)) return 0;
-    const double bits = config_.layout.bits;
-    if (config_.layout.group_size < 0) return bits;
-    const double zero = config_.layout.version == AwqVersion::kGemvFast ? 16
-                        : config_.layout.version == AwqVersion::kMarlin ? 0
-                                                                        : bits;
-    return bits + (16 + zero) / static_cast<double>(config_.layout.group_size);
+    const AwqLayout layout = config_.LayoutOf(layer);
+    const double bits = layout.bits;
+    if (layout.group_size < 0) return bits;
+    const double zero = layout.version == AwqVersion::kGemvFast ? 16 : layout.version == AwqVersion::kMarlin ? 0 : bits;
+    return bits + (16 + zero) / static_cast<double>(layout.group_size);
   }
 
  private:
   // Names are matched as parts of the module's name; tensors decide where they are known (the list is often incomplete).
   bool IsQuantized(const LayerQuery& layer) const { return layer.has ? layer.has("qweight") : ConfigSays(layer); }
   bool ConfigSays(const LayerQuery& layer) const {
-    if (layer.kind == LayerKind::kLmHead) return config_.lm_head;
-    for (const std::string& part : config_.modules_to_not_convert) {
-      if (layer.name.find(part) != std::string::npos) return false;
-    }
-    return true;
+    if (!config_.rules.Includes(layer)) return false;
+    return !AnyPartOf(config_.modules_to_not_convert, layer.name);
   }
   AwqConfig config_;
 };
 
 Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
-  NIBBLE_TRY(AwqConfig config, AwqConfig::Parse(json, source.where));
+  NIBBLE_TRY(AwqConfig config, AwqConfig::Parse(json, source));
   return std::make_unique<AwqQuantizationConfig>(std::move(config));
 }
 
@@ -65,7 +62,7 @@ Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const C
 const QuantizationEntry* awq_method() {
   static const QuantizationEntry entry = {
       .name = "awq",
-      .quant_methods = {"awq"},
+      .quant_methods = {"awq", "auto_awq", "awq_marlin"},
       .config_filenames = {"quant_config.json", "quantize_config.json"},
       .summary = "AWQ: 4-bit integers (other widths read too) with zero points, layouts gemm, gemv, gemv_fast, marlin",
       .formats = {"int_group"},

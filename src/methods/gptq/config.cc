@@ -1,68 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "methods/gptq/config.h"
 
-#include <algorithm>
-
 namespace nibble {
 namespace {
 
 Result<GptqFormat> ParseFormat(const Json& json, const std::string& where) {
   NIBBLE_TRY(const std::string old_name, JsonString(json, "checkpoint_format", ""));
   NIBBLE_TRY(const std::string new_name, JsonString(json, "format", ""));
+  NIBBLE_TRY(const bool old_marlin, JsonBool(json, "is_marlin_format", false));
   if (!old_name.empty() && !new_name.empty() && old_name != new_name) {
     return Corrupt("{}: checkpoint_format \"{}\" contradicts format \"{}\"", where, old_name, new_name);
   }
-  const std::string& name = old_name.empty() ? new_name : old_name;
+  NIBBLE_TRY(const std::string method, JsonString(json, "quant_method", ""));
+  NIBBLE_TRY(const bool bitblas, JsonBool(json, "is_bitblas_format", method == "bitblas"));
+  const std::string name = bitblas                            ? "bitblas"
+                           : old_marlin || method == "marlin" ? "marlin"
+                           : old_name.empty()                 ? new_name
+                                                              : old_name;
   if (name.empty() || name == "gptq") return GptqFormat::kV1;
   if (name == "gptq_v2") return GptqFormat::kV2;
+  if (name == "gptq_p") return GptqFormat::kPlanar;
   if (name == "gemm") return GptqFormat::kGemm;
-  return Unsupported("{}: checkpoint_format \"{}\"; readable are gptq, gptq_v2, gemm", where, name);
+  if (name == "marlin") return GptqFormat::kMarlin;
+  if (name == "bitblas") return GptqFormat::kBitBlas;
+  return Unsupported("{}: checkpoint_format \"{}\"; readable are gptq, gptq_v2, gptq_p, gemm, marlin, bitblas", where, name);
 }
 
 Status CheckSettings(const GptqSettings& settings, const std::string& where) {
-  if (settings.bits < 2 || settings.bits > 8) return Corrupt("{}: bits is {}, wanted 2, 3, 4 or 8", where, settings.bits);
+  if (settings.bits < 1 || settings.bits > 8) return Corrupt("{}: bits is {}, wanted 1 to 8", where, settings.bits);
   if (settings.group_size == 0 || settings.group_size < -1) {
     return Corrupt("{}: group_size is {}, wanted -1 or a positive number", where, settings.group_size);
   }
-  return {};
-}
-
-Result<GptqRule> ParseRule(std::string_view key, const Json& value, const std::string& where) {
-  GptqRule rule;
-  const std::string here = fmt::format("{}, dynamic \"{}\"", where, key);
-  rule.skip = key.starts_with("-:");
-  if (key.starts_with("-:") || key.starts_with("+:")) key.remove_prefix(2);
-  NIBBLE_TRY(rule.pattern, NamePattern::Compile(key, here));
-  if (!value.is_object()) return Corrupt("{}: wanted an object, found {}", here, value.type_name());
-  if (rule.skip) return rule;
-  NIBBLE_RETURN_IF_ERROR(CheckKeys(value, here, {"bits", "group_size", "sym", "desc_act"},
-                                   {"mse", "damp_percent", "damp_auto_increment", "static_groups", "lm_head", "act_group_aware",
-                                    "method", "format", "gptaq", "fallback", "smooth", "v2", "v2_alpha"}));
-  if (value.contains("bits")) {
-    NIBBLE_TRY(rule.bits, JsonInt(value, "bits"));
-  }
-  if (value.contains("group_size")) {
-    NIBBLE_TRY(rule.group_size, JsonInt(value, "group_size"));
-  }
-  if (value.contains("sym")) {
-    NIBBLE_TRY(rule.sym, JsonBool(value, "sym"));
-  }
-  if (value.contains("desc_act")) {
-    NIBBLE_TRY(rule.desc_act, JsonBool(value, "desc_act"));
-  }
-  return rule;
-}
-
-Status ParseRules(const Json& json, const std::string& where, GptqConfig& config) {
-  const Json* dynamic = JsonFind(json, "dynamic");
-  if (!dynamic) return {};
-  if (!dynamic->is_object()) return Corrupt("{}: dynamic is {}, wanted an object", where, dynamic->type_name());
-  for (const auto& [key, value] : dynamic->items()) {
-    NIBBLE_TRY(GptqRule rule, ParseRule(key, value, where));
-    config.rules.push_back(std::move(rule));
-    NIBBLE_RETURN_IF_ERROR(CheckSettings(config.SettingsOf(&config.rules.back()), fmt::format("{}, dynamic \"{}\"", where, key)));
-  }
-  std::stable_partition(config.rules.begin(), config.rules.end(), [](const GptqRule& rule) { return rule.skip; });
   return {};
 }
 
@@ -83,7 +51,8 @@ Status ParseModules(const Json& json, const std::string& where, std::vector<std:
 Status CheckAllKeys(const Json& json, const std::string& where) {
   return CheckKeys(json, where,
                    {"quant_method", "method", "bits", "group_size", "desc_act", "sym", "lm_head", "dynamic", "checkpoint_format",
-                    "format", "modules_in_block_to_quantize", "static_groups", "rotation", "pack_dtype"},
+                    "format", "modules_in_block_to_quantize", "static_groups", "rotation", "pack_dtype", "is_marlin_format",
+                    "is_bitblas_format", "zeros_mode", "fast_decoding"},
                    {"meta",
                     "true_sequential",
                     "damp_percent",
@@ -92,7 +61,6 @@ Status CheckAllKeys(const Json& json, const std::string& where) {
                     "act_group_aware",
                     "v2",
                     "v2_alpha",
-                    "is_marlin_format",
                     "model_file_base_name",
                     "model_name_or_path",
                     "autoround_version",
@@ -130,14 +98,16 @@ Status CheckAllKeys(const Json& json, const std::string& where) {
 
 }  // namespace
 
-Result<GptqConfig> GptqConfig::Parse(const Json& json, const std::string& where) {
+Result<GptqConfig> GptqConfig::Parse(const Json& json, const ConfigSource& source) {
+  const std::string& where = source.where;
   GptqConfig config;
   NIBBLE_RETURN_IF_ERROR(CheckAllKeys(json, where));
-  NIBBLE_TRY_IN(where, config.base.bits, JsonInt(json, "bits"));
+  // The first Marlin checkpoints state group_size alone.
+  NIBBLE_TRY_IN(where, const std::string method, JsonString(json, "quant_method", ""));
+  NIBBLE_TRY_IN(where, config.base.bits, JsonInt(json, "bits", method == "marlin" ? std::optional<int64_t>(4) : std::nullopt));
   NIBBLE_TRY_IN(where, config.base.group_size, JsonInt(json, "group_size", 128));
   NIBBLE_TRY_IN(where, config.base.sym, JsonBool(json, "sym", true));
   NIBBLE_TRY_IN(where, config.base.desc_act, JsonBool(json, "desc_act", false));
-  NIBBLE_TRY_IN(where, config.lm_head, JsonBool(json, "lm_head", false));
   NIBBLE_TRY_IN(where, config.static_groups, JsonBool(json, "static_groups", false));
   NIBBLE_TRY_IN(where, config.rotation, JsonString(json, "rotation", ""));
   if (!config.rotation.empty() && config.rotation != "hadamard" && config.rotation != "random") {
@@ -147,19 +117,18 @@ Result<GptqConfig> GptqConfig::Parse(const Json& json, const std::string& where)
   if (pack != "int32") return Unsupported("{}: pack_dtype \"{}\"; readable is int32", where, pack);
   NIBBLE_RETURN_IF_ERROR(CheckSettings(config.base, where));
   NIBBLE_TRY(config.format, ParseFormat(json, where));
-  NIBBLE_RETURN_IF_ERROR(ParseRules(json, where, config));
+  NIBBLE_TRY_IN(where, const std::string zeros, JsonString(json, "zeros_mode", "quantized"));
+  config.rescale = zeros == "rescale";
+  NIBBLE_TRY_IN(where, const bool interleaved, JsonBool(json, "fast_decoding", false));
+  if (interleaved && config.format == GptqFormat::kBitBlas) {
+    return Unsupported("{}: fast_decoding: codes interleaved for a kernel; readable is BitBLAS' plain order", where);
+  }
+  NIBBLE_TRY(config.rules, ModuleRules::Parse(json, source));
   NIBBLE_RETURN_IF_ERROR(ParseModules(json, where, config.modules_in_block));
   return config;
 }
 
-const GptqRule* GptqConfig::FindRule(const std::string& name, const std::string& fused_name) const {
-  for (const GptqRule& rule : rules) {
-    if (rule.pattern.Matches(name) || (!fused_name.empty() && rule.pattern.Matches(fused_name))) return &rule;
-  }
-  return nullptr;
-}
-
-GptqSettings GptqConfig::SettingsOf(const GptqRule* rule) const {
+GptqSettings GptqConfig::SettingsOf(const ModuleRule* rule) const {
   GptqSettings settings = base;
   if (!rule) return settings;
   settings.bits = rule->bits.value_or(base.bits);

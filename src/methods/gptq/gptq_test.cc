@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <fstream>
+
 #include "base/log.h"
 #include "methods/checkpoint_test.h"
 #include "methods/gptq/config.h"
@@ -18,7 +20,7 @@ INSTANTIATE_TEST_SUITE_P(All, GptqCheckpoint,
                          ::testing::Values("gptqmodel-4bit-g128-sym", "gptqmodel-4bit-g128-asym-desc",
                                            "gptqmodel-4bit-g128-asym-gptq-v2", "gptqmodel-2bit-g64", "gptqmodel-3bit-g128",
                                            "gptqmodel-4bit-channel", "gptqmodel-dynamic", "gptqmodel-lm-head",
-                                           "gptqmodel-embed-both", "gptqmodel-rotation-hadamard"));
+                                           "gptqmodel-embed-both", "gptqmodel-rotation-hadamard", "gptqmodel-5bit-g128-gptq-p"));
 
 class GptqGolden : public ::testing::TestWithParam<const char*> {};
 TEST_P(GptqGolden, DecodesAModuleCutFromAToolsFile) {
@@ -35,14 +37,27 @@ TEST(GptqConfig, DynamicRulesDecideByModule) {
   const Json json = *ParseJson(R"({"quant_method":"gptq","bits":4,"group_size":128,"sym":true,"desc_act":false,"dynamic":{
     "+:model\\.layers\\.0\\..*":{"bits":8,"group_size":64}, "-:.*\\.mlp\\.gate$":{}, ".*k_proj":{"sym":false}}})",
                                "test");
-  const GptqConfig config = *GptqConfig::Parse(json, "config.json");
-  EXPECT_TRUE(config.FindRule("model.layers.0.mlp.gate", "")->skip);  // skips are tested first
-  EXPECT_EQ(config.SettingsOf(config.FindRule("model.layers.0.mlp.up_proj", "")).bits, 8);
-  EXPECT_EQ(config.SettingsOf(config.FindRule("model.layers.0.mlp.up_proj", "")).group_size, 64);
-  EXPECT_FALSE(config.SettingsOf(config.FindRule("model.layers.1.self_attn.k_proj", "")).sym);
-  EXPECT_EQ(config.FindRule("model.layers.1.self_attn.q_proj", ""), nullptr);
-  EXPECT_EQ(config.FindRule("x.model.layers.0.q_proj", ""), nullptr);    // anchored at the start
-  EXPECT_NE(config.FindRule("a.q_proj", "a.k_proj_and_more"), nullptr);  // a fused name counts
+  const GptqConfig config = *GptqConfig::Parse(json, {"config.json"});
+  EXPECT_TRUE(config.rules.Find("model.layers.0.mlp.gate", "")->skip);  // skips are tested first
+  EXPECT_EQ(config.SettingsOf(config.rules.Find("model.layers.0.mlp.up_proj", "")).bits, 8);
+  EXPECT_EQ(config.SettingsOf(config.rules.Find("model.layers.0.mlp.up_proj", "")).group_size, 64);
+  EXPECT_FALSE(config.SettingsOf(config.rules.Find("model.layers.1.self_attn.k_proj", "")).sym);
+  EXPECT_EQ(config.rules.Find("model.layers.1.self_attn.q_proj", ""), nullptr);
+  EXPECT_EQ(config.rules.Find("x.model.layers.0.q_proj", ""), nullptr);    // anchored at the start
+  EXPECT_NE(config.rules.Find("a.q_proj", "a.k_proj_and_more"), nullptr);  // a fused name counts
+}
+
+// Of two rules that match, the first in the file decides; a JSON object in memory is sorted.
+TEST(GptqConfig, DynamicRulesKeepTheOrderOfTheFile) {
+  const std::string path = ::testing::TempDir() + "/dynamic_order.json";
+  std::ofstream(path) << R"({"a":{"dynamic":{"x":1}},"quantization_config":{"bits":4,"dynamic":{
+    "+:model\\.layers\\.1\\..*":{"bits":8}, "+:.*q_proj":{"bits":2}, "-:.*up_proj":{}}}})";
+  const Json model = *ReadJsonFile(path);
+  const GptqConfig config =
+      *GptqConfig::Parse(model["quantization_config"], {"config.json", &model, path, {"quantization_config"}});
+  EXPECT_EQ(config.SettingsOf(config.rules.Find("model.layers.1.q_proj", "")).bits, 8);
+  EXPECT_EQ(config.SettingsOf(config.rules.Find("model.layers.0.q_proj", "")).bits, 2);
+  EXPECT_TRUE(config.rules.Find("model.layers.1.up_proj", "")->skip);
 }
 
 TEST(GptqConfig, WithoutTensorsTheSettingsDecide) {
@@ -64,10 +79,10 @@ TEST(GptqConfig, RefusesWhatItCannotMean) {
   EXPECT_EQ(error(R"({"bits":4,"group_size":0})"), "corrupt: config.json: group_size is 0, wanted -1 or a positive number");
   EXPECT_EQ(error(R"({"bits":4,"format":"gptq","checkpoint_format":"gptq_v2"})"),
             "corrupt: config.json: checkpoint_format \"gptq_v2\" contradicts format \"gptq\"");
-  EXPECT_EQ(error(R"({"bits":4,"checkpoint_format":"marlin"})"),
-            "unsupported: config.json: checkpoint_format \"marlin\"; readable are gptq, gptq_v2, gemm");
+  EXPECT_EQ(error(R"({"bits":4,"checkpoint_format":"best"})"),
+            "unsupported: config.json: checkpoint_format \"best\"; readable are gptq, gptq_v2, gptq_p, gemm, marlin, bitblas");
   EXPECT_EQ(Parse(R"({"bits":4,"dynamic":{"(":{}}})").error().code, Code::kCorrupt);
-  EXPECT_EQ(Parse(R"({"bits":4,"dynamic":{"a":{"bits":1}}})").error().code, Code::kCorrupt);
+  EXPECT_EQ(Parse(R"({"bits":4,"dynamic":{"a":{"bits":0}}})").error().code, Code::kCorrupt);
   EXPECT_EQ(Parse(R"({"bits":"four"})").error().code, Code::kCorrupt);
 }
 

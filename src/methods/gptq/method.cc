@@ -4,8 +4,10 @@
 
 #include "base/log.h"
 #include "methods/awq_weight.h"
+#include "methods/bitblas_weight.h"
 #include "methods/gptq/config.h"
 #include "methods/gptq_weight.h"
+#include "methods/marlin_weight.h"
 #include "methods/param_checks.h"
 
 namespace nibble {
@@ -50,6 +52,26 @@ class GemmLinearMethod : public LinearMethod {
   AwqLayout layout_;
 };
 
+class TilesLinearMethod : public LinearMethod {
+ public:
+  explicit TilesLinearMethod(MarlinLayout layout) : layout_(layout) {}
+  std::vector<ParamDecl> CreateWeights(const LinearShape&) const override { return MarlinParams(layout_); }
+  Result<LinearPart> MakeWeight(const BoundParams& params) const override { return MakeMarlinWeight(params, layout_); }
+
+ private:
+  MarlinLayout layout_;
+};
+
+class BitBlasLinearMethod : public LinearMethod {
+ public:
+  explicit BitBlasLinearMethod(BitBlasLayout layout) : layout_(layout) {}
+  std::vector<ParamDecl> CreateWeights(const LinearShape&) const override { return BitBlasParams(); }
+  Result<LinearPart> MakeWeight(const BoundParams& params) const override { return MakeBitBlasWeight(params, layout_); }
+
+ private:
+  BitBlasLayout layout_;
+};
+
 class GptqQuantizationConfig : public QuantizationConfig {
  public:
   GptqQuantizationConfig(GptqConfig config, std::string where) : config_(std::move(config)), where_(std::move(where)) {}
@@ -61,22 +83,34 @@ class GptqQuantizationConfig : public QuantizationConfig {
         fmt::format("gptq {}-bit {} {}", base.bits, base.group_size < 0 ? "per-channel" : fmt::format("g{}", base.group_size),
                     base.sym ? "sym" : "asym");
     if (base.desc_act) text += " desc_act";
-    if (!config_.rules.empty()) text += fmt::format(", {} rules by module", config_.rules.size());
+    if (!config_.rules.rules.empty()) text += fmt::format(", {} rules by module", config_.rules.rules.size());
     if (!config_.rotation.empty()) text += fmt::format(", rotation {}", config_.rotation);
     return text;
   }
 
   Result<std::shared_ptr<const LinearMethod>> GetQuantMethod(const LayerQuery& layer) const override {
-    const GptqRule* rule = config_.FindRule(layer.name, layer.fused_name);
+    const ModuleRule* rule = config_.rules.Find(layer);
     if (layer.kind == LayerKind::kAttention || !IsQuantized(layer, rule)) return nullptr;
     const GptqSettings settings = config_.SettingsOf(rule && rule->skip ? nullptr : rule);
     if (config_.format == GptqFormat::kGemm) {
       return std::make_shared<const GemmLinearMethod>(
           AwqLayout{.version = AwqVersion::kGemm, .bits = static_cast<int>(settings.bits), .group_size = settings.group_size});
     }
+    if (config_.format == GptqFormat::kMarlin) {
+      MarlinLayout layout{.bits = static_cast<int>(settings.bits), .group_size = settings.group_size};
+      if (!layer.has || layer.has("B")) layout.codes = "B", layout.scales = "s";
+      return std::make_shared<const TilesLinearMethod>(layout);
+    }
+    if (config_.format == GptqFormat::kBitBlas) {
+      return std::make_shared<const BitBlasLinearMethod>(
+          BitBlasLayout{.bits = static_cast<int>(settings.bits), .group_size = settings.group_size, .rescale = config_.rescale});
+    }
+    // Widths that fill no words evenly exist in split planes only, whatever the format says; 3 bits in both forms.
+    const bool planar = config_.format == GptqFormat::kPlanar || (settings.bits >= 5 && settings.bits <= 7);
     const GptqLayout layout{.bits = static_cast<int>(settings.bits),
                             .group_size = settings.group_size,
-                            .zeros_plus_one = config_.format == GptqFormat::kV1};
+                            .zeros_plus_one = config_.format == GptqFormat::kV1,
+                            .planar = planar};
     const bool needs_map = settings.desc_act && settings.group_size > 0 && !config_.static_groups;
     std::vector<Transform> in;
     // GPTQModel rotates the input of every down_proj at run time; all other rotations are inside the weights.
@@ -86,7 +120,7 @@ class GptqQuantizationConfig : public QuantizationConfig {
 
   // Codes, and for each group a float16 scale and a packed zero point; g_idx is too small to count.
   double EstimateBits(const LayerQuery& layer) const override {
-    const GptqRule* rule = config_.FindRule(layer.name, layer.fused_name);
+    const ModuleRule* rule = config_.rules.Find(layer);
     if (layer.kind == LayerKind::kAttention || !ConfigSays(layer, rule)) return 0;
     const GptqSettings settings = config_.SettingsOf(rule);
     const auto bits = static_cast<double>(settings.bits);
@@ -95,10 +129,10 @@ class GptqQuantizationConfig : public QuantizationConfig {
 
  private:
   // The tensors decide where they are known: "lm_head": false may stand beside a quantized lm_head.
-  bool IsQuantized(const LayerQuery& layer, const GptqRule* rule) const {
+  bool IsQuantized(const LayerQuery& layer, const ModuleRule* rule) const {
     const bool by_config = ConfigSays(layer, rule);
     if (!layer.has) return by_config;
-    const bool stored = layer.has("qweight");
+    const bool stored = layer.has("qweight") || layer.has("B");
     const bool plain = layer.kind == LayerKind::kLinear || layer.kind == LayerKind::kExpert;
     if (stored != by_config && plain && (stored || !layer.has("weight"))) {
       Warn("{}: the settings say that {} is {}quantized, its tensors say the opposite; the tensors are believed", where_,
@@ -106,10 +140,8 @@ class GptqQuantizationConfig : public QuantizationConfig {
     }
     return stored;
   }
-  bool ConfigSays(const LayerQuery& layer, const GptqRule* rule) const {
-    if (rule) return !rule->skip;
-    if (layer.kind == LayerKind::kEmbedding) return false;
-    if (layer.kind == LayerKind::kLmHead) return config_.lm_head;
+  bool ConfigSays(const LayerQuery& layer, const ModuleRule* rule) const {
+    if (rule || layer.kind == LayerKind::kEmbedding || layer.kind == LayerKind::kLmHead) return config_.rules.Includes(layer);
     const std::vector<std::string>& names = config_.modules_in_block;
     return names.empty() || std::any_of(names.begin(), names.end(),
                                         [&](const std::string& part) { return layer.name.find(part) != std::string::npos; });
@@ -120,19 +152,20 @@ class GptqQuantizationConfig : public QuantizationConfig {
 };
 
 Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
-  NIBBLE_TRY(GptqConfig config, GptqConfig::Parse(json, source.where));
+  NIBBLE_TRY(GptqConfig config, GptqConfig::Parse(json, source));
   return std::make_unique<GptqQuantizationConfig>(std::move(config), source.where);
 }
 
 }  // namespace
 
 const QuantizationEntry* gptq_method() {
-  static const QuantizationEntry entry = {.name = "gptq",
-                                          .quant_methods = {"gptq"},
-                                          .config_filenames = {"quantize_config.json"},
-                                          .summary = "GPTQ: integers of 2, 3, 4, 8 bits in groups, with or without act-order",
-                                          .formats = {"int_group"},
-                                          .from_config = FromConfig};
+  static const QuantizationEntry entry = {
+      .name = "gptq",
+      .quant_methods = {"gptq", "auto_gptq", "gptq_marlin", "marlin", "gptq_bitblas", "bitblas"},
+      .config_filenames = {"quantize_config.json"},
+      .summary = "GPTQ: integers of 2 to 8 bits in groups, with or without act-order; split planes, Marlin tiles, BitBLAS",
+      .formats = {"int_group"},
+      .from_config = FromConfig};
   return &entry;
 }
 

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// AutoRound checkpoints: which layers are quantized, and which of the layouts of other methods each of them has.
+#include <algorithm>
+
+#include "base/log.h"
+#include "formats/packing/bit_stream.h"
+#include "methods/auto_round/config.h"
+#include "methods/awq_weight.h"
+#include "methods/fp8_weight.h"
+#include "methods/gptq_weight.h"
+#include "methods/param_checks.h"
+
+namespace nibble {
+namespace {
+
+class IntGptqMethod : public LinearMethod {
+ public:
+  explicit IntGptqMethod(GptqLayout layout) : layout_(layout) {}
+  std::vector<ParamDecl> CreateWeights(const LinearShape&) const override { return GptqParams(); }
+  Result<LinearPart> MakeWeight(const BoundParams& params) const override { return MakeGptqWeight(params, layout_); }
+
+ private:
+  GptqLayout layout_;
+};
+
+class IntAwqMethod : public LinearMethod {
+ public:
+  explicit IntAwqMethod(AwqLayout layout) : layout_(layout) {}
+  std::vector<ParamDecl> CreateWeights(const LinearShape&) const override { return AwqParams(layout_); }
+  Result<LinearPart> MakeWeight(const BoundParams& params) const override { return MakeAwqWeight(params, layout_); }
+
+ private:
+  AwqLayout layout_;
+};
+
+// Sign and magnitude of four bits under a shared power of two: value = +-0.25 * (code & 7) * 2^(scale - 127).
+class MxIntMethod : public LinearMethod {
+ public:
+  explicit MxIntMethod(AutoRoundSettings settings) : settings_(settings) {}
+
+  std::vector<ParamDecl> CreateWeights(const LinearShape&) const override {
+    return {{"weight_packed", {DType::kU8, DType::kI8}, ParamDecl::kPacked, true},
+            {"weight_scale", {DType::kU8, DType::kE8M0}, ParamDecl::kGroupScale, true}};
+  }
+  Result<LinearPart> MakeWeight(const BoundParams& bound) const override {
+    if (settings_.bits != 4) return Unsupported("{}: mx_int weights of {} bits, known are 4", bound.name, settings_.bits);
+    const BoundParams params = WithStoredShape(bound, {.suffix = "weight_packed", .column_num = 2});
+    NIBBLE_TRY(const TensorView bytes, RequireParam(params, "weight_packed", {params.n, CeilDiv(params.k, 2)}));
+    const int64_t group = settings_.group_size > 0 ? settings_.group_size : 32;
+    static constexpr float kValues[16] = {0,    .25f,  .5f,  .75f,  1,  1.25f,  1.5f,  1.75f,
+                                          -0.f, -.25f, -.5f, -.75f, -1, -1.25f, -1.5f, -1.75f};
+    StoredWeight weight = StartWeight(params, "table", "weight_packed");
+    Coded coded;
+    coded.codes = DenseStream(bytes, 4, StreamAxis::kAlongK);
+    coded.rule = ValueRule::kTable;
+    coded.table = TensorView(kValues, DType::kF32, {16});
+    NIBBLE_TRY(coded.scale.data, RequireParam(params, "weight_scale", {params.n, CeilDiv(params.k, group)}));
+    coded.scale.data.dtype = DType::kE8M0;
+    coded.scale.block_k = group;
+    weight.body = std::move(coded);
+    if (settings_.act_bits < 16) {
+      Warn("{}: x is not quantized to {} bits as the tool does; this build has no mx_int activations", bound.name,
+           settings_.act_bits);
+    }
+    return FinishPart(std::move(weight));
+  }
+
+ private:
+  AutoRoundSettings settings_;
+};
+
+class Fp8Method : public LinearMethod {
+ public:
+  explicit Fp8Method(AutoRoundSettings settings) : settings_(settings) {}
+
+  std::vector<ParamDecl> CreateWeights(const LinearShape&) const override {
+    const std::vector<DType> floats = {DType::kBF16, DType::kF16, DType::kF32};
+    return {{"weight", {DType::kE4M3, DType::kE5M2}, ParamDecl::kWeight, true},
+            {"weight_scale", floats, ParamDecl::kChannelScale, true},
+            {"input_scale", floats, ParamDecl::kTensorScale, false}};
+  }
+  Result<LinearPart> MakeWeight(const BoundParams& params) const override {
+    NIBBLE_TRY(StoredWeight weight, MakeFp8Weight(params, {.block_n = 1, .block_k = std::max<int64_t>(settings_.group_size, 0)}));
+    ActivationSpec act;
+    if (settings_.act_bits == 8) {
+      act = {.grain = ActivationSpec::kToken, .code = DType::kE4M3, .dynamic = settings_.act_dynamic};
+      if (!settings_.act_dynamic) {
+        act.grain = ActivationSpec::kTensor;
+        NIBBLE_TRY(act.scale, ScalarParam(params, "input_scale"));
+      }
+    }
+    return FinishPart(std::move(weight), act);
+  }
+
+ private:
+  AutoRoundSettings settings_;
+};
+
+class AutoRoundQuantizationConfig : public QuantizationConfig {
+ public:
+  AutoRoundQuantizationConfig(AutoRoundConfig config, std::string where) : config_(std::move(config)), where_(std::move(where)) {}
+
+  std::string_view name() const override { return "auto_round"; }
+  std::string Describe() const override {
+    static constexpr const char* kData[] = {"int", "fp", "mx_int", "mx_fp", "nv_fp"};
+    const AutoRoundSettings& base = config_.base;
+    std::string text =
+        fmt::format("auto-round {}{} {} {}", kData[static_cast<size_t>(base.data)], base.bits,
+                    base.group_size < 0 ? "per-channel" : fmt::format("g{}", base.group_size), base.sym ? "sym" : "asym");
+    return config_.rules.empty() ? text : text + fmt::format(", {} rules by module", config_.rules.size());
+  }
+
+  Result<std::shared_ptr<const LinearMethod>> GetQuantMethod(const LayerQuery& layer) const override {
+    const AutoRoundSettings settings = config_.Find(layer);
+    if (layer.kind == LayerKind::kAttention || !IsStored(layer, settings)) return nullptr;
+    const bool ints = !layer.has || layer.has("qweight");
+    if (settings.data == AutoRoundData::kInt && ints) return IntMethod(settings);
+    if (settings.data == AutoRoundData::kMxInt) return std::make_shared<const MxIntMethod>(settings);
+    if (settings.data == AutoRoundData::kFp && settings.bits == 8) return std::make_shared<const Fp8Method>(settings);
+    return Unsupported("{}: {}: {} bits of data type {} in this packing, which this build does not read", where_, layer.name,
+                       settings.bits, static_cast<int>(settings.data));
+  }
+
+  // Codes, and for each group a 16-bit scale and a packed zero point, or one byte.
+  double EstimateBits(const LayerQuery& layer) const override {
+    const AutoRoundSettings settings = config_.Find(layer);
+    if (!settings.quantized()) return 0;
+    const auto bits = static_cast<double>(settings.bits);
+    if (settings.group_size <= 0) return bits;
+    return bits + (settings.data == AutoRoundData::kInt ? 16 + bits : 8) / static_cast<double>(settings.group_size);
+  }
+
+ private:
+  // The tensors decide where they are known: lists of exceptions lose entries in some versions.
+  bool IsStored(const LayerQuery& layer, const AutoRoundSettings& settings) const {
+    if (!layer.has) return settings.quantized();
+    const bool stored = layer.has("qweight") || layer.has("weight_packed") || layer.has("weight_scale");
+    if (stored && !settings.quantized()) {
+      Warn("{}: the settings say that {} is not quantized, its tensors say the opposite; the tensors are believed", where_,
+           layer.name);
+    }
+    return stored;
+  }
+
+  Result<std::shared_ptr<const LinearMethod>> IntMethod(AutoRoundSettings settings) const {
+    if (!settings.quantized()) settings = config_.base;
+    if (settings.bits > 8) return Corrupt("{}: {} bits in int packing, wanted 2 to 8", where_, settings.bits);
+    const int bits = static_cast<int>(settings.bits);
+    const int64_t group = settings.group_size == 0 ? -1 : settings.group_size;
+    if (config_.packing == AutoRoundPacking::kAwq) {
+      return std::make_shared<const IntAwqMethod>(AwqLayout{.version = AwqVersion::kGemm, .bits = bits, .group_size = group});
+    }
+    const bool v1 = config_.packing == AutoRoundPacking::kGptqV1;
+    return std::make_shared<const IntGptqMethod>(GptqLayout{.bits = bits, .group_size = group, .zeros_plus_one = v1});
+  }
+
+  AutoRoundConfig config_;
+  std::string where_;
+};
+
+Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
+  NIBBLE_TRY(AutoRoundConfig config, AutoRoundConfig::Parse(json, source));
+  return std::make_unique<AutoRoundQuantizationConfig>(std::move(config), source.where);
+}
+
+}  // namespace
+
+const QuantizationEntry* auto_round_method() {
+  static const QuantizationEntry entry = {
+      .name = "auto_round",
+      .quant_methods = {"auto-round", "intel/auto-round", "auto_round", "autoround", "inc"},
+      .config_filenames = {"quantization_config.json"},
+      .summary = "AutoRound: integers of 2 to 8 bits in GPTQ's and AWQ's layouts, settings by layer; mx_int4, FP8",
+      .formats = {"int_group", "table", "fp8"},
+      .from_config = FromConfig};
+  return &entry;
+}
+
+}  // namespace nibble
