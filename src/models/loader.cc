@@ -175,11 +175,6 @@ class Loader {
       NIBBLE_TRY(LinearPart gate, matrix(MoeMatrix::kGate));
       NIBBLE_TRY(LinearPart up, matrix(MoeMatrix::kUp));
       NIBBLE_TRY(LinearPart down, matrix(MoeMatrix::kDown));
-      for (const LinearPart* part : {&gate, &up, &down})
-        if (!part->weight->out.empty())
-          return Unsupported(
-              "tensor \"{}\": experts whose outputs are rotated are not run by this build; convert the model to float first",
-              part->weight->origin.tensor);
       for (int rank = 0; rank < options_.ranks; ++rank) {  // experts are divided among ranks, whole
         const Range mine = SplitRange(spec.experts, rank, options_.ranks);
         if (e < mine.begin || e >= mine.end) continue;
