@@ -209,6 +209,7 @@ void CpuExecutor::FinishRow(const PackedWeight& packed, std::span<const PackedWe
       AddLowRank(output, w.transformed.data() + columns.begin, columns.size(), part, &w.row);
     }
     for (size_t i = 0; i < output.bias.size(); ++i) part[i] += output.bias[i];
+    if (output.act.grain != ActivationSpec::kNone) QuantizeActivationRow(output.act, part, output.n, part, nullptr, nullptr);
   }
 }
 

@@ -175,12 +175,14 @@ Result<PackedWeight> ChooseLinear(const LinearProblem& problem, const Machine& m
     segment.weight = part.weight;
     segment.bias = BiasOf(part);
     segment.input = InputIndex(problem, part, &chosen);
-    if (!part.weight->out.empty() || part.weight->lora_a) {
+    const ActivationSpec out_act = problem.ignore_activation_scheme ? ActivationSpec{} : part.out_act;
+    if (!part.weight->out.empty() || part.weight->lora_a || out_act.grain != ActivationSpec::kNone) {
       chosen.outputs.push_back({.n_begin = chosen.n,
                                 .n = segment.n,
                                 .transforms = part.weight->out,
                                 .bias = std::exchange(segment.bias, {}),
                                 .input = segment.input,
+                                .act = out_act,
                                 .keep = part.weight->keep});
       BindLowRank(*part.weight, &chosen.outputs.back());
     }

@@ -22,8 +22,9 @@ namespace nibble {
 
 struct LinearPart {
   std::shared_ptr<const StoredWeight> weight;
-  ActivationSpec act;  // what the method demands of x, after the weight's `in` transforms
-  TensorView bias;     // f32, f16 or bf16 [n]; empty: none
+  ActivationSpec act;      // what the method demands of x, after the weight's `in` transforms
+  ActivationSpec out_act;  // what it demands of y, after the bias
+  TensorView bias;         // f32, f16 or bf16 [n]; empty: none
   std::shared_ptr<const void> bias_keep;
 };
 
@@ -142,6 +143,7 @@ struct PackedWeight {
     std::vector<float> lora_a, lora_b;
     int64_t rank = 0;
     int input = 0;
+    ActivationSpec act;  // of this part of y, when all is done
     std::vector<std::shared_ptr<const void>> keep;
   };
   std::vector<Output> outputs;

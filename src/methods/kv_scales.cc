@@ -30,12 +30,11 @@ class KvScales : public KvCacheMethod {
 
   Result<Scales> ProcessWeightsAfterLoading(const BoundParams& params) const override {
     Scales scales{.format = format_};
-    if (format_ == DType::kNone) return scales;
     float* values[] = {&scales.k_scale, &scales.v_scale};
     for (const size_t i : {0, 1}) {
       const auto found = std::find_if(kNames[i].begin(), kNames[i].end(), [&](std::string_view name) { return params.Find(name); });
       if (found == kNames[i].end()) {
-        Warn("{}: no {}: the cache uses scale 1", params.name, kNames[i][0]);
+        if (format_ != DType::kNone) Warn("{}: no {}: the cache uses scale 1", params.name, kNames[i][0]);
         continue;
       }
       if (params.View(*found).elems() != 1) {

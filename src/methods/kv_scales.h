@@ -8,7 +8,7 @@
 namespace nibble {
 
 // A cache of `format` codes with per-tensor scales. An absent scale is 1.0 with a warning that names the layer, as is one that is
-// not finite and positive. kNone: the tensors of a cache that is not made; they are claimed and not used.
+// not finite and positive. kNone: the checkpoint asks for no cache that this build makes; its scales serve who asks for one.
 std::shared_ptr<const KvCacheMethod> MakeKvScales(DType format);
 
 }  // namespace nibble

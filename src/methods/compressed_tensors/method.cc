@@ -35,7 +35,8 @@ class CtLinearMethod : public LinearMethod {
     params.push_back({"input_scale", scales, ParamDecl::kTensorScale, false});
     params.push_back({"input_global_scale", scales, ParamDecl::kTensorScale, false});
     params.push_back({"input_zero_point", {DType::kI8, DType::kI32, DType::kE4M3}, ParamDecl::kZeroPoint, false});
-    params.push_back({"output_scale", scales, ParamDecl::kMeta, false});
+    params.push_back({"output_scale", scales, ParamDecl::kTensorScale, false});
+    params.push_back({"output_global_scale", scales, ParamDecl::kTensorScale, false});
     params.push_back({"output_zero_point", {DType::kI8, DType::kI32, DType::kE4M3}, ParamDecl::kMeta, false});
     for (const std::string& name : stored_) {
       params.push_back({name, {DType::kF64, DType::kF32, DType::kBF16, DType::kF16}, ParamDecl::kTransform, false});
@@ -53,8 +54,10 @@ class CtLinearMethod : public LinearMethod {
     weight.out = out_;
     NIBBLE_RETURN_IF_ERROR(CheckTransforms(weight.in, weight.k));
     NIBBLE_RETURN_IF_ERROR(CheckTransforms(weight.out, weight.n));
-    NIBBLE_TRY(const ActivationSpec act, MakeActivations(params, group_.inputs));
-    return FinishPart(std::move(weight), act);
+    NIBBLE_TRY(const ActivationSpec act, MakeActivations(params, group_.inputs, "input"));
+    LinearPart part = FinishPart(std::move(weight), act);
+    NIBBLE_TRY(part.out_act, MakeActivations(params, group_.outputs, "output"));
+    return part;
   }
 
  private:
@@ -111,7 +114,6 @@ class CtQuantizationConfig : public QuantizationConfig {
       return Corrupt("{}: {} has a weight_scale, but no config group that quantizes weights names it", where_, layer.name);
     }
     NIBBLE_TRY(const Form form, FormOf(layer, *group));
-    if (group->outputs) Warn("{}: {}: the quantization of outputs is not applied", where_, layer.name);
     std::vector<CtTransform> transforms;
     for (const CtTransform& transform : config_.transforms) {
       if (transform.targets.Rank(layer) > 0 && transform.ignore.Rank(layer) == 0) transforms.push_back(transform);

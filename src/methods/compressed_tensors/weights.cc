@@ -189,7 +189,8 @@ Result<StoredWeight> MakeMarlin24(const BoundParams& bound, const CtArgs& args) 
   return weight;
 }
 
-Result<ActivationSpec> MakeActivations(const BoundParams& params, const std::optional<CtArgs>& inputs) {
+Result<ActivationSpec> MakeActivations(const BoundParams& params, const std::optional<CtArgs>& inputs, const std::string& side) {
+  const std::string scale = side + "_scale", zero = side + "_zero_point", global = side + "_global_scale";
   ActivationSpec act;
   if (!inputs) return act;
   const CtArgs& args = *inputs;
@@ -213,24 +214,24 @@ Result<ActivationSpec> MakeActivations(const BoundParams& params, const std::opt
   act.group = act.grain == ActivationSpec::kGroup ? static_cast<int>(args.group_size) : 0;
   if (args.strategy == CtArgs::kTensorGroup) {
     act.scale_code = ActivationSpec::kE4M3;
-    NIBBLE_TRY(act.global, ScalarParam(params, "input_global_scale"));
+    NIBBLE_TRY(act.global, ScalarParam(params, global));
   } else if (IsBlockFloat(args)) {
     act.scale_code = ActivationSpec::kPow2Even;
   }
   if (act.dynamic) {
     if (IsRunnable(act)) return act;
-    return Corrupt("{} is {}, wanted a positive number", ParamName(params, "input_global_scale"), act.global);
+    return Corrupt("{} is {}, wanted a positive number", ParamName(params, global), act.global);
   }
   if (act.grain != ActivationSpec::kTensor) return Unsupported("{}: static activation scales that are not per tensor", params.name);
-  if (!params.Find("input_scale")) {
-    Warn("{}: static activation quantization, but no input_scale: scales are computed per token", params.name);
+  if (!params.Find(scale)) {
+    Warn("{}: static activation quantization, but no {}: scales are computed per token", params.name, scale);
     act.grain = ActivationSpec::kToken;
     act.dynamic = true;
     return act;
   }
-  NIBBLE_TRY(act.scale, ScalarParam(params, "input_scale"));
-  if (params.Find("input_zero_point")) {
-    NIBBLE_TRY(act.zero, ScalarParam(params, "input_zero_point"));
+  NIBBLE_TRY(act.scale, ScalarParam(params, scale));
+  if (params.Find(zero)) {
+    NIBBLE_TRY(act.zero, ScalarParam(params, zero));
   }
   return act;
 }

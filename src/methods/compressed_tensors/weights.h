@@ -21,7 +21,7 @@ Result<StoredWeight> MakeMarlin24(const BoundParams& params, const CtArgs& weigh
 // Whether the scheme is one of the small-block float formats.
 bool IsBlockFloat(const CtArgs& weights);
 
-// What the scheme demands of x; static scales are read from input_scale and input_zero_point.
-Result<ActivationSpec> MakeActivations(const BoundParams& params, const std::optional<CtArgs>& inputs);
+// What the scheme demands of x, or of y; static scales are read from <side>_scale and <side>_zero_point, side "input" or "output".
+Result<ActivationSpec> MakeActivations(const BoundParams& params, const std::optional<CtArgs>& args, const std::string& side);
 
 }  // namespace nibble

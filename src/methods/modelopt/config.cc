@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "methods/modelopt/config.h"
 
+#include <fnmatch.h>
+
 #include <algorithm>
 #include <cctype>
 
@@ -49,20 +51,10 @@ Result<const A*> FindAlgo(const std::string& name, const std::string& where) {
   return Unsupported("{}: quant_algo \"{}\" is unknown; nearest: {}", where, name, NearestNames(lower, names));
 }
 
-// fnmatch with '*' alone.
-bool Matches(std::string_view pattern, std::string_view name) {
-  const size_t star = pattern.find('*');
-  if (star == std::string_view::npos) return pattern == name;
-  if (name.substr(0, star) != pattern.substr(0, star)) return false;
-  const std::string_view rest = pattern.substr(star + 1);
-  for (size_t at = star; at <= name.size(); ++at)
-    if (Matches(rest, name.substr(at))) return true;
-  return false;
-}
-
 bool Excludes(const std::string& entry, const std::string& name) {
   if (name.empty()) return false;
-  return entry.find('*') == std::string::npos ? name.find(entry) != std::string::npos : Matches(entry, name);
+  if (entry.find_first_of("*?[") == std::string::npos) return name.find(entry) != std::string::npos;
+  return fnmatch(entry.c_str(), name.c_str(), FNM_NOESCAPE) == 0;
 }
 
 Status ParseLayers(const Json& json, const std::string& where, ModelOptConfig& config) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // NVIDIA ModelOpt: what its exported tensors mean, by the algorithm of each layer. Group and block sizes follow from the shapes.
 #include <algorithm>
+#include <bit>
+#include <cmath>
 
 #include "base/log.h"
 #include "formats/packing/bytes.h"
@@ -11,6 +13,7 @@
 #include "methods/kv_scales.h"
 #include "methods/modelopt/config.h"
 #include "methods/param_checks.h"
+#include "tensors/scalar.h"
 
 namespace nibble {
 namespace {
@@ -65,6 +68,48 @@ Result<StoredWeight> Int4Weight(const BoundParams& bound) {
   return weight;
 }
 
+// W4A8: integers times their scales are rounded to e4m3 numbers of units of weight_scale_2. Those are the codes of the weight, made
+// as they are read: t[0] nibbles, t[1] scales, arg: the unit's bits, columns of a group.
+void ReadRounded(const CodeSource& source, Range n, Range k, uint8_t* out) {
+  constexpr int64_t kChunk = 256;
+  const TensorView& scales = source.t[1];
+  const float* values = SignedNibbleValues().as<float>();
+  const float unit = std::bit_cast<float>(static_cast<uint32_t>(source.arg[0]));
+  const CodeSource nibbles = DenseStream(source.t[0], 4, StreamAxis::kAlongN);
+  uint8_t codes[kChunk];
+  for (int64_t row = n.begin + source.n0; row < n.end + source.n0; ++row) {
+    for (int64_t begin = k.begin + source.k0; begin < k.end + source.k0; begin += kChunk) {
+      const Range part{begin, std::min(begin + kChunk, k.end + source.k0)};
+      nibbles.read(nibbles, {row, row + 1}, part, codes);
+      for (int64_t i = 0; i < part.size(); ++i) {
+        const int64_t group = (begin + i) / source.arg[1];
+        const float scale = LoadScalar(scales.dtype, scales.data, row * scales.stride[0] + group * scales.stride[1]);
+        *out++ = EncodeSmallFloat(DType::kE4M3, values[codes[i]] * scale / unit);
+      }
+    }
+  }
+}
+
+Result<StoredWeight> RoundedInt4Weight(const BoundParams& params) {
+  NIBBLE_TRY(StoredWeight weight, Int4Weight(params));
+  if (!params.Find("weight_scale_2")) return weight;
+  NIBBLE_TRY(const float unit, ScalarParam(params, "weight_scale_2"));
+  if (!std::isfinite(unit) || unit <= 0)
+    return Corrupt("{} is {}, wanted a positive number", ParamName(params, "weight_scale_2"), unit);
+  const Coded ints = std::get<Coded>(weight.body);
+  Coded coded;
+  coded.codes = {.read = ReadRounded,
+                 .t = {ints.codes.t[0], ints.scale.data},
+                 .bits = 8,
+                 .arg = {std::bit_cast<uint32_t>(unit), ints.scale.block_k > 0 ? ints.scale.block_k : weight.k, 0, 0}};
+  coded.rule = ValueRule::kFloat;
+  coded.float_type = DType::kE4M3;
+  NIBBLE_TRY(coded.scale, ScalePlane(params, "weight_scale_2", 1, 0));
+  weight.format = FindFormat("fp8");
+  weight.body = std::move(coded);
+  return weight;
+}
+
 class ModelOptLinearMethod : public LinearMethod {
  public:
   explicit ModelOptLinearMethod(const A& algo) : algo_(algo) {}
@@ -98,7 +143,7 @@ class ModelOptLinearMethod : public LinearMethod {
     switch (algo_.weights) {
       case A::kFp8: return Fp8Weight(params);
       case A::kInt8: return Int8Weight(params);
-      case A::kInt4: return Int4Weight(params);
+      case A::kInt4: return algo_.activations == A::kFp8Static ? RoundedInt4Weight(params) : Int4Weight(params);
       case A::kNvfp4: return MakeBlockFloatWeight(params, {.global = "weight_scale_2"});
       case A::kMxfp4: return MakeBlockFloatWeight(params, {.e8m0 = true});
       case A::kMxfp8: return MakeBlockFloatWeight(params, {.element = DType::kE4M3, .e8m0 = true});

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "methods/quark/config.h"
 
+#include <fnmatch.h>
+
 #include <algorithm>
 
 namespace nibble {
@@ -127,9 +129,6 @@ Status ParseExcluded(const Json& json, const std::string& where, QuarkConfig& co
   return {};
 }
 
-// FP8 outputs of the k and v projections are the cache's format.
-bool HasFp8Output(const QuarkLayer& layer) { return layer.output.size() == 1 && layer.output[0].element == DType::kE4M3; }
-
 Status ParseExport(const Json& json, const std::string& where, QuarkConfig& config) {
   if (const Json* settings = JsonFind(json, "export"); settings && settings->is_object()) {
     NIBBLE_TRY_IN(where, const std::string method, JsonString(*settings, "pack_method", "reorder"));
@@ -137,25 +136,19 @@ Status ParseExport(const Json& json, const std::string& where, QuarkConfig& conf
     NIBBLE_TRY_IN(where, const std::string form, JsonString(*settings, "weight_format", "real_quantized"));
     if (form != "real_quantized") return Unsupported("{}, export: weight_format \"{}\"; readable is real_quantized", where, form);
   }
-  for (const auto& [pattern, layer] : config.layers) config.kv_cache |= pattern.ends_with("k_proj") && HasFp8Output(layer);
+  for (const auto& [pattern, layer] : config.layers)  // before 0.10
+    if (pattern.ends_with("k_proj")) config.kv_output = layer.output;
   const Json* kv = JsonFind(json, "kv_cache_quant_config");
   if (!kv || !kv->is_object()) return {};
   for (const auto& [pattern, value] : kv->items()) {
     NIBBLE_TRY(const QuarkLayer layer, ParseLayer(value, fmt::format("{}, kv_cache_quant_config \"{}\"", where, pattern)));
-    config.kv_cache |= HasFp8Output(layer);
+    if (!layer.output.empty()) config.kv_output = layer.output;
   }
   return {};
 }
 
-// fnmatch with '*' and '?'.
-bool Matches(std::string_view pattern, std::string_view name) {
-  if (pattern.empty()) return name.empty();
-  if (pattern[0] == '*') {
-    for (size_t at = 0; at <= name.size(); ++at)
-      if (Matches(pattern.substr(1), name.substr(at))) return true;
-    return false;
-  }
-  return !name.empty() && (pattern[0] == '?' || pattern[0] == name[0]) && Matches(pattern.substr(1), name.substr(1));
+bool Matches(const std::string& pattern, const std::string& name) {
+  return !name.empty() && fnmatch(pattern.c_str(), name.c_str(), FNM_NOESCAPE) == 0;
 }
 
 }  // namespace
@@ -176,9 +169,7 @@ Result<QuarkConfig> QuarkConfig::Parse(const Json& json, const ConfigSource& sou
 }
 
 bool QuarkConfig::Excludes(const LayerQuery& layer) const {
-  const auto names = [&](const std::string& entry) {
-    return Matches(entry, layer.name) || (!layer.fused_name.empty() && Matches(entry, layer.fused_name));
-  };
+  const auto names = [&](const std::string& entry) { return Matches(entry, layer.name) || Matches(entry, layer.fused_name); };
   const auto matches = [&](const NamePattern& pattern) { return pattern.Matches(layer.name); };
   return std::any_of(excluded.begin(), excluded.end(), names) ||
          std::any_of(excluded_patterns.begin(), excluded_patterns.end(), matches);
@@ -186,7 +177,7 @@ bool QuarkConfig::Excludes(const LayerQuery& layer) const {
 
 const QuarkLayer& QuarkConfig::LayerOf(const LayerQuery& layer) const {
   for (const auto& [pattern, settings] : layers) {
-    if (Matches(pattern, layer.name) || (!layer.fused_name.empty() && Matches(pattern, layer.fused_name))) return settings;
+    if (Matches(pattern, layer.name) || Matches(pattern, layer.fused_name)) return settings;
   }
   return linear ? *linear : global;
 }

@@ -35,7 +35,7 @@ struct QuarkConfig {
   std::vector<std::string> excluded;                       // names and wildcards
   std::vector<NamePattern> excluded_patterns;              // "re:"
   bool reorder = true;                                     // pack_method: AWQ's nibble order
-  bool kv_cache = false;                                   // FP8 outputs of k_proj and v_proj
+  QuarkSpecs kv_output;                                    // of k_proj and v_proj: kv_cache_quant_config
 
   static Result<QuarkConfig> Parse(const Json& json, const ConfigSource& source);
   bool Excludes(const LayerQuery& layer) const;

@@ -34,8 +34,12 @@ class QuarkLinearMethod : public LinearMethod {
 
   Result<LinearPart> MakeWeight(const BoundParams& params) const override {
     NIBBLE_TRY(StoredWeight weight, MakeQuarkWeight(params, layer_.weight, reorder_));
-    NIBBLE_TRY(const ActivationSpec act, MakeQuarkActivations(params, layer_.input));
-    return FinishPart(std::move(weight), act);
+    NIBBLE_TRY(const ActivationSpec act, MakeQuarkActivations(params, layer_.input, "input"));
+    LinearPart part = FinishPart(std::move(weight), act);
+    if (params.Find("output_scale")) {
+      NIBBLE_TRY(part.out_act, MakeQuarkActivations(params, layer_.output, "output"));
+    }
+    return part;
   }
 
  private:
@@ -64,11 +68,15 @@ class QuarkQuantizationConfig : public QuantizationConfig {
     if (settings.weight.empty()) {
       return Corrupt("{}: {} has a weight_scale, but the config gives its weight no number format", where_, layer.name);
     }
-    return std::make_shared<const QuarkLinearMethod>(settings, config_.reorder);
+    QuarkLayer with_output = settings;
+    if (with_output.output.empty() && layer.has && layer.has("output_scale")) with_output.output = config_.kv_output;
+    return std::make_shared<const QuarkLinearMethod>(std::move(with_output), config_.reorder);
   }
 
   Result<std::shared_ptr<const KvCacheMethod>> GetKvCacheMethod(const LayerQuery&) const override {
-    return config_.kv_cache ? MakeKvScales(DType::kE4M3) : nullptr;
+    // The tool quantizes the outputs of the projections, keys before they are rotated, and so does this method; a cache of FP8
+    // codes would round rotated keys once more. Its scales serve whoever asks for such a cache.
+    return config_.kv_output.empty() ? nullptr : MakeKvScales(DType::kNone);
   }
 
   double EstimateBits(const LayerQuery& layer) const override {

@@ -172,7 +172,9 @@ Result<StoredWeight> MakeQuarkWeight(const BoundParams& params, const QuarkSpecs
   if (specs.size() == 2 && first.element == DType::kE4M3 && specs[1].element == DType::kI8) {
     // Integers of FP8 numbers that have a scale of their own: W = (code * weight_scale_2) * weight_scale.
     NIBBLE_TRY(StoredWeight weight, MakeInts(params, {specs[1], reorder, "weight_scale_2", "weight_zero_point_2"}));
-    NIBBLE_TRY(std::get<Coded>(weight.body).scale2, ScalePlane(params, "weight_scale", 1, 0));
+    Coded& coded = std::get<Coded>(weight.body);
+    NIBBLE_TRY(coded.scale2, ScalePlane(params, "weight_scale", 1, 0));
+    coded.scale2_last = true;
     return weight;
   }
   if (first.element == DType::kI8) return MakeInts(params, {first, reorder});
@@ -181,7 +183,8 @@ Result<StoredWeight> MakeQuarkWeight(const BoundParams& params, const QuarkSpecs
   return Unsupported("{}: {} weights that are not quantized by groups", params.name, DTypeName(first.element));
 }
 
-Result<ActivationSpec> MakeQuarkActivations(const BoundParams& params, const QuarkSpecs& specs) {
+Result<ActivationSpec> MakeQuarkActivations(const BoundParams& params, const QuarkSpecs& specs, const char* side) {
+  const std::string scale = fmt::format("{}_scale", side), zero = fmt::format("{}_zero_point", side), second = scale + "_2";
   ActivationSpec act;
   if (specs.empty() || specs[0].element == DType::kNone) return act;
   const QuarkSpec& spec = specs[0];
@@ -201,12 +204,12 @@ Result<ActivationSpec> MakeQuarkActivations(const BoundParams& params, const Qua
   if (spec.scale_format == "e8m0") act.scale_code = spec.mode;
   if (specs.size() == 2) {
     act.scale_code = ActivationSpec::kE4M3;
-    NIBBLE_TRY(act.global, ScalarParam(params, "input_scale_2"));
+    NIBBLE_TRY(act.global, ScalarParam(params, second));
   }
   if (!act.dynamic) {
-    NIBBLE_TRY(act.scale, ScalarParam(params, "input_scale"));
-    if (params.Find("input_zero_point")) {
-      NIBBLE_TRY(act.zero, ScalarParam(params, "input_zero_point"));
+    NIBBLE_TRY(act.scale, ScalarParam(params, scale));
+    if (params.Find(zero)) {
+      NIBBLE_TRY(act.zero, ScalarParam(params, zero));
     }
     if (!spec.is_signed) act.zero -= static_cast<float>(1 << (spec.bits - 1));  // our codes are signed
   }

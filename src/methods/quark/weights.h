@@ -10,7 +10,7 @@ namespace nibble {
 // "weight_scale_2"), or FP8 of which the codes are integers (int4_fp8).
 Result<StoredWeight> MakeQuarkWeight(const BoundParams& params, const QuarkSpecs& specs, bool reorder);
 
-// Static scales are read from input_scale, input_zero_point and input_scale_2.
-Result<ActivationSpec> MakeQuarkActivations(const BoundParams& params, const QuarkSpecs& specs);
+// Static scales are read from <side>_scale, <side>_zero_point and <side>_scale_2; side: "input" or "output".
+Result<ActivationSpec> MakeQuarkActivations(const BoundParams& params, const QuarkSpecs& specs, const char* side);
 
 }  // namespace nibble
