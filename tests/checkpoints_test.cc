@@ -90,35 +90,35 @@ constexpr Case kCases[] = {
     {"llamacpp-mxfp4", kFloat},
     {"llamacpp-nvfp4", kFloat},
     {"llamacpp-tq2-0", kFloat},
-    {"llmcompressor-mixed-nvfp4-mlp-fp8-attn", kNotYet},
-    {"llmcompressor-moe-qwen3moe-nvfp4", kNotYet},
-    {"llmcompressor-mxfp4", kNotYet},
-    {"llmcompressor-mxfp8", kNotYet},
-    {"llmcompressor-nvfp4-kv-fp8", kNotYet},
-    {"llmcompressor-nvfp4a16-awq", kNotYet},
-    {"llmcompressor-old-marlin24-w4a16-g128", kNotYet},
-    {"llmcompressor-old-sparse24-bitmask-fp8-dynamic", kNotYet},
+    {"llmcompressor-mixed-nvfp4-mlp-fp8-attn", kQuantized},
+    {"llmcompressor-moe-qwen3moe-nvfp4", kQuantized},
+    {"llmcompressor-mxfp4", kQuantized},
+    {"llmcompressor-mxfp8", kQuantized},
+    {"llmcompressor-nvfp4-kv-fp8", kQuantized},
+    {"llmcompressor-nvfp4a16-awq", kFloat},
+    {"llmcompressor-old-marlin24-w4a16-g128", kFloat},
+    {"llmcompressor-old-sparse24-bitmask-fp8-dynamic", kFloat},
     {"mlxlm-4bit-g64", kFloat},
-    {"modelopt-auto-nvfp4-fp8", kNotYet},
-    {"modelopt-fp8-kv-fp8", kNotYet},
-    {"modelopt-fp8-pc-pt", kNotYet},
-    {"modelopt-int4-awq", kNotYet},
-    {"modelopt-int8-sq", kNotYet},
-    {"modelopt-nvfp4-awq-full", kNotYet},
-    {"modelopt-nvfp4-kv-nvfp4-affine", kNotYet},
-    {"modelopt-nvfp4-svdquant", kNotYet},
-    {"modelopt-w4a8-awq", kNotYet},
-    {"modelopt-w4a8-nvfp4-fp8", kNotYet},
+    {"modelopt-auto-nvfp4-fp8", kQuantized},
+    {"modelopt-fp8-kv-fp8", kQuantized},
+    {"modelopt-fp8-pc-pt", kQuantized},
+    {"modelopt-int4-awq", kFloat},
+    {"modelopt-int8-sq", kQuantized},
+    {"modelopt-nvfp4-awq-full", kQuantized},
+    {"modelopt-nvfp4-kv-nvfp4-affine", kQuantized},
+    {"modelopt-nvfp4-svdquant", kQuantized},
+    {"modelopt-w4a8-awq", kQuantized},
+    {"modelopt-w4a8-nvfp4-fp8", kQuantized},
     {"quanto-qint4", kFloat},
-    {"quark-fp8-kv-fp8", kNotYet},
-    {"quark-int4-fp8", kNotYet},
-    {"quark-int4-wo-128", kNotYet},
-    {"quark-int8-smoothquant", kNotYet},
-    {"quark-mixed-mxfp4-fp8-layers", kNotYet},
-    {"quark-mxfp4", kNotYet},
-    {"quark-mxfp6-e3m2", kNotYet},
-    {"quark-nvfp4", kNotYet},
-    {"quark-uint4-wo-128-awq", kNotYet},
+    {"quark-fp8-kv-fp8", kQuantized},
+    {"quark-int4-fp8", kQuantized},
+    {"quark-int4-wo-128", kFloat},
+    {"quark-int8-smoothquant", kQuantized},
+    {"quark-mixed-mxfp4-fp8-layers", kQuantized},
+    {"quark-mxfp4", kQuantized},
+    {"quark-mxfp6-e3m2", kQuantized},
+    {"quark-nvfp4", kQuantized},
+    {"quark-uint4-wo-128-awq", kFloat},
     {"torchao-float8-dyn-act-per-row", kNotYet},
     {"torchao-int4-weight-only-g32", kNotYet},
     {"torchao-int8-dyn-act-int4-weight-g32", kNotYet},
@@ -146,9 +146,11 @@ class Checkpoints : public ::testing::TestWithParam<Case> {
     if (!gguf.empty()) path_ = *std::min_element(gguf.begin(), gguf.end());
   }
 
-  static Result<std::unique_ptr<Engine>> Open(const std::string& path, bool ignore_activation_scheme) {
+  // float_activations: and a float cache, whatever the checkpoint says.
+  static Result<std::unique_ptr<Engine>> Open(const std::string& path, bool float_activations) {
     EngineOptions options = TestOptions();
-    options.load.ignore_activation_scheme = ignore_activation_scheme;
+    options.load.ignore_activation_scheme = float_activations;
+    if (float_activations) options.kv_dtype = DType::kF32;
     return testing::OpenModel(path, options);
   }
 

@@ -14,7 +14,7 @@ void ReadPlaneGroups(const Plane& plane, int64_t block_row, Range groups, float*
 // value(n, k) of one plane of `coded` for row n and every column of k: out [k.size()]. All rules of Plane apply.
 void ReadPlane(const Coded& coded, const Plane& plane, int64_t n, Range k, float* out);
 
-// The scale product S, or S * S2 rounded to f32, that DecodeRows multiplies by. An S2 that is stored as a reciprocal divides: S /
+// The scale product S, or S * S2 rounded to f32, that DecodeRows multiplies by (but for scale2_last). An S2 that is stored as a reciprocal divides: S /
 // stored, one rounding. out [k.size()].
 void ReadScales(const Coded& coded, int64_t n, Range k, float* out);
 

@@ -58,6 +58,14 @@ void DecodeCodes(const Coded& coded, const std::array<float, 256>& values, bool 
     for (int64_t i = 0; i < count; ++i) out[i] = LoadScalar(table.dtype, table.data, row + codes[i] * table.stride[1]);
     return;
   }
+  if (coded.scale2 && coded.scale2_last) {
+    Coded first = coded;
+    first.scale2.reset();
+    DecodeCodes(first, values, divide, n, k, codes, out);
+    ReadPlane(coded, *coded.scale2, n, k, scale);
+    for (int64_t i = 0; i < count; ++i) out[i] *= scale[i];
+    return;
+  }
   ReadScales(coded, n, k, scale);
   if (coded.rule == ValueRule::kTable || coded.rule == ValueRule::kFloat) {
     for (int64_t i = 0; i < count; ++i) out[i] = divide ? values[codes[i]] / scale[i] : scale[i] * values[codes[i]];

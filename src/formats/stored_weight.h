@@ -68,7 +68,8 @@ struct Coded {
   Plane scale;
   std::optional<Plane> zero;         // integer or real zero points, or the additive term
   float zero_default = 0;            // without `zero`: 2^(bits-1) for unsigned symmetric, 0 else
-  std::optional<Plane> scale2;       // a second factor kept apart so that decoding is exact: value = (S * S2) * code
+  std::optional<Plane> scale2;       // a second factor kept apart so that decoding is exact: value = (S * S2) * code,
+  bool scale2_last = false;          // or (S * code) * S2; kernels may multiply by S * S2 rounded (1 ulp)
   TensorView group_of_k;             // i32 [k]: GPTQ g_idx, any map from column to group; empty: (k + k_phase) / block_k
   int64_t k_phase = 0, n_phase = 0;  // where this slice starts inside its first group and its first block of rows
 };

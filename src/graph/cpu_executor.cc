@@ -149,9 +149,33 @@ void CpuExecutor::PrepareRows(const PackedWeight::Input& input, const float* in,
   }
 }
 
+void CpuExecutor::PrepareTensor(const PackedWeight::Input& input, const float* in, int64_t width, Range tensor, Range rows,
+                                float* out, Worker& w) {
+  PackedWeight::Input transformed{.transforms = input.transforms};
+  std::vector<float> all(static_cast<size_t>(tensor.size() * width));
+  PrepareRows(transformed, in + tensor.begin * width, width, {0, tensor.size()}, all.data(), w);
+  PackedWeight::Input fixed{.act = FixTensorScale(input.act, all.data(), tensor.size() * width)};
+  PrepareRows(fixed, all.data() - tensor.begin * width, width, rows, out, w);
+}
+
 void CpuExecutor::RunOp(const PrepareOp& op, int64_t count, Worker& w) {
-  const BoundLinear& linear = weights_.linears[static_cast<size_t>(op.linear)];
-  PrepareRows(linear.input(static_cast<size_t>(op.input)), Data(op.in), Width(op.in), MyRows(count, w), Data(op.out), w);
+  const PackedWeight::Input& input = weights_.linears[static_cast<size_t>(op.linear)].input(static_cast<size_t>(op.input));
+  const Range mine = MyRows(count, w);
+  const bool shared = input.act.grain == ActivationSpec::kTensor && input.act.dynamic;
+  if (!shared) return PrepareRows(input, Data(op.in), Width(op.in), mine, Data(op.out), w);
+  // One scale for all rows of a sequence, which stand together; not of the step, whose other sequences are none of its business.
+  const bool all_rows = count == step_->rows();
+  const auto sequence = [&](int64_t row) {
+    return step_->sequence[static_cast<size_t>(all_rows ? row : step_->logits_rows[static_cast<size_t>(row)])];
+  };
+  for (int64_t row = mine.begin; row < mine.end;) {
+    Range tensor{row, row + 1};
+    while (tensor.begin > 0 && sequence(tensor.begin - 1) == sequence(row)) --tensor.begin;
+    while (tensor.end < count && sequence(tensor.end) == sequence(row)) ++tensor.end;
+    const Range rows{row, std::min(tensor.end, mine.end)};
+    PrepareTensor(input, Data(op.in), Width(op.in), tensor, rows, Data(op.out), w);
+    row = rows.end;
+  }
 }
 
 void CpuExecutor::RunOp(const LinearOp& op, int64_t count, Worker& w) {
@@ -169,17 +193,33 @@ void CpuExecutor::RunOp(const LinearOp& op, int64_t count, Worker& w) {
   RunLinear(linear.packed, w.args, w.index, team_->size(), w.linear.data());
 }
 
-void CpuExecutor::RunOp(const FinishOp& op, int64_t count, Worker& w) {
-  const Range rows = MyRows(count, w);
-  for (const PackedWeight::Output& output : weights_.linears[static_cast<size_t>(op.linear)].packed.outputs) {
-    w.row.resize(static_cast<size_t>(output.n));
-    for (int64_t row = rows.begin; row < rows.end; ++row) {
-      float* y = Data(op.buffer) + row * Width(op.buffer) + output.n_begin;
-      const Status applied = ApplyTransforms(output.transforms, y, output.n, w.row.data());
+void CpuExecutor::FinishRow(const PackedWeight& packed, std::span<const PackedWeight::Input> inputs, Range columns, const float* x,
+                            int64_t width, float* y, Worker& w) {
+  for (const PackedWeight::Output& output : packed.outputs) {
+    float* part = y + output.n_begin;
+    w.row.resize(static_cast<size_t>(std::max(width, output.n)));
+    if (!output.transforms.empty()) {
+      const Status applied = ApplyTransforms(output.transforms, part, output.n, w.row.data());
       NIBBLE_CHECK(applied.has_value(), "checked at load: {}", applied.error().message);
-      for (size_t i = 0; i < output.bias.size(); ++i) y[i] += output.bias[i];
     }
+    if (output.rank > 0) {
+      const PackedWeight::Input input{.transforms = inputs[static_cast<size_t>(output.input)].transforms};
+      w.transformed.resize(static_cast<size_t>(width));
+      PrepareRows(input, x, width, {0, 1}, w.transformed.data(), w);
+      AddLowRank(output, w.transformed.data() + columns.begin, columns.size(), part, &w.row);
+    }
+    for (size_t i = 0; i < output.bias.size(); ++i) part[i] += output.bias[i];
+    if (output.act.grain != ActivationSpec::kNone) QuantizeActivationRow(output.act, part, output.n, part, nullptr, nullptr);
   }
+}
+
+void CpuExecutor::RunOp(const FinishOp& op, int64_t count, Worker& w) {
+  const BoundLinear& linear = weights_.linears[static_cast<size_t>(op.linear)];
+  const std::span<const PackedWeight::Input> inputs = linear.gather ? std::span(&linear.whole, 1) : std::span(linear.packed.inputs);
+  const Range rows = MyRows(count, w), columns{linear.column_begin, linear.column_begin + linear.packed.k};
+  for (int64_t row = rows.begin; row < rows.end; ++row)
+    FinishRow(linear.packed, inputs, columns, Data(op.in) + row * Width(op.in), Width(op.in),
+              Data(op.buffer) + row * Width(op.buffer), w);
 }
 
 void CpuExecutor::RunOp(const SelectColumnsOp& op, int64_t count, Worker& w) {

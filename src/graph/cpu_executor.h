@@ -57,7 +57,7 @@ class CpuExecutor {
  private:
   struct Worker {
     int index;
-    std::vector<float> scores, query, row;
+    std::vector<float> scores, query, row, transformed;
     std::vector<KvRun> runs;
     std::vector<std::byte> linear;
     std::vector<LinearArgs> args;
@@ -89,6 +89,12 @@ class CpuExecutor {
   void RunOp(const SoftcapOp& op, int64_t rows, Worker& w);
 
   void PrepareRows(const PackedWeight::Input& input, const float* in, int64_t width, Range rows, float* out, Worker& w);
+  // The same for a scale that rows `tensor` of `in` share.
+  void PrepareTensor(const PackedWeight::Input& input, const float* in, int64_t width, Range tensor, Range rows, float* out,
+                     Worker& w);
+  // Low-rank terms, transforms and bias of one row of y.
+  void FinishRow(const PackedWeight& packed, std::span<const PackedWeight::Input> inputs, Range columns, const float* x,
+                 int64_t width, float* y, Worker& w);
   void StoreKv(const float* x, int64_t width, int64_t stride, float scale, std::byte* out, Worker& w);
   void AttendHead(const AttentionOp& op, int64_t row, int64_t head, Worker& w);
   void Route(const MoeSpec& spec, const float* logits, int64_t row);

@@ -68,7 +68,11 @@ void CpuExecutor::RunPacked(const PackedWeight& weight, const float* x, int64_t 
   for (size_t i = 0; i < weight.inputs.size(); ++i) {
     const float* in = x;
     if (!weight.inputs[i].plain()) {
-      PrepareRows(weight.inputs[i], x, weight.k, MyRows(rows, w), expert_prepared_.data(), w);
+      const bool shared = weight.inputs[i].act.grain == ActivationSpec::kTensor && weight.inputs[i].act.dynamic;
+      if (shared)
+        PrepareTensor(weight.inputs[i], x, weight.k, {0, rows}, MyRows(rows, w), expert_prepared_.data(), w);
+      else
+        PrepareRows(weight.inputs[i], x, weight.k, MyRows(rows, w), expert_prepared_.data(), w);
       team_->Barrier();
       in = expert_prepared_.data();
     }
@@ -82,6 +86,10 @@ void CpuExecutor::RunPacked(const PackedWeight& weight, const float* x, int64_t 
     }
     team_->Barrier();
   }
+  if (weight.outputs.empty()) return;
+  const Range mine = MyRows(rows, w);  // the rows that this worker goes on with
+  for (int64_t row = mine.begin; row < mine.end; ++row)
+    FinishRow(weight, weight.inputs, {0, weight.k}, x + row * weight.k, weight.k, y + row * weight.n, w);
 }
 
 void CpuExecutor::RunExpert(const MoeSpec& spec, const BoundExpert& expert, const MoeOp& op, int64_t index, Worker& w) {

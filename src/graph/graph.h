@@ -101,8 +101,8 @@ struct PrepareOp {  // transforms and quantization that input `input` of a linea
   BufferId in, out;
   int linear, input;
 };
-struct FinishOp {  // transforms and bias that the outputs of a linear's parts demand; inserted by a pass
-  BufferId buffer;
+struct FinishOp {  // transforms, low-rank terms (of x in `in`) and bias of the outputs of a linear's parts; inserted by a pass
+  BufferId in, buffer;
   int linear;
 };
 struct SelectColumnsOp {  // this rank's columns of a layer that could not be cut: copies each range of `in` to `out`, one after

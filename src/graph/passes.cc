@@ -39,7 +39,7 @@ OpBuffers BuffersOf(const AnyOp& any) {
                           return OpBuffers{{op.in}, {op.out}};
                         },
                         [](const FinishOp& op) {
-                          return OpBuffers{{op.buffer}, {op.buffer}};
+                          return OpBuffers{{op.in, op.buffer}, {op.buffer}};
                         },
                         [](const SelectColumnsOp& op) {
                           return OpBuffers{{op.in}, {op.out}};
@@ -122,7 +122,7 @@ void InsertPrepare(Graph* graph, const BoundWeights& weights) {
     linear->out = result;
     ops.push_back(std::move(op));
     if (!bound.packed.outputs.empty())
-      ops.push_back({.op = FinishOp{result, index}, .name = name + " output", .logits_rows = logits_rows});
+      ops.push_back({.op = FinishOp{in, result, index}, .name = name + " output", .logits_rows = logits_rows});
     if (result != out)
       ops.push_back({.op = SelectColumnsOp{result, out, index}, .name = name + " columns", .logits_rows = logits_rows});
   }

@@ -89,6 +89,20 @@ int InputIndex(const LinearProblem& problem, const LinearPart& part, PackedWeigh
   return static_cast<int>(packed->inputs.size()) - 1;
 }
 
+// a and b turned, so that both products run along contiguous rows.
+void BindLowRank(const StoredWeight& weight, PackedWeight::Output* output) {
+  const TensorView &a = weight.lora_a, &b = weight.lora_b;
+  if (!a) return;
+  output->rank = a.dim(0);
+  const auto at = [](const TensorView& view, int64_t i, int64_t j) {
+    return LoadScalar(view.dtype, view.data, i * view.stride[0] + j * view.stride[1]);
+  };
+  for (int64_t i = 0; i < weight.k; ++i)
+    for (int64_t r = 0; r < output->rank; ++r) output->lora_a.push_back(at(a, r, i));
+  for (int64_t r = 0; r < output->rank; ++r)
+    for (int64_t i = 0; i < weight.n; ++i) output->lora_b.push_back(at(b, i, r));
+}
+
 // Packs all strips on the team, the same strips on the same worker as they will run (first touch).
 Status PackSegment(Segment* segment, std::byte* out, ThreadTeam& team) {
   std::mutex mutex;
@@ -153,9 +167,6 @@ Result<PackedWeight> ChooseLinear(const LinearProblem& problem, const Machine& m
   for (size_t i = 0; i < problem.parts.size(); ++i) {
     const LinearPart& part = problem.parts[i];
     NIBBLE_CHECK(part.weight->k == problem.k, "part {} has k {}, the layer {}", i, part.weight->k, problem.k);
-    if (part.weight->lora_a)
-      return Unsupported("{}: tensor \"{}\": the weight has a low-rank term, which no kernel of this build runs",
-                         part.weight->origin.file, part.weight->origin.tensor);
     Segment segment;
     segment.part = static_cast<int>(i);
     segment.n = part.weight->n;
@@ -163,9 +174,18 @@ Result<PackedWeight> ChooseLinear(const LinearProblem& problem, const Machine& m
     segment.n_begin = chosen.n;
     segment.weight = part.weight;
     segment.bias = BiasOf(part);
-    if (!part.weight->out.empty())
-      chosen.outputs.push_back({chosen.n, segment.n, part.weight->out, std::exchange(segment.bias, {}), part.weight->keep});
     segment.input = InputIndex(problem, part, &chosen);
+    const ActivationSpec out_act = problem.ignore_activation_scheme ? ActivationSpec{} : part.out_act;
+    if (!part.weight->out.empty() || part.weight->lora_a || out_act.grain != ActivationSpec::kNone) {
+      chosen.outputs.push_back({.n_begin = chosen.n,
+                                .n = segment.n,
+                                .transforms = part.weight->out,
+                                .bias = std::exchange(segment.bias, {}),
+                                .input = segment.input,
+                                .act = out_act,
+                                .keep = part.weight->keep});
+      BindLowRank(*part.weight, &chosen.outputs.back());
+    }
     Choose(*part.weight, machine, &segment, &chosen.refused);
     chosen.n += segment.n;
     chosen.segments.push_back(std::move(segment));
@@ -177,6 +197,18 @@ Result<PackedWeight> PrepareLinear(const LinearProblem& problem, const Machine& 
   NIBBLE_TRY(PackedWeight packed, ChooseLinear(problem, machine));
   for (Segment& segment : packed.segments) NIBBLE_RETURN_IF_ERROR(PlaceSegment(problem, &segment, &packed, team));
   return packed;
+}
+
+void AddLowRank(const PackedWeight::Output& output, const float* x, int64_t k, float* y, std::vector<float>* scratch) {
+  const auto rank = static_cast<size_t>(output.rank);
+  scratch->assign(rank, 0.0f);
+  float* t = scratch->data();
+  const float* a = output.lora_a.data();
+  for (int64_t i = 0; i < k; ++i, a += rank)
+    for (size_t r = 0; r < rank; ++r) t[r] += x[i] * a[r];
+  const float* b = output.lora_b.data();
+  for (size_t r = 0; r < rank; ++r, b += output.n)
+    for (int64_t i = 0; i < output.n; ++i) y[i] += t[r] * b[i];
 }
 
 void RunLinear(const PackedWeight& weight, std::span<const LinearArgs> inputs, int worker, int workers, std::byte* scratch) {

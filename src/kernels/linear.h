@@ -22,8 +22,9 @@ namespace nibble {
 
 struct LinearPart {
   std::shared_ptr<const StoredWeight> weight;
-  ActivationSpec act;  // what the method demands of x, after the weight's `in` transforms
-  TensorView bias;     // f32, f16 or bf16 [n]; empty: none
+  ActivationSpec act;      // what the method demands of x, after the weight's `in` transforms
+  ActivationSpec out_act;  // what it demands of y, after the bias
+  TensorView bias;         // f32, f16 or bf16 [n]; empty: none
   std::shared_ptr<const void> bias_keep;
 };
 
@@ -132,11 +133,17 @@ struct PackedWeight {
     std::vector<std::shared_ptr<const void>> keep;
   };
   std::vector<Input> inputs;
-  // Parts whose result is transformed (rotated, scaled) before the bias is added: columns [n_begin, n_begin + n) of y.
+  // Parts whose result is transformed (rotated, scaled) or gets a low-rank term before the bias is added: columns [n_begin, n_begin
+  // + n) of y.
   struct Output {
     int64_t n_begin = 0, n = 0;
     std::vector<Transform> transforms;
     std::vector<float> bias;  // [n] or empty
+    // y += (x a^T) b^T with x after the transforms of `input` and before its quantization; [k][rank] and [rank][n], empty: no term.
+    std::vector<float> lora_a, lora_b;
+    int64_t rank = 0;
+    int input = 0;
+    ActivationSpec act;  // of this part of y, when all is done
     std::vector<std::shared_ptr<const void>> keep;
   };
   std::vector<Output> outputs;
@@ -155,6 +162,9 @@ Result<PackedWeight> PrepareLinear(const LinearProblem& problem, const Machine& 
 
 // One worker's share of y = x W^T + bias for all segments. `inputs[i]` holds the rows prepared for PackedWeight::inputs[i].
 void RunLinear(const PackedWeight& weight, std::span<const LinearArgs> inputs, int worker, int workers, std::byte* scratch);
+
+// y [n] += the low-rank term of `output` for one row x [k], already transformed. scratch is resized.
+void AddLowRank(const PackedWeight::Output& output, const float* x, int64_t k, float* y, std::vector<float>* scratch);
 
 const std::vector<const KernelFamily*>& KernelFamilyTable();  // generated: families under kernels/cpu/
 const KernelFamily& ReferenceFamily();                        // accepts everything

@@ -83,6 +83,8 @@ Result<StoredWeight> MakeBlockFloatWeight(const BoundParams& bound, const BlockF
   NIBBLE_TRY(coded.scale, GroupScale(params, layout));
   if (!layout.global.empty()) {
     NIBBLE_TRY(coded.scale2, GlobalScale(params, layout));
+    coded.scale2_last = layout.global_first;
+    if (layout.global_first) std::swap(coded.scale, *coded.scale2);
   }
   weight.body = std::move(coded);
   return weight;

@@ -6,6 +6,7 @@
 //   scales  [n, k/group]  e8m0 (also under the dtype u8), e4m3 (NVFP4) or a plain float
 //   global  one number, multiplied (ModelOpt, Quark) or dividing (compressed-tensors, where it is the factor applied to W)
 //   W[n][k] = (scale * global) * float(code)   or   (scale / global) * float(code);  the bracket is rounded to f32
+// or, as AutoRound has it, (float(code) * (1 / global)) * scale, rounded three times.
 #pragma once
 
 #include "methods/method.h"
@@ -17,7 +18,7 @@ struct BlockFloatLayout {
   int64_t group = 0;             // columns of a scale; 0: by the shape of the scales
   std::string_view codes = "weight", scale = "weight_scale";
   std::string_view global;  // suffix of the second level; empty: there is none
-  bool global_divides = false;
+  bool global_divides = false, global_first = false;
   bool e8m0 = false;  // u8 scales are exponents; false: they are e4m3 bytes
 };
 

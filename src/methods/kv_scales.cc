@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "methods/kv_scales.h"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "base/log.h"
@@ -16,35 +18,43 @@ class KvScales : public KvCacheMethod {
   std::vector<ParamDecl> CreateWeights(std::string_view) const override {
     const std::vector<DType> floats = {DType::kF32, DType::kF16, DType::kBF16};
     const std::vector<DType> zeros = {DType::kI8, DType::kE4M3, DType::kF32, DType::kBF16, DType::kF16};
-    return {{"k_scale", floats, ParamDecl::kTensorScale, false}, {"v_scale", floats, ParamDecl::kTensorScale, false},
-            {"q_scale", floats, ParamDecl::kMeta, false},        {"prob_scale", floats, ParamDecl::kMeta, false},
-            {"k_zero_point", zeros, ParamDecl::kMeta, false},    {"v_zero_point", zeros, ParamDecl::kMeta, false},
-            {"q_zero_point", zeros, ParamDecl::kMeta, false}};
+    std::vector<ParamDecl> params;
+    for (const auto& names : {kNames[0], kNames[1]})
+      for (const std::string_view name : names) params.push_back({name, floats, ParamDecl::kTensorScale, false});
+    for (const std::string_view name : {"q_scale", "prob_scale", "q_proj.output_scale", "k_proj.k_bias", "v_proj.v_bias"})
+      params.push_back({name, floats, ParamDecl::kMeta, false});
+    for (const std::string_view name : {"k_zero_point", "v_zero_point", "q_zero_point"})
+      params.push_back({name, zeros, ParamDecl::kMeta, false});
+    return params;
   }
 
   Result<Scales> ProcessWeightsAfterLoading(const BoundParams& params) const override {
     Scales scales{.format = format_};
-    NIBBLE_TRY(scales.k_scale, Read(params, "k_scale"));
-    NIBBLE_TRY(scales.v_scale, Read(params, "v_scale"));
+    float* values[] = {&scales.k_scale, &scales.v_scale};
+    for (const size_t i : {0, 1}) {
+      const auto found = std::find_if(kNames[i].begin(), kNames[i].end(), [&](std::string_view name) { return params.Find(name); });
+      if (found == kNames[i].end()) {
+        if (format_ != DType::kNone) Warn("{}: no {}: the cache uses scale 1", params.name, kNames[i][0]);
+        continue;
+      }
+      if (params.View(*found).elems() != 1) {
+        Warn("{} is {}: scales by attention head are not used; the cache keeps its own format", ParamName(params, *found),
+             params.View(*found).shape.ToString());
+        return Scales{};
+      }
+      NIBBLE_TRY(const float scale, ScalarParam(params, *found));
+      if (std::isfinite(scale) && scale > 0)
+        *values[i] = scale;
+      else
+        Warn("{} is {}: the cache uses scale 1", ParamName(params, *found), scale);
+    }
     return scales;
   }
 
  private:
-  static Result<float> Read(const BoundParams& params, std::string_view suffix) {
-    if (!params.Find(suffix)) {
-      Warn("{}: no {}: the cache uses scale 1", params.name, suffix);
-      return 1.0f;
-    }
-    if (params.View(suffix).elems() != 1) {
-      return Unsupported("{} is {}: scales by attention head are not read", ParamName(params, suffix),
-                         params.View(suffix).shape.ToString());
-    }
-    NIBBLE_TRY(const float scale, ScalarParam(params, suffix));
-    if (std::isfinite(scale) && scale > 0) return scale;
-    Warn("{} is {}: the cache uses scale 1", ParamName(params, suffix), scale);
-    return 1.0f;
-  }
-
+  // compressed-tensors and FP8 files; ModelOpt; Quark, which quantizes the outputs of the projections.
+  static constexpr std::array<std::string_view, 3> kNames[2] = {{"k_scale", "k_proj.k_scale", "k_proj.output_scale"},
+                                                                {"v_scale", "v_proj.v_scale", "v_proj.output_scale"}};
   DType format_;
 };
 

@@ -48,6 +48,12 @@ BoundParams WithStoredShape(const BoundParams& params, const StoredExtent& exten
 TensorView AsMatrix(const TensorView& view) {
   if (view.rank() == 2) return view;
   if (view.elems() == 1) return view.Reshape({1, 1});
+  if (view.rank() > 2) {
+    TensorView matrix = view;
+    for (int i = view.rank() - 1; i >= 0 && matrix.rank() > 2; --i)
+      if (matrix.dim(i) == 1) matrix = matrix.Select(i, 0);
+    return matrix;
+  }
   TensorView column = view;
   column.shape = Shape{view.dim(0), 1};
   column.stride[1] = 1;
@@ -57,9 +63,10 @@ TensorView AsMatrix(const TensorView& view) {
 Result<Plane> ScalePlane(const BoundParams& params, std::string_view suffix, int64_t block_n, int64_t block_k) {
   const TensorView view = params.View(suffix);
   if (!view) return Corrupt("{} is missing", ParamName(params, suffix));
-  if (view.rank() > 2) return Corrupt("{} is {}, wanted at most two dimensions", ParamName(params, suffix), view.shape.ToString());
   Plane plane;
   plane.data = AsMatrix(view);
+  if (plane.data.rank() != 2)
+    return Corrupt("{} is {}, wanted at most two dimensions other than 1", ParamName(params, suffix), view.shape.ToString());
   const int64_t rows = plane.data.dim(0), columns = plane.data.dim(1);
   const int64_t groups = block_k == 0 ? 1 : CeilDiv(params.k, block_k);
   if (rows == 1 && columns == 1) {

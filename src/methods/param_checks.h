@@ -31,7 +31,7 @@ struct StoredExtent {
 };
 BoundParams WithStoredShape(const BoundParams& params, const StoredExtent& extent);
 
-// [] [1] [1,1] -> [1,1]; [r] -> [r,1]; [r,c] as it is.
+// [] [1] [1,1] -> [1,1]; [r] -> [r,1]; [r,c] as it is; [r,1,c,1] and the like -> [r,c].
 TensorView AsMatrix(const TensorView& view);
 
 // A scale (or zero point) of a weight [n,k] by what its shape says: one element per tensor; [n] or [n,1] per row; else

@@ -78,6 +78,8 @@ class Loader {
 
   Result<LinearPart> CutRows(const LinearPart& whole, Range rows) const {
     LinearPart part = whole;
+    if (part.out_act.dynamic && part.out_act.grain != ActivationSpec::kNone)
+      return Unsupported("the scale of its outputs is computed from all of them");
     NIBBLE_TRY(StoredWeight cut, Slice(*whole.weight, rows, {0, whole.weight->k}));
     part.weight = std::make_shared<StoredWeight>(std::move(cut));
     if (part.bias) part.bias = part.bias.Slice(0, rows.begin, rows.size());
@@ -127,7 +129,8 @@ class Loader {
       stripped.in.clear();
       part.act = {};
     }
-    auto cut = Slice(stripped, {0, stripped.n}, columns);
+    Result<StoredWeight> cut = Unsupported("its outputs are quantized, which their sum over ranks must be first");
+    if (part.out_act.grain == ActivationSpec::kNone || options_.ranks == 1) cut = Slice(stripped, {0, stripped.n}, columns);
     if (!cut) {
       if (cut.error().code != Code::kUnsupported) return tl::unexpected(std::move(cut.error()));
       NoteReplicated(whole, cut.error(), rank);
@@ -175,11 +178,6 @@ class Loader {
       NIBBLE_TRY(LinearPart gate, matrix(MoeMatrix::kGate));
       NIBBLE_TRY(LinearPart up, matrix(MoeMatrix::kUp));
       NIBBLE_TRY(LinearPart down, matrix(MoeMatrix::kDown));
-      for (const LinearPart* part : {&gate, &up, &down})
-        if (!part->weight->out.empty())
-          return Unsupported(
-              "tensor \"{}\": experts whose outputs are rotated are not run by this build; convert the model to float first",
-              part->weight->origin.tensor);
       for (int rank = 0; rank < options_.ranks; ++rank) {  // experts are divided among ranks, whole
         const Range mine = SplitRange(spec.experts, rank, options_.ranks);
         if (e < mine.begin || e >= mine.end) continue;

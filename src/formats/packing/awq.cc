@@ -26,6 +26,17 @@ void ReadGemm(const CodeSource& source, Range n, Range k, uint8_t* out) {
   }
 }
 
+void ReadRows(const CodeSource& source, Range n, Range k, uint8_t* out) {
+  const TensorView& words = source.t[0];
+  for (int64_t row = n.begin + source.n0; row < n.end + source.n0; ++row) {
+    for (int64_t col = k.begin + source.k0; col < k.end + source.k0; ++col) {
+      uint32_t word;
+      std::memcpy(&word, words.data + (row * words.stride[0] + col / 8 * words.stride[1]) * 4, 4);
+      *out++ = static_cast<uint8_t>(word >> kShiftOfColumn[col & 7] & 15);
+    }
+  }
+}
+
 int64_t FastWord(int64_t n, int64_t k) { return k / 64 * 64 + n % 4 * 16 + k % 64 / 32 * 8 + k % 8; }
 
 void ReadGemvFast(const CodeSource& source, Range n, Range k, uint8_t* out) {
@@ -45,6 +56,11 @@ void ReadGemvFast(const CodeSource& source, Range n, Range k, uint8_t* out) {
 CodeSource AwqGemm(TensorView words) {
   NIBBLE_CHECK(words.rank() == 2 && DTypeBytes(words.dtype) == 4, "words {}", words.shape.ToString());
   return {.read = ReadGemm, .t = {words, {}}, .bits = 4};
+}
+
+CodeSource AwqRows(TensorView words) {
+  NIBBLE_CHECK(words.rank() == 2 && DTypeBytes(words.dtype) == 4, "words {}", words.shape.ToString());
+  return {.read = ReadRows, .t = {words, {}}, .bits = 4};
 }
 
 CodeSource AwqGemvFast(TensorView words) {

@@ -14,6 +14,8 @@ namespace nibble {
 
 // words: 4-byte integers [k, n/8] (or [groups, n/8]: columns are then groups), any row stride.
 CodeSource AwqGemm(TensorView words);
+// The same nibble order along rows (Quark): words [n, k/8], nibble i of word c in row n holds column 8c + {0,2,4,6,1,3,5,7}[i].
+CodeSource AwqRows(TensorView words);
 // words: 2-byte integers [n/4, k], contiguous rows.
 CodeSource AwqGemvFast(TensorView words);
 

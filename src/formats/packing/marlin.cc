@@ -16,16 +16,19 @@ constexpr int64_t kRun = 1024;  // codes that are permuted together
 std::array<uint16_t, kRun> Positions(int bits, MarlinOrder kind) {
   static constexpr int kOrder4[8] = {0, 2, 4, 6, 1, 3, 5, 7}, kOrder8[8] = {0, 2, 1, 3, 4, 6, 5, 7},
                        kChannel[8] = {4, 0, 5, 1, 6, 2, 7, 3};
+  const bool sparse = kind == MarlinOrder::kSparse24, fragments = sparse || kind == MarlinOrder::kMarlin;
   const int* order = kind == MarlinOrder::kQqqChannel ? kChannel : bits == 4 ? kOrder4 : kOrder8;
-  const int pair = kind == MarlinOrder::kMarlin ? 2 : 4, second = kind == MarlinOrder::kMarlin ? 8 : 2;  // rows of a fragment
+  const int pair = fragments ? 2 : 4, second = fragments ? 8 : 2;  // rows of a fragment
   std::array<int, kRun> source{};
   size_t at = 0;
   for (int i = 0; i < 32; ++i) {
-    for (int tile = 0; tile < 4; ++tile) {
+    const int column = i / 4;
+    for (int j = 0; j < 4; ++j) {
+      const int base = sparse ? j + column / 2 * 256 + column % 2 * 8 : j * 256 + column;
       for (int block = 0; block < 2; ++block) {
         const int row = pair * (i % 4);
         for (const int each : {row, row + 1, row + second, row + second + 1}) {
-          source[at++] = 16 * each + i / 4 + 8 * block + 256 * tile;
+          source[at++] = 16 * each + base + (sparse ? 4 : 8) * block;
         }
       }
     }
@@ -39,12 +42,11 @@ std::array<uint16_t, kRun> Positions(int bits, MarlinOrder kind) {
   return positions;
 }
 const std::array<uint16_t, kRun>& PositionsOf(int bits, MarlinOrder order) {
-  static const std::array<uint16_t, kRun> four = Positions(4, MarlinOrder::kMarlin), eight = Positions(8, MarlinOrder::kMarlin),
-                                          groups = Positions(4, MarlinOrder::kQqqGroups),
-                                          channel = Positions(4, MarlinOrder::kQqqChannel);
-  if (order == MarlinOrder::kQqqGroups) return groups;
-  if (order == MarlinOrder::kQqqChannel) return channel;
-  return bits == 4 ? four : eight;
+  using enum MarlinOrder;
+  static const std::array<uint16_t, kRun> tables[2][4] = {
+      {Positions(4, kMarlin), Positions(4, kQqqGroups), Positions(4, kQqqChannel), Positions(4, kSparse24)},
+      {Positions(8, kMarlin), Positions(8, kMarlin), Positions(8, kMarlin), Positions(8, kSparse24)}};
+  return tables[bits == 8][static_cast<size_t>(order)];
 }
 
 // Where code (n, k) of a row of tiles stands, counted in codes.
@@ -53,21 +55,59 @@ int64_t PlaceOf(const std::array<uint16_t, kRun>& positions, int64_t n, int64_t 
   return plain / kRun * kRun + positions[static_cast<size_t>(plain % kRun)];
 }
 
+uint8_t CodeAt(const TensorView& words, const std::array<uint16_t, kRun>& positions, int bits, int64_t n, int64_t k) {
+  const int64_t place = PlaceOf(positions, n, k), per_word = 32 / bits;
+  uint32_t word;
+  std::memcpy(&word, words.data + (k / 16 * words.stride[0] + place / per_word) * 4, 4);
+  return static_cast<uint8_t>(word >> (place % per_word * bits) & ((1u << bits) - 1));
+}
+
 void ReadTiles(const CodeSource& source, Range n, Range k, uint8_t* out) {
-  const TensorView& words = source.t[0];
   const std::array<uint16_t, kRun>& positions = PositionsOf(source.bits, static_cast<MarlinOrder>(source.arg[0]));
-  const int bits = source.bits, per_word = 32 / bits;
   for (int64_t row = n.begin + source.n0; row < n.end + source.n0; ++row) {
     for (int64_t col = k.begin + source.k0; col < k.end + source.k0; ++col) {
-      const int64_t place = PlaceOf(positions, row, col);
-      uint32_t word;
-      std::memcpy(&word, words.data + (col / 16 * words.stride[0] + place / per_word) * 4, 4);
-      *out++ = static_cast<uint8_t>(word >> (place % per_word * bits) & ((1u << bits) - 1));
+      *out++ = CodeAt(source.t[0], positions, source.bits, row, col);
+    }
+  }
+}
+
+// Which two of columns 4q .. 4q + 3 of row n are kept: index of the first, index of the second << 2.
+unsigned KeptOf(const TensorView& meta, int64_t n, int64_t quad) {
+  const int64_t rows = meta.dim(1) / 2, column = quad / 4;
+  int64_t row = n / 64 * 64 + n % 2 * 2 + n % 8 / 4 + n % 32 % 4 / 2 * 32 + n % 64 / 8 * 4, at = column;
+  const bool down = row % 2 == 0 && column % 2 == 1, up = row % 2 == 1 && column % 2 == 0;
+  row += down - up;
+  at += up - down;
+  uint16_t element;
+  std::memcpy(&element, meta.data + (at / 2 * rows * 2 + row * 2 + at % 2) * 2, 2);
+  return element >> (quad % 4 * 4) & 15;
+}
+
+void ReadSparseTiles(const CodeSource& source, Range n, Range k, uint8_t* out) {
+  const std::array<uint16_t, kRun>& positions = PositionsOf(source.bits, MarlinOrder::kSparse24);
+  for (int64_t row = n.begin + source.n0; row < n.end + source.n0; ++row) {
+    for (int64_t col = k.begin + source.k0; col < k.end + source.k0; ++col) {
+      const unsigned kept = KeptOf(source.t[1], row, col / 4), index = static_cast<unsigned>(col % 4);
+      const bool first = index == (kept & 3);
+      *out++ = first || index == kept >> 2 ? CodeAt(source.t[0], positions, source.bits, row, col / 4 * 2 + !first)
+                                           : static_cast<uint8_t>(source.arg[0]);
     }
   }
 }
 
 }  // namespace
+
+CodeSource Marlin24Tiles(TensorView words, TensorView meta, int bits, uint8_t absent) {
+  NIBBLE_CHECK((bits == 4 || bits == 8) && words.rank() == 2 && DTypeBytes(words.dtype) == 4 && words.stride[1] == 1 &&
+                   meta.rank() == 2 && DTypeBytes(meta.dtype) == 2 && meta.contiguous(),
+               "{} bits in {} and {}", bits, words.shape.ToString(), meta.shape.ToString());
+  return {.read = ReadSparseTiles, .t = {words, meta}, .bits = bits, .arg = {absent, 0, 0, 0}};
+}
+
+int64_t Marlin24ScaleColumn(int64_t stored) {
+  static constexpr int kOrder[8] = {0, 4, 1, 5, 2, 6, 3, 7};
+  return stored / 8 * 8 + kOrder[stored % 8];
+}
 
 CodeSource MarlinTiles(TensorView words, int bits, MarlinOrder order) {
   NIBBLE_CHECK((bits == 4 || bits == 8) && words.rank() == 2 && DTypeBytes(words.dtype) == 4 && words.stride[1] == 1,

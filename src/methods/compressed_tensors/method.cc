@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "formats/transform.h"
 #include "methods/compressed_tensors/config.h"
+#include "methods/compressed_tensors/sparse.h"
 #include "methods/compressed_tensors/weights.h"
 #include "methods/kv_scales.h"
 #include "methods/param_checks.h"
@@ -12,7 +13,7 @@
 namespace nibble {
 namespace {
 
-enum class Form : uint8_t { kPacked, kInts, kFloats };
+enum class Form : uint8_t { kPacked, kInts, kFloats, kBlockFloats, kMarlin24 };
 
 class CtLinearMethod : public LinearMethod {
  public:
@@ -25,23 +26,17 @@ class CtLinearMethod : public LinearMethod {
   }
 
   std::vector<ParamDecl> CreateWeights(const LinearShape&) const override {
-    const std::vector<DType> words = {DType::kI32, DType::kU32}, zeros = {DType::kI8, DType::kI32};
-    const std::vector<DType> scales = {DType::kBF16, DType::kF16, DType::kF32, DType::kE8M0, DType::kU8};
-    const std::vector<DType> indices = {DType::kI32, DType::kI64};
-    std::vector<ParamDecl> params;
-    if (form_ == Form::kPacked) {
-      params = {{"weight_packed", words, ParamDecl::kPacked, true}, {"weight_shape", indices, ParamDecl::kMeta, false}};
-    } else if (form_ == Form::kInts) {
-      params = {{"weight", {DType::kI8}, ParamDecl::kWeight, true}};
-    } else {
-      params = {{"weight", {DType::kE4M3, DType::kE5M2}, ParamDecl::kWeight, true}};
-    }
-    params.push_back({"weight_scale", scales, ParamDecl::kGroupScale, true});
+    const std::vector<DType> zeros = {DType::kI8, DType::kI32}, indices = {DType::kI32, DType::kI64};
+    const std::vector<DType> scales = {DType::kBF16, DType::kF16, DType::kF32, DType::kE8M0, DType::kE4M3, DType::kU8};
+    std::vector<ParamDecl> params = WeightParams(scales);
+    params.push_back({"weight_scale", scales, ParamDecl::kGroupScale, form_ != Form::kMarlin24});
     params.push_back({"weight_zero_point", zeros, ParamDecl::kZeroPoint, false});
     params.push_back({"weight_g_idx", indices, ParamDecl::kGroupIndex, false});
     params.push_back({"input_scale", scales, ParamDecl::kTensorScale, false});
+    params.push_back({"input_global_scale", scales, ParamDecl::kTensorScale, false});
     params.push_back({"input_zero_point", {DType::kI8, DType::kI32, DType::kE4M3}, ParamDecl::kZeroPoint, false});
-    params.push_back({"output_scale", scales, ParamDecl::kMeta, false});
+    params.push_back({"output_scale", scales, ParamDecl::kTensorScale, false});
+    params.push_back({"output_global_scale", scales, ParamDecl::kTensorScale, false});
     params.push_back({"output_zero_point", {DType::kI8, DType::kI32, DType::kE4M3}, ParamDecl::kMeta, false});
     for (const std::string& name : stored_) {
       params.push_back({name, {DType::kF64, DType::kF32, DType::kBF16, DType::kF16}, ParamDecl::kTransform, false});
@@ -50,17 +45,46 @@ class CtLinearMethod : public LinearMethod {
   }
 
   Result<LinearPart> MakeWeight(const BoundParams& params) const override {
-    const auto make = form_ == Form::kPacked ? MakePackedInts : form_ == Form::kInts ? MakeInts : MakeFloats;
-    NIBBLE_TRY(StoredWeight weight, make(params, *group_.weights));
+    static constexpr Result<StoredWeight> (*kMake[])(const BoundParams&, const CtArgs&) = {MakePackedInts, MakeInts, MakeFloats,
+                                                                                           MakeBlockFloats, MakeMarlin24};
+    const auto make = kMake[static_cast<int>(form_)];
+    const auto expand = [&](const BoundParams& whole) { return make(whole, *group_.weights); };
+    NIBBLE_TRY(StoredWeight weight, IsSparse(params) ? ExpandSparse(params, expand) : make(params, *group_.weights));
     weight.in = in_;
     weight.out = out_;
     NIBBLE_RETURN_IF_ERROR(CheckTransforms(weight.in, weight.k));
     NIBBLE_RETURN_IF_ERROR(CheckTransforms(weight.out, weight.n));
-    NIBBLE_TRY(const ActivationSpec act, MakeActivations(params, group_.inputs));
-    return FinishPart(std::move(weight), act);
+    NIBBLE_TRY(const ActivationSpec act, MakeActivations(params, group_.inputs, "input"));
+    LinearPart part = FinishPart(std::move(weight), act);
+    NIBBLE_TRY(part.out_act, MakeActivations(params, group_.outputs, "output"));
+    return part;
   }
 
  private:
+  std::vector<ParamDecl> WeightParams(const std::vector<DType>& scales) const {
+    const std::vector<DType> words = {DType::kI32, DType::kU32}, indices = {DType::kI32, DType::kI64};
+    std::vector<ParamDecl> params;
+    switch (form_) {
+      case Form::kPacked:
+        return {{"weight_packed", words, ParamDecl::kPacked, true}, {"weight_shape", indices, ParamDecl::kMeta, false}};
+      case Form::kMarlin24:
+        return {{"weight_packed", words, ParamDecl::kPacked, true},
+                {"scale_packed", scales, ParamDecl::kGroupScale, true},
+                {"meta", {DType::kI16}, ParamDecl::kMeta, true}};
+      case Form::kBlockFloats:
+        if (group_.weights->bits != 8) {
+          return {{"weight_packed", {DType::kU8}, ParamDecl::kPacked, true},
+                  {"weight_global_scale", scales, ParamDecl::kTensorScale, false}};
+        }
+        return {{"weight", {DType::kE4M3, DType::kE5M2, DType::kU8}, ParamDecl::kWeight, true},
+                {"weight_global_scale", scales, ParamDecl::kTensorScale, false}};
+      case Form::kInts: params = {{"weight", {DType::kI8}, ParamDecl::kWeight, false}}; break;
+      case Form::kFloats: params = {{"weight", {DType::kE4M3, DType::kE5M2}, ParamDecl::kWeight, false}}; break;
+    }
+    for (ParamDecl& param : SparseParams()) params.push_back(std::move(param));
+    return params;
+  }
+
   CtGroup group_;
   Form form_;
   std::vector<Transform> in_, out_;
@@ -83,13 +107,13 @@ class CtQuantizationConfig : public QuantizationConfig {
   }
 
   Result<std::shared_ptr<const LinearMethod>> GetQuantMethod(const LayerQuery& layer) const override {
-    if (layer.kind == LayerKind::kAttention || !IsQuantized(layer)) return nullptr;
+    if (layer.kind == LayerKind::kAttention) return nullptr;
+    if (!IsQuantized(layer)) return layer.has && IsSparse(layer) ? MakeSparseMethod() : nullptr;
     const CtGroup* group = config_.FindGroup(layer);
     if (!group || !group->weights) {
       return Corrupt("{}: {} has a weight_scale, but no config group that quantizes weights names it", where_, layer.name);
     }
     NIBBLE_TRY(const Form form, FormOf(layer, *group));
-    if (group->outputs) Warn("{}: {}: the quantization of outputs is not applied", where_, layer.name);
     std::vector<CtTransform> transforms;
     for (const CtTransform& transform : config_.transforms) {
       if (transform.targets.Rank(layer) > 0 && transform.ignore.Rank(layer) == 0) transforms.push_back(transform);
@@ -100,13 +124,16 @@ class CtQuantizationConfig : public QuantizationConfig {
   Result<std::shared_ptr<const KvCacheMethod>> GetKvCacheMethod(const LayerQuery&) const override {
     if (!config_.kv_cache) return nullptr;
     const CtArgs& args = *config_.kv_cache;
-    if (!args.is_float || args.bits != 8) {
-      return Unsupported("{}: kv_cache_scheme of {} bits, {}; readable is 8 bits, float", where_, args.bits,
-                         args.is_float ? "float" : "int");
-    }
-    return MakeKvScales(DType::kE4M3);
+    if (args.is_float && args.bits == 8) return MakeKvScales(DType::kE4M3);
+    Warn("{}: kv_cache_scheme of {} bits, {}: not applied, the cache keeps its own format; readable is 8 bits, float", where_,
+         args.bits, args.is_float ? "float" : "int");
+    return MakeKvScales(DType::kNone);
   }
 
+  // Rotations of queries and keys alike change no score.
+  std::vector<std::string_view> ignored_suffixes() const override {
+    return {"_q_attn.weight", "_k_cache.weight", "_q_attn.perm", "_k_cache.perm"};
+  }
   // Codes (whole bytes unless packed), and for each group or block a scale and, if asymmetric, a zero point. Scales are bfloat16
   // but for the one-byte ones of the small-block formats.
   double EstimateBits(const LayerQuery& layer) const override {
@@ -126,7 +153,9 @@ class CtQuantizationConfig : public QuantizationConfig {
 
  private:
   // Lists of exceptions lose entries in some tool versions: a layer without stored scales is not quantized.
-  bool IsQuantized(const LayerQuery& layer) const { return layer.has ? layer.has("weight_scale") : ConfigSays(layer); }
+  bool IsQuantized(const LayerQuery& layer) const {
+    return layer.has ? layer.has("weight_scale") || layer.has("scale_packed") : ConfigSays(layer);
+  }
   bool ConfigSays(const LayerQuery& layer) const {
     if (config_.ignore.Rank(layer) > 0) return false;
     const CtGroup* group = config_.FindGroup(layer);
@@ -136,8 +165,12 @@ class CtQuantizationConfig : public QuantizationConfig {
   Result<Form> FormOf(const LayerQuery& layer, const CtGroup& group) const {
     const std::string& format = group.format;
     const bool integers = !group.weights->is_float;
-    const bool micro = group.weights->is_float && (group.weights->bits != 8 || group.weights->strategy == CtArgs::kTensorGroup ||
-                                                   group.weights->scale_dtype == "torch.uint8");
+    const bool micro = IsBlockFloat(*group.weights);
+    static constexpr std::string_view kMicro[] = {
+        "nvfp4-pack-quantized", "mxfp4-pack-quantized", "mxfp6-pack-quantized", "mxfp8-quantized",
+        "mxfp8-pack-quantized", "float-quantized",      "naive-quantized",      ""};
+    if (micro && std::find(std::begin(kMicro), std::end(kMicro), format) != std::end(kMicro)) return Form::kBlockFloats;
+    if (format == "marlin-24" && integers) return Form::kMarlin24;
     if (format == "pack-quantized" && integers) return Form::kPacked;
     if ((format == "int-quantized" || format == "naive-quantized") && integers) return Form::kInts;
     if ((format == "float-quantized" || format == "naive-quantized") && !integers && !micro) return Form::kFloats;
@@ -145,7 +178,7 @@ class CtQuantizationConfig : public QuantizationConfig {
       return layer.has("weight_packed") ? Form::kPacked : integers ? Form::kInts : Form::kFloats;
     return Unsupported(
         "{}, config_groups \"{}\": format \"{}\" with {}-bit {} weights; readable are pack-quantized, int-quantized, "
-        "float-quantized, naive-quantized",
+        "float-quantized, naive-quantized, nvfp4-, mxfp4- and mxfp6-pack-quantized, mxfp8-quantized, marlin-24",
         where_, group.name, format, group.weights->bits, integers ? "int" : "float");
   }
 
@@ -164,8 +197,8 @@ const QuantizationEntry* compressed_tensors_method() {
   static const QuantizationEntry entry = {
       .name = "compressed_tensors",
       .quant_methods = {"compressed-tensors", "compressed_tensors"},
-      .summary = "compressed-tensors: integers of 2 to 8 bits and FP8, any grain; int8 and FP8 activations",
-      .formats = {"int_group", "fp8"},
+      .summary = "compressed-tensors: integers of 2 to 8 bits, FP8, NVFP4, MX, 2:4 sparse; quantized activations",
+      .formats = {"int_group", "fp8", "block_float"},
       .makes = {"int_group", "fp8"},
       .from_config = FromConfig};
   return &entry;

@@ -4,6 +4,8 @@
 #include "base/log.h"
 #include "formats/packing/bit_stream.h"
 #include "formats/packing/bytes.h"
+#include "formats/packing/marlin.h"
+#include "methods/block_float_weight.h"
 #include "methods/fp8_weight.h"
 #include "methods/param_checks.h"
 #include "tensors/scalar.h"
@@ -93,6 +95,10 @@ Result<StoredWeight> Finish(const BoundParams& params, const CtArgs& args, Store
   return weight;
 }
 
+DType FloatOf(int64_t bits) {
+  return bits == 4 ? DType::kE2M1 : bits == 6 ? DType::kE2M3 : bits == 8 ? DType::kE4M3 : DType::kNone;
+}
+
 }  // namespace
 
 Result<StoredWeight> MakePackedInts(const BoundParams& bound, const CtArgs& args) {
@@ -126,38 +132,106 @@ Result<StoredWeight> MakeFloats(const BoundParams& params, const CtArgs& args) {
   return MakeFp8Weight(params, {.block_n = blocks.n, .block_k = blocks.k});
 }
 
-Result<ActivationSpec> MakeActivations(const BoundParams& params, const std::optional<CtArgs>& inputs) {
+bool IsBlockFloat(const CtArgs& args) {
+  return args.is_float && (args.bits != 8 || args.strategy == CtArgs::kTensorGroup || args.scale_dtype == "torch.uint8");
+}
+
+Result<StoredWeight> MakeBlockFloats(const BoundParams& params, const CtArgs& args) {
+  const DType element = FloatOf(args.bits);
+  if (element == DType::kNone || !args.symmetric) {
+    return Unsupported("{}: {}float weights of {} bits; known are 4, 6 and 8", params.name, args.symmetric ? "" : "asymmetric ",
+                       args.bits);
+  }
+  const bool two_level = args.strategy == CtArgs::kTensorGroup;
+  return MakeBlockFloatWeight(params, {.element = element,
+                                       .group = args.group_size,
+                                       .codes = args.bits == 8 ? "weight" : "weight_packed",
+                                       .global = two_level ? "weight_global_scale" : "",
+                                       .global_divides = true,
+                                       .e8m0 = !two_level});
+}
+
+Result<StoredWeight> MakeMarlin24(const BoundParams& bound, const CtArgs& args) {
+  NIBBLE_TRY(const TensorView words, RequireRank(bound, "weight_packed", 2));
+  NIBBLE_TRY(const TensorView stored, RequireRank(bound, "scale_packed", 2));
+  BoundParams params = bound;
+  if (params.n == 0) params.n = stored.dim(1);
+  if (params.k == 0) params.k = words.dim(0) * 32;
+  const bool fits = params.n % 64 == 0 && params.k % 32 == 0 && !args.is_float && args.symmetric;
+  if (!fits || (args.bits != 4 && args.bits != 8)) {
+    return Unsupported(
+        "{}: marlin-24 needs symmetric integers of 4 or 8 bits, outputs in 64s, inputs in 32s; found {} bits, [{},{}]",
+        ParamName(params, "weight_packed"), args.bits, params.n, params.k);
+  }
+  const int64_t group = args.group_size > 0 ? args.group_size : params.k, groups = CeilDiv(params.k, group);
+  NIBBLE_RETURN_IF_ERROR(RequireParam(params, "weight_packed", {params.k / 32, params.n * args.bits / 2}));
+  NIBBLE_RETURN_IF_ERROR(RequireParam(params, "scale_packed", {groups, params.n}));
+  NIBBLE_TRY(const TensorView meta, RequireParam(params, "meta", {params.k / 32, params.n * 2}));
+  StoredWeight weight = StartWeight(params, "int_group", "weight_packed");
+  const int absent = 1 << (args.bits - 1);
+  Coded coded;
+  coded.codes = Marlin24Tiles(words, meta, static_cast<int>(args.bits), static_cast<uint8_t>(absent));
+  coded.zero_default = static_cast<float>(absent);
+  // The tool permutes scales by the shape that it packs, whose rows hold k / 2 codes.
+  const bool permuted = group < params.k / 2;
+  Tensor scales(DType::kF32, {groups, params.n});
+  for (int64_t g = 0; g < groups; ++g) {
+    for (int64_t i = 0; i < params.n; ++i) {
+      const int64_t column = permuted ? Marlin24ScaleColumn(i) : i;
+      scales.as<float>()[g * params.n + column] =
+          LoadScalar(stored.dtype, stored.data, g * stored.stride[0] + i * stored.stride[1]);
+    }
+  }
+  coded.scale.data = scales.view.Transpose(0, 1);
+  coded.scale.block_k = groups > 1 ? group : 0;
+  weight.keep.push_back(scales.bytes);
+  weight.body = std::move(coded);
+  return weight;
+}
+
+Result<ActivationSpec> MakeActivations(const BoundParams& params, const std::optional<CtArgs>& inputs, const std::string& side) {
+  const std::string scale = side + "_scale", zero = side + "_zero_point", global = side + "_global_scale";
   ActivationSpec act;
   if (!inputs) return act;
   const CtArgs& args = *inputs;
-  const bool known = args.is_float ? args.bits == 8 && args.symmetric : args.bits == 8 || args.bits == 4;
-  if (!known || args.dynamic == CtArgs::kLocal) {
-    return Unsupported("{}: activations of {} bits, {}{}{}", params.name, args.bits, args.is_float ? "float" : "int",
-                       args.symmetric ? "" : ", asymmetric", args.dynamic == CtArgs::kLocal ? ", local scales" : "");
+  const DType element = FloatOf(args.bits);
+  if (args.is_float ? element == DType::kNone || !args.symmetric : args.bits != 8 && args.bits != 4) {
+    return Unsupported("{}: activations of {} bits, {}{}", params.name, args.bits, args.is_float ? "float" : "int",
+                       args.symmetric ? "" : ", asymmetric");
   }
-  act.code = args.is_float ? DType::kE4M3 : DType::kI8;
+  act.code = args.is_float ? element : DType::kI8;
   act.bits = static_cast<int>(args.bits);
   act.symmetric = args.symmetric;
   act.rule = ActivationSpec::kCompressedTensors;
-  act.dynamic = args.dynamic == CtArgs::kDynamic;
+  act.dynamic = args.dynamic != CtArgs::kStatic;
   switch (args.strategy) {
     case CtArgs::kTensor: act.grain = ActivationSpec::kTensor; break;
     case CtArgs::kToken: act.grain = ActivationSpec::kToken; break;
-    case CtArgs::kGroup: act.grain = ActivationSpec::kGroup; break;
+    case CtArgs::kGroup:
+    case CtArgs::kTensorGroup: act.grain = ActivationSpec::kGroup; break;
     default: return Unsupported("{}: activations quantized by {}", params.name, static_cast<int>(args.strategy));
   }
   act.group = act.grain == ActivationSpec::kGroup ? static_cast<int>(args.group_size) : 0;
-  if (act.dynamic) return act;
+  if (args.strategy == CtArgs::kTensorGroup) {
+    act.scale_code = ActivationSpec::kE4M3;
+    NIBBLE_TRY(act.global, ScalarParam(params, global));
+  } else if (IsBlockFloat(args)) {
+    act.scale_code = ActivationSpec::kPow2Even;
+  }
+  if (act.dynamic) {
+    if (IsRunnable(act)) return act;
+    return Corrupt("{} is {}, wanted a positive number", ParamName(params, global), act.global);
+  }
   if (act.grain != ActivationSpec::kTensor) return Unsupported("{}: static activation scales that are not per tensor", params.name);
-  if (!params.Find("input_scale")) {
-    Warn("{}: static activation quantization, but no input_scale: scales are computed per token", params.name);
+  if (!params.Find(scale)) {
+    Warn("{}: static activation quantization, but no {}: scales are computed per token", params.name, scale);
     act.grain = ActivationSpec::kToken;
     act.dynamic = true;
     return act;
   }
-  NIBBLE_TRY(act.scale, ScalarParam(params, "input_scale"));
-  if (params.Find("input_zero_point")) {
-    NIBBLE_TRY(act.zero, ScalarParam(params, "input_zero_point"));
+  NIBBLE_TRY(act.scale, ScalarParam(params, scale));
+  if (params.Find(zero)) {
+    NIBBLE_TRY(act.zero, ScalarParam(params, zero));
   }
   return act;
 }

@@ -58,7 +58,6 @@ Support SupportsCoded(const Coded& c, int64_t k) {
 }
 
 Support Supports(const StoredWeight& w) {
-  if (w.lora_a) return {false, "a low-rank term"};
   if (const auto* coded = std::get_if<Coded>(&w.body)) return SupportsCoded(*coded, w.k);
   if (std::holds_alternative<Dense>(w.body)) return {};
   if (std::holds_alternative<Blocked>(w.body)) {
