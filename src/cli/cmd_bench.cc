@@ -28,7 +28,7 @@ void Print(const Engine& engine, const Options& o, const SpeedResult& r) {
   std::printf("| model | size | params | threads | K/V | test | t/s | of roofline |\n|---|---:|---:|---:|---|---|---:|---:|\n");
   const auto row = [&](const char* test, int64_t count, const Sample& s, const std::string& share) {
     std::printf("| %s | %.2f MiB | %.2f M | %d | %s | %s%lld | %.2f +- %.2f | %s |\n", method.c_str(), mib, millions,
-                engine.threads(), DTypeName(engine.kv_dtype()), test, static_cast<long long>(count), s.median, s.spread,
+                engine.threads(), engine.kv_dtype().name().c_str(), test, static_cast<long long>(count), s.median, s.spread,
                 share.c_str());
   };
   if (o.speed.prompt > 0) row("pp", o.speed.prompt, r.prefill_tok_s, fmt::format("{:.0f} % of f32 peak", 100 * r.prefill_share));
@@ -49,7 +49,7 @@ OrderedJson ToJson(const Engine& engine, const Options& o, const SpeedResult& r)
                       {"cpu", Cpu().name},
                       {"isa", IsaName(Cpu().isa)},
                       {"packed_bytes", engine.packed_bytes()},
-                      {"kv_cache_dtype", DTypeName(engine.kv_dtype())},
+                      {"kv_cache_dtype", engine.kv_dtype().name()},
                       {"read_gb_s", r.roofline.read_gb_s},
                       {"fma_gflop_s", r.roofline.fma_gflop_s}};
   json["prefill"] = {{"tokens", o.speed.prompt}, {"tok_s", sample(r.prefill_tok_s)}, {"share_of_fma_peak", r.prefill_share}};

@@ -70,7 +70,7 @@ void Print(const EvalResult& r, const Options& o, const Engine& engine) {
                         {"tokens", r.tokens},
                         {"context", o.context},
                         {"seconds", r.seconds},
-                        {"kv_cache_dtype", DTypeName(engine.kv_dtype())},
+                        {"kv_cache_dtype", engine.kv_dtype().name()},
                         {"activations", o.model.activations}};
     if (r.against) {
       json["kl"] = {{"mean", r.against->mean},
@@ -112,7 +112,7 @@ Status Run(Options options) {
     ModelOptions against = options.model;
     against.model = options.against;
     against.quantization.clear();  // the standard runs as it is
-    against.kv_cache_dtype = "auto";
+    against.kv_cache_dtype = "auto", against.kv_cache_dtype_k.clear(), against.kv_cache_dtype_v.clear();
     against.activations = "f32";
     NIBBLE_TRY(other, OpenEngine(against));
   }

@@ -7,6 +7,7 @@
 #include "cli/model_options.h"
 #include "cli/table.h"
 #include "engine/plan.h"
+#include "eval/advice.h"
 
 namespace nibble {
 namespace {
@@ -14,7 +15,8 @@ namespace {
 struct Options {
   ModelOptions model;
   int64_t memory = 0;
-  bool json = false;
+  double max_kl = 2e-2;
+  bool json = false, advise = false;
 };
 
 struct Answer {
@@ -23,15 +25,21 @@ struct Answer {
   bool fits = false;
 };
 
+Result<PlanOptions> MakePlanOptions(const Options& o, Checkpoint& checkpoint) {
+  PlanOptions options{.context = o.model.context, .sequences = o.model.sequences};
+  NIBBLE_TRY(const DType scheme, KvScheme(checkpoint));
+  NIBBLE_TRY(const std::optional<KvFormats> asked, KvFormatsOf(o.model));
+  if (asked)
+    options.kv_dtype = *asked;
+  else if (scheme != DType::kNone)
+    options.kv_dtype = scheme;
+  return options;
+}
+
 Result<Answer> Ask(const Options& o, Checkpoint& checkpoint) {
   Answer answer;
   NIBBLE_TRY(const ModelConfig config, ConfigOf(checkpoint, MakeLoadOptions(o.model)));
-  PlanOptions options{.context = o.model.context, .sequences = o.model.sequences};
-  NIBBLE_TRY(const DType scheme, KvScheme(checkpoint));
-  if (o.model.kv_cache_dtype != "auto")
-    options.kv_dtype = *ParseDType(o.model.kv_cache_dtype);
-  else if (scheme != DType::kNone)
-    options.kv_dtype = scheme;
+  NIBBLE_TRY(const PlanOptions options, MakePlanOptions(o, checkpoint));
   NIBBLE_TRY(answer.plan, PlanMemory(checkpoint, config, options));
   answer.model_context = config.max_positions;
   answer.memory = o.memory > 0 ? o.memory : Cpu().memory_bytes;
@@ -90,8 +98,47 @@ void Print(const Checkpoint& checkpoint, const Answer& a) {
   }
 }
 
+Status PrintAdvice(const Options& o, Checkpoint& checkpoint) {
+  NIBBLE_TRY(const ModelConfig config, ConfigOf(checkpoint, MakeLoadOptions(o.model)));
+  NIBBLE_TRY(const PlanOptions options, MakePlanOptions(o, checkpoint));
+  const int64_t available = o.memory > 0 ? o.memory : AvailableMemoryBytes();
+  NIBBLE_TRY(const Advice advice, Advise(checkpoint, config, options, available, o.max_kl));
+  if (o.json) {
+    OrderedJson rows = OrderedJson::array();
+    for (const AdviceRow& row : advice.rows)
+      rows.push_back({{"format", row.format.name},
+                      {"bits_per_weight", row.format.bits},
+                      {"kl", row.format.kl},
+                      {"weights_bytes", row.weights_bytes},
+                      {"total_bytes", row.total_bytes},
+                      {"fits", row.fits},
+                      {"good_enough", row.good_enough}});
+    OrderedJson json = {{"available_bytes", available}, {"max_kl", o.max_kl}, {"formats", rows}, {"reason", advice.reason}};
+    json["chosen"] = nullptr;
+    if (advice.chosen >= 0) json["chosen"] = advice.rows[static_cast<size_t>(advice.chosen)].format.name;
+    std::printf("%s\n", json.dump().c_str());
+    return {};
+  }
+  TextTable table({"", "format", "bits", "weights", "in all", "fits", "KL nats", ""}, "llrrrlrl");
+  for (size_t i = 0; i < advice.rows.size(); ++i) {
+    const AdviceRow& row = advice.rows[i];
+    table.Add({static_cast<int>(i) == advice.chosen ? ">" : "", std::string(row.format.name), fmt::format("{:.2f}", row.format.bits),
+               HumanBytes(row.weights_bytes), HumanBytes(row.total_bytes), row.fits ? "yes" : "no",
+               row.format.kl > 0 ? fmt::format("{:.1e}", row.format.kl) : "0",
+               row.dominated ? "another has fewer bits and a smaller error" : ""});
+  }
+  table.Print();
+  std::printf("\nK/V cache %s, scratch %s, of %s\n%s.\n", HumanBytes(advice.kv_bytes).c_str(), HumanBytes(advice.scratch_bytes).c_str(),
+              HumanBytes(available).c_str(), advice.reason.c_str());
+  std::printf(
+      "KL is of the bundled 5 M model (rounding to nearest); larger models lose less, and calibrated checkpoints (GPTQ, AWQ) of the same bits "
+      "lose less still: docs/choosing.md.\n");
+  return {};
+}
+
 Status Run(const Options& o) {
   NIBBLE_TRY(const auto checkpoint, OpenCheckpointOrConfig(o.model));
+  if (o.advise) return PrintAdvice(o, *checkpoint);
   NIBBLE_TRY(const Answer answer, Ask(o, *checkpoint));
   o.json ? PrintJson(o, *checkpoint, answer) : Print(*checkpoint, answer);
   return {};
@@ -106,11 +153,11 @@ std::function<Status()> Setup(CLI::App& app) {
   app.add_option("--batch", o->model.sequences, "sequences at the same time")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
       ->capture_default_str();
-  app.add_option("--kv-cache-dtype", o->model.kv_cache_dtype, "auto, f32, bf16 or f16")
-      ->check(CLI::IsMember({"auto", "f32", "bf16", "f16"}))
-      ->capture_default_str();
+  AddKvOptions(app, o->model);
   app.add_option("--memory", o->memory, "plan for a machine with this much free memory (8G, 512M)")
       ->transform(CLI::AsSizeValue(false));
+  app.add_flag("--advise", o->advise, "which format to take: every one that nibble makes while loading, its memory and its cost");
+  app.add_option("--max-kl", o->max_kl, "with --advise: the KL divergence in nats that is acceptable")->capture_default_str();
   app.add_option("--architecture-as", o->model.architecture_as, "treat the model as this model_type");
   app.add_flag("--strict", o->model.strict, "unknown keys in quantization configs are errors");
   app.add_flag("--json", o->json, "one JSON object on stdout");

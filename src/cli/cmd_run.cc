@@ -67,7 +67,7 @@ std::string Summary(const Engine& engine, const Generation& g, const Options& o)
       "{}, {:.2f} bits per weight, activations {}, K/V {}: {} prompt tokens at {:.1f} tok/s, {} tokens at {:.1f} tok/s, ended by "
       "{}",
       engine.checkpoint().quantization().Describe(), engine.plan().weight_bits, o.model.activations == "int8" ? "int8" : "f32",
-      DTypeName(engine.kv_dtype()), g.prompt_tokens,
+      engine.kv_dtype().name(), g.prompt_tokens,
       g.prompt_seconds > 0 ? static_cast<double>(g.prompt_tokens) / g.prompt_seconds : 0.0, g.tokens.size(), speed,
       FinishName(g.finish));
 }

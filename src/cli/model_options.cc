@@ -23,6 +23,32 @@ void AddModelArgument(CLI::App& app, ModelOptions& options) {
   app.add_option("model", options.model, "hub folder, .gguf file, or org/name in the hub cache")->required();
 }
 
+void AddKvOptions(CLI::App& app, ModelOptions& options) {
+  std::string names = "auto";
+  for (const std::string_view name : KvFormatNames()) names.append(" ").append(name);
+  app.add_option("--kv-cache-dtype", options.kv_cache_dtype, names)->capture_default_str();
+  app.add_option("--kv-cache-dtype-k", options.kv_cache_dtype_k, "of keys alone");
+  app.add_option("--kv-cache-dtype-v", options.kv_cache_dtype_v, "of values alone");
+}
+
+Result<std::optional<KvFormats>> KvFormatsOf(const ModelOptions& o) {
+  std::optional<KvFormats> formats;
+  if (o.kv_cache_dtype != "auto") {
+    NIBBLE_TRY(formats, ParseKvFormats(o.kv_cache_dtype));
+  }
+  if (o.kv_cache_dtype_k.empty() && o.kv_cache_dtype_v.empty()) return formats;
+  if (!formats) formats = KvFormats(o.kv_auto);
+  if (!o.kv_cache_dtype_k.empty()) {
+    NIBBLE_TRY(const KvFormats k, ParseKvFormats(o.kv_cache_dtype_k));
+    formats->k = k.k;
+  }
+  if (!o.kv_cache_dtype_v.empty()) {
+    NIBBLE_TRY(const KvFormats v, ParseKvFormats(o.kv_cache_dtype_v));
+    formats->v = v.v;
+  }
+  return formats;
+}
+
 void AddRunOptions(CLI::App& app, ModelOptions& options) {
   app.add_option("--threads", options.threads, "worker threads (default: all cores)")
       ->envname("NIBBLE_THREADS")
@@ -32,9 +58,7 @@ void AddRunOptions(CLI::App& app, ModelOptions& options) {
                  "f32, int8 or auto: what may be done to activations where the method demands nothing")
       ->check(CLI::IsMember({"f32", "int8", "auto"}))
       ->capture_default_str();
-  app.add_option("--kv-cache-dtype", options.kv_cache_dtype, "auto, f32, bf16 or f16")
-      ->check(CLI::IsMember({"auto", "f32", "bf16", "f16"}))
-      ->capture_default_str();
+  AddKvOptions(app, options);
   app.add_option("--quantization", options.quantization,
                  "quantize a float model while loading: fp8, int8, int4, nf4, mxfp4, q4_k ...");
   app.add_flag("--ignore-activation-scheme", options.ignore_activation_scheme,
@@ -91,7 +115,7 @@ Result<std::unique_ptr<Engine>> OpenEngine(const ModelOptions& o) {
   EngineOptions options;
   options.load = MakeLoadOptions(o);
   options.threads = o.threads;
-  if (o.kv_cache_dtype != "auto") options.kv_dtype = ParseDType(o.kv_cache_dtype);
+  NIBBLE_TRY(options.kv_dtype, KvFormatsOf(o));
   options.kv_auto = o.kv_auto;
   options.context = o.context;
   options.max_sequences = o.sequences;

@@ -15,7 +15,7 @@ namespace nibble {
 
 struct ModelOptions {
   std::string model;
-  std::string activations = "f32", kv_cache_dtype = "auto";
+  std::string activations = "f32", kv_cache_dtype = "auto", kv_cache_dtype_k, kv_cache_dtype_v;
   std::string architecture_as, pack_cache, quantization;
   bool ignore_activation_scheme = false, batch_invariant = false, strict = false, reference = false;
   int threads = 0, tp = 1;
@@ -37,6 +37,10 @@ Result<std::unique_ptr<Checkpoint>> OpenCheckpointOrConfig(const ModelOptions& o
 // A whole engine. Notes (context cut, cache dtype) go to the log.
 Result<std::unique_ptr<Engine>> OpenEngine(const ModelOptions& options);
 Result<std::unique_ptr<Tokenizer>> OpenTokenizer(const std::string& model);
+
+// --kv-cache-dtype and its two halves; unset: auto.
+void AddKvOptions(CLI::App& app, ModelOptions& options);
+Result<std::optional<KvFormats>> KvFormatsOf(const ModelOptions& options);
 
 LoadOptions MakeLoadOptions(const ModelOptions& options);
 

@@ -21,7 +21,7 @@ namespace nibble {
 struct EngineOptions {
   LoadOptions load;
   int threads = 0;                // 0: all cores this process may use; divided among ranks
-  std::optional<DType> kv_dtype;  // unset: auto, see KvDType
+  std::optional<KvFormats> kv_dtype;  // unset: auto, see KvDType
   DType kv_auto = DType::kBF16;   // what auto means when the checkpoint says nothing
   int64_t context = 0;            // positions of one sequence; 0: the model's, cut to what memory allows
   int64_t max_sequences = 1;      // the cache holds this many whole contexts
@@ -70,7 +70,7 @@ class Engine {
   int64_t context() const { return context_; }
   int64_t vocab() const { return graph().vocab; }
   int threads() const { return threads_; }
-  DType kv_dtype() const { return caches_[0]->dtype(); }
+  const KvFormats& kv_dtype() const { return caches_[0]->formats(); }
   int64_t packed_bytes() const { return packed_bytes_; }
   const MemoryPlan& plan() const { return plan_; }
   // "context cut to 4096 of 32768 to fit memory" and the like; empty when nothing had to give.
@@ -95,7 +95,7 @@ class Engine {
   };
 
   Engine() = default;
-  Status MakeExecutors(LoadedModel model, const EngineOptions& options, DType kv_dtype,
+  Status MakeExecutors(LoadedModel model, const EngineOptions& options, KvFormats kv_dtype,
                        const std::vector<std::shared_ptr<ThreadTeam>>& teams);
   void Admit();
   void TakeSharedPages(Sequence* sequence);

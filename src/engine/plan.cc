@@ -22,7 +22,8 @@ double FloatBits(const Json& json) {
 
 class Planner {
  public:
-  Planner(const Checkpoint& checkpoint, const ModelConfig& config) : checkpoint_(checkpoint), float_bits_(FloatBits(config.json)) {
+  Planner(const Checkpoint& checkpoint, const ModelConfig& config, double linear_bits)
+      : checkpoint_(checkpoint), float_bits_(FloatBits(config.json)), linear_bits_(linear_bits) {
     plan_.from_config_alone = !checkpoint.has_weights();
     for (const StoredTensor& tensor : checkpoint.tensors().tensors()) {
       // Bytes by module: everything before the last dot, so that scales count with their weight.
@@ -50,7 +51,9 @@ class Planner {
       const double bits = checkpoint_.quantization().EstimateBits(query);
       bytes = static_cast<int64_t>(static_cast<double>(n * k) * (bits > 0 ? bits : float_bits_) / 8);
     }
-    const double memory_bits = checkpoint_.quantization().MemoryBits({.kind = kind, .name = names[0], .fused_name = fused});
+    const bool asked = linear_bits_ > 0 && (kind == LayerKind::kLinear || kind == LayerKind::kExpert);
+    const double memory_bits =
+        asked ? linear_bits_ : checkpoint_.quantization().MemoryBits({.kind = kind, .name = names[0], .fused_name = fused});
     if (memory_bits > 0) bytes = static_cast<int64_t>(static_cast<double>(n * k) * memory_bits / 8);
     plan_.parameters += n * k;
     bits_ += 8.0 * static_cast<double>(bytes);
@@ -126,9 +129,9 @@ class Planner {
   }
 
   void Cache(const Graph& graph, const PlanOptions& options) {
-    for (const LayerState& state : graph.states) plan_.kv_token_bytes += state.token_bytes(options.kv_dtype);
+    for (const LayerState& state : graph.states) plan_.kv_token_bytes += PagedCache::TokenBytes(state, options.kv_dtype);
     plan_.kv_bytes = RoundUp(plan_.context, kPageTokens) * plan_.sequences * plan_.kv_token_bytes;
-    plan_.parts.push_back({fmt::format("K/V cache ({})", DTypeName(options.kv_dtype)), plan_.kv_bytes});
+    plan_.parts.push_back({fmt::format("K/V cache ({})", options.kv_dtype.name()), plan_.kv_bytes});
   }
 
   void Add(const char* name, int64_t bytes) {
@@ -146,7 +149,7 @@ class Planner {
 
  private:
   const Checkpoint& checkpoint_;
-  const double float_bits_;
+  const double float_bits_, linear_bits_;
   std::map<std::string, int64_t> module_bytes_;
   double bits_ = 0;
   int64_t weights_ = 0;
@@ -156,7 +159,7 @@ class Planner {
 
 Result<MemoryPlan> PlanMemory(const Checkpoint& checkpoint, const ModelConfig& config, const PlanOptions& options) {
   NIBBLE_TRY(Graph graph, BuildGraph(config, 0, 1));
-  Planner planner(checkpoint, config);
+  Planner planner(checkpoint, config, options.linear_bits);
   planner.plan_.context = options.context > 0 ? options.context : config.max_positions;
   planner.plan_.sequences = options.sequences;
   NIBBLE_RETURN_IF_ERROR(planner.Linears(graph));

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "kv_cache/kv_format.h"
 #include "models/loader.h"
 #include "tensors/dtype.h"
 
@@ -30,8 +31,9 @@ struct MemoryPlan {
 struct PlanOptions {
   int64_t context = 0;  // 0: the model's
   int64_t sequences = 1;
-  DType kv_dtype = DType::kBF16;
+  KvFormats kv_dtype = DType::kBF16;
   int64_t batch_rows = 512, logits_rows = 64;
+  double linear_bits = 0;  // > 0: linear layers and experts have so many bits a weight, whatever is stored
 };
 
 // Unsupported when the architecture is unknown.

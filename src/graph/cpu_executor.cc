@@ -244,8 +244,10 @@ void CpuExecutor::RunOp(const RopeOp& op, int64_t count, Worker& w) {
 }
 
 // One head's row into the cache; e4m3 codes are x / scale, saturated.
-void CpuExecutor::StoreKv(const float* x, int64_t width, int64_t stride, float scale, std::byte* out, Worker& w) {
-  if (cache_->dtype() != DType::kE4M3) return ops_.store(cache_->dtype(), x, width, stride, out);
+void CpuExecutor::StoreKv(const KvFormat& format, const float* x, int64_t width, float scale, std::byte* out, Worker& w) {
+  const int64_t stride = RoundUp(width, 16);
+  if (format.element == DType::kNone) return format.encode(x, width, 0, out);
+  if (format.element != DType::kE4M3) return ops_.store(format.element, x, width, stride, out);
   w.row.assign(static_cast<size_t>(stride), 0.0f);
   for (int64_t i = 0; i < width; ++i) w.row[static_cast<size_t>(i)] = x[i] / scale;
   ConvertFromF32(DType::kE4M3, w.row.data(), stride, out);
@@ -253,7 +255,8 @@ void CpuExecutor::StoreKv(const float* x, int64_t width, int64_t stride, float s
 
 void CpuExecutor::RunOp(const WriteKvOp& op, int64_t count, Worker& w) {
   const LayerState& state = cache_->layer(op.layer);
-  const int64_t stride = Width(op.in), bytes = DTypeBytes(cache_->dtype());
+  const KvFormats& formats = cache_->formats();
+  const int64_t stride = Width(op.in), k_bytes = cache_->k_row_bytes(op.layer), v_bytes = cache_->v_row_bytes(op.layer);
   const KvScale scale = weights_.kv_scales[static_cast<size_t>(op.layer)];
   const Range rows = MyRows(count, w);
   for (int64_t row = rows.begin; row < rows.end; ++row) {
@@ -262,29 +265,25 @@ void CpuExecutor::RunOp(const WriteKvOp& op, int64_t count, Worker& w) {
     const int32_t page = table[static_cast<size_t>(position / kPageTokens)];
     const float* x = Data(op.in) + row * stride;
     for (int64_t head = 0; head < state.heads; ++head) {
-      StoreKv(x + op.k_begin + head * state.k_dim, state.k_dim, state.k_stride(), scale.k,
-              cache_->K(op.layer, page, head) + slot * state.k_stride() * bytes, w);
-      StoreKv(x + op.v_begin + head * state.v_dim, state.v_dim, state.v_stride(), scale.v,
-              cache_->V(op.layer, page, head) + slot * state.v_stride() * bytes, w);
+      StoreKv(*formats.k, x + op.k_begin + head * state.k_dim, state.k_dim, scale.k,
+              cache_->K(op.layer, page, head) + slot * k_bytes, w);
+      StoreKv(*formats.v, x + op.v_begin + head * state.v_dim, state.v_dim, scale.v,
+              cache_->V(op.layer, page, head) + slot * v_bytes, w);
     }
   }
 }
 
-void CpuExecutor::AttendHead(const AttentionOp& op, int64_t row, int64_t head, Worker& w) {
-  const LayerState& state = cache_->layer(op.layer);
-  const auto table = step_->block_tables[static_cast<size_t>(step_->sequence[static_cast<size_t>(row)])];
+Range CpuExecutor::SeenBy(const AttentionOp& op, int64_t row) const {
   const int64_t position = step_->positions[static_cast<size_t>(row)];
-  const int64_t first = op.window > 0 ? std::max<int64_t>(0, position - op.window + 1) : 0,
-                kv_head = head / (op.heads / state.heads);
-  w.runs.clear();
-  for (int64_t page = first / kPageTokens; page <= position / kPageTokens; ++page) {
-    const int32_t id = table[static_cast<size_t>(page)];
-    w.runs.push_back({cache_->K(op.layer, id, kv_head), cache_->V(op.layer, id, kv_head),
-                      std::min(kPageTokens, position + 1 - page * kPageTokens)});
-  }
-  const int64_t tokens = position + 1 - first;
-  const KvScale kv = cache_->dtype() == DType::kE4M3 ? weights_.kv_scales[static_cast<size_t>(op.layer)] : KvScale{};
-  w.scores.resize(std::max(w.scores.size(), static_cast<size_t>(RoundUp(tokens, 16))));
+  return {op.window > 0 ? std::max<int64_t>(0, position - op.window + 1) : 0, position + 1};
+}
+
+// One query head of one row over the stretches in w.runs, the first of which begins at position `begin`.
+void CpuExecutor::AttendHead(const AttentionOp& op, int64_t row, int64_t head, int64_t begin, DType dtype, KvScale scale,
+                             Worker& w) {
+  const LayerState& state = cache_->layer(op.layer);
+  const Range seen = SeenBy(op, row);
+  w.scores.resize(std::max(w.scores.size(), static_cast<size_t>(RoundUp(seen.size(), 16))));
   const float* q = Data(op.in) + row * Width(op.in) + op.q_begin + head * op.head_dim;
   if (state.k_stride() != op.head_dim) {
     w.query.assign(static_cast<size_t>(state.k_stride()), 0.0f);
@@ -295,22 +294,79 @@ void CpuExecutor::AttendHead(const AttentionOp& op, int64_t row, int64_t head, W
                   .out = Data(op.out) + row * Width(op.out) + head * op.v_dim,
                   .runs = w.runs.data(),
                   .run_count = static_cast<int64_t>(w.runs.size()),
-                  .skip = first % kPageTokens,
-                  .tokens = tokens,
+                  .skip = seen.begin - begin,
+                  .tokens = seen.size(),
                   .k_stride = state.k_stride(),
                   .v_stride = state.v_stride(),
                   .v_dim = op.v_dim,
-                  .dtype = cache_->dtype(),
-                  .k_scale = kv.k,
-                  .v_scale = kv.v,
+                  .dtype = dtype,
+                  .k_scale = scale.k,
+                  .v_scale = scale.v,
                   .scale = op.scale,
                   .softcap = op.softcap,
                   .scores = w.scores.data()});
 }
 
+// The cache as it lies.
+void CpuExecutor::AttendDirect(const AttentionOp& op, int64_t row, int64_t head, Worker& w) {
+  const int64_t kv_head = head / (op.heads / cache_->layer(op.layer).heads);
+  const auto table = step_->block_tables[static_cast<size_t>(step_->sequence[static_cast<size_t>(row)])];
+  const Range seen = SeenBy(op, row);
+  w.runs.clear();
+  for (int64_t page = seen.begin / kPageTokens; page * kPageTokens < seen.end; ++page) {
+    const int32_t id = table[static_cast<size_t>(page)];
+    w.runs.push_back({cache_->K(op.layer, id, kv_head), cache_->V(op.layer, id, kv_head),
+                      std::min(kPageTokens, seen.end - page * kPageTokens)});
+  }
+  const DType dtype = cache_->formats().k->element;
+  const KvScale scale = dtype == DType::kE4M3 ? weights_.kv_scales[static_cast<size_t>(op.layer)] : KvScale{};
+  AttendHead(op, row, head, seen.begin / kPageTokens * kPageTokens, dtype, scale, w);
+}
+
+// Rows of one sequence that share a kv head: what they see is decoded once.
+void CpuExecutor::AttendDecoded(const AttentionOp& op, Range rows, int64_t kv_head, Worker& w) {
+  const LayerState& state = cache_->layer(op.layer);
+  const KvFormats& formats = cache_->formats();
+  const KvScale scale = weights_.kv_scales[static_cast<size_t>(op.layer)];
+  const auto table = step_->block_tables[static_cast<size_t>(step_->sequence[static_cast<size_t>(rows.begin)])];
+  Range seen = SeenBy(op, rows.begin);
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    const Range more = SeenBy(op, row);
+    seen = {std::min(seen.begin, more.begin), std::max(seen.end, more.end)};
+  }
+  const int64_t k_bytes = cache_->k_row_bytes(op.layer), v_bytes = cache_->v_row_bytes(op.layer);
+  w.k_rows.resize(std::max(w.k_rows.size(), static_cast<size_t>(seen.size() * state.k_stride())));
+  w.v_rows.resize(std::max(w.v_rows.size(), static_cast<size_t>(seen.size() * state.v_stride())));
+  for (int64_t position = seen.begin; position < seen.end; ++position) {
+    const int64_t at = position - seen.begin, slot = position % kPageTokens;
+    const int32_t page = table[static_cast<size_t>(position / kPageTokens)];
+    DecodeKvRow(*formats.k, cache_->K(op.layer, page, kv_head) + slot * k_bytes, state.k_dim, scale.k,
+                w.k_rows.data() + at * state.k_stride());
+    DecodeKvRow(*formats.v, cache_->V(op.layer, page, kv_head) + slot * v_bytes, state.v_dim, scale.v,
+                w.v_rows.data() + at * state.v_stride());
+  }
+  const int64_t heads = op.heads / state.heads;
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    w.runs.assign(1, {w.k_rows.data(), w.v_rows.data(), SeenBy(op, row).end - seen.begin});
+    for (int64_t head = kv_head * heads; head < (kv_head + 1) * heads; ++head)
+      AttendHead(op, row, head, seen.begin, DType::kF32, KvScale{}, w);
+  }
+}
+
 void CpuExecutor::RunOp(const AttentionOp& op, int64_t count, Worker& w) {
-  // Later rows see more positions, so (row, head) pairs go round the workers.
-  for (int64_t task = w.index; task < count * op.heads; task += team_->size()) AttendHead(op, task / op.heads, task % op.heads, w);
+  if (cache_->formats().direct()) {
+    // Later rows see more positions, so (row, head) pairs go round the workers.
+    for (int64_t task = w.index; task < count * op.heads; task += team_->size())
+      AttendDirect(op, task / op.heads, task % op.heads, w);
+    return;
+  }
+  const int64_t kv_heads = cache_->layer(op.layer).heads;
+  int64_t task = 0;
+  for (int64_t begin = 0, end = 0; begin < count; begin = end) {
+    while (end < count && step_->sequence[static_cast<size_t>(end)] == step_->sequence[static_cast<size_t>(begin)]) ++end;
+    for (int64_t kv_head = 0; kv_head < kv_heads; ++kv_head)
+      if (task++ % team_->size() == w.index) AttendDecoded(op, {begin, end}, kv_head, w);
+  }
 }
 
 void CpuExecutor::RunOp(const GatedOp& op, int64_t count, Worker& w) {

@@ -58,6 +58,7 @@ class CpuExecutor {
   struct Worker {
     int index;
     std::vector<float> scores, query, row, transformed;
+    std::vector<float> k_rows, v_rows;  // decoded from an encoded cache: one kv head of one sequence
     std::vector<KvRun> runs;
     std::vector<std::byte> linear;
     std::vector<LinearArgs> args;
@@ -95,8 +96,11 @@ class CpuExecutor {
   // Low-rank terms, transforms and bias of one row of y.
   void FinishRow(const PackedWeight& packed, std::span<const PackedWeight::Input> inputs, Range columns, const float* x,
                  int64_t width, float* y, Worker& w);
-  void StoreKv(const float* x, int64_t width, int64_t stride, float scale, std::byte* out, Worker& w);
-  void AttendHead(const AttentionOp& op, int64_t row, int64_t head, Worker& w);
+  void StoreKv(const KvFormat& format, const float* x, int64_t width, float scale, std::byte* out, Worker& w);
+  Range SeenBy(const AttentionOp& op, int64_t row) const;  // positions
+  void AttendHead(const AttentionOp& op, int64_t row, int64_t head, int64_t begin, DType dtype, KvScale scale, Worker& w);
+  void AttendDirect(const AttentionOp& op, int64_t row, int64_t head, Worker& w);
+  void AttendDecoded(const AttentionOp& op, Range rows, int64_t kv_head, Worker& w);
   void Route(const MoeSpec& spec, const float* logits, int64_t row);
   void RunExpert(const MoeSpec& spec, const BoundExpert& expert, const MoeOp& op, int64_t index, Worker& w);
   void RunPacked(const PackedWeight& weight, const float* x, int64_t rows, float* y, Worker& w);

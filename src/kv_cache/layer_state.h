@@ -30,7 +30,6 @@ struct LayerState {
   // Elements of a head as stored: whole vectors of 16, zero padded.
   int64_t k_stride() const { return (k_dim + 15) / 16 * 16; }
   int64_t v_stride() const { return (v_dim + 15) / 16 * 16; }
-  int64_t token_bytes(DType dtype) const { return heads * (k_stride() + v_stride()) * DTypeBytes(dtype); }
   bool operator==(const LayerState&) const = default;
 };
 

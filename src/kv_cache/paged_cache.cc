@@ -19,25 +19,27 @@ const char* StateKindName(StateKind kind) {
   return "paged k/v";
 }
 
-int64_t PagedCache::PageBytes(std::span<const LayerState> layers, DType dtype) {
+int64_t PagedCache::TokenBytes(const LayerState& layer, const KvFormats& formats) {
+  return layer.heads * (KvRowBytes(*formats.k, layer.k_dim) + KvRowBytes(*formats.v, layer.v_dim));
+}
+
+int64_t PagedCache::page_bytes() const {
   int64_t bytes = 0;
-  for (const LayerState& layer : layers) bytes += layer.token_bytes(dtype) * kPageTokens;
+  for (const LayerState& layer : layers_) bytes += TokenBytes(layer, formats_) * kPageTokens;
   return bytes;
 }
 
-int64_t PagedCache::page_bytes() const { return PageBytes(layers_, dtype_); }
-
-Result<PagedCache> PagedCache::Make(std::vector<LayerState> layers, DType dtype, int64_t pages) {
+Result<PagedCache> PagedCache::Make(std::vector<LayerState> layers, KvFormats formats, int64_t pages) {
   PagedCache cache;
   cache.layers_ = std::move(layers);
-  cache.dtype_ = dtype;
+  cache.formats_ = formats;
   cache.pages_ = pages;
-  const int64_t rows = pages * kPageTokens * DTypeBytes(dtype);
+  const int64_t rows = pages * kPageTokens;
   try {
     for (const LayerState& layer : cache.layers_) {
       cache.shares_prefixes_ &= CanSharePrefix(layer.kind);
-      cache.k_.emplace_back(rows * layer.heads * layer.k_stride());
-      cache.v_.emplace_back(rows * layer.heads * layer.v_stride());
+      cache.k_.emplace_back(rows * layer.heads * KvRowBytes(*formats.k, layer.k_dim));
+      cache.v_.emplace_back(rows * layer.heads * KvRowBytes(*formats.v, layer.v_dim));
     }
   } catch (const std::bad_alloc&) {
     return Fail(Code::kResourceExhausted,
@@ -47,16 +49,6 @@ Result<PagedCache> PagedCache::Make(std::vector<LayerState> layers, DType dtype,
   cache.info_.resize(static_cast<size_t>(pages));
   for (int64_t page = pages; page-- > 0;) cache.free_.push_back(static_cast<int32_t>(page));
   return cache;
-}
-
-int64_t PagedCache::KOffset(int64_t layer, int32_t page, int64_t head) const {
-  const LayerState& state = layers_[static_cast<size_t>(layer)];
-  return (page * state.heads + head) * kPageTokens * state.k_stride() * DTypeBytes(dtype_);
-}
-
-int64_t PagedCache::VOffset(int64_t layer, int32_t page, int64_t head) const {
-  const LayerState& state = layers_[static_cast<size_t>(layer)];
-  return (page * state.heads + head) * kPageTokens * state.v_stride() * DTypeBytes(dtype_);
 }
 
 void PagedCache::Forget(int32_t page) {

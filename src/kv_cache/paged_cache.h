@@ -3,8 +3,8 @@
 // (its block table). Pages are counted references, so sequences that begin with the same tokens share them: a full page is known by
 // the hash of all tokens up to its end, and stays findable until its memory is needed.
 //
-// Within a page and layer, head h holds kPageTokens rows of k_stride elements (then the same for v):
-//   k(layer, page, head, slot) = base + (((page * heads + head) * kPageTokens) + slot) * k_stride
+// Within a page and layer, head h holds kPageTokens rows of one position each, K and V in memory of their own:
+//   k(layer, page, head, slot) = base + (((page * heads + head) * kPageTokens) + slot) * k_row_bytes(layer)
 #pragma once
 
 #include <cstdint>
@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "kv_cache/kv_format.h"
 #include "kv_cache/layer_state.h"
 #include "tensors/tensor_view.h"
 
@@ -24,22 +25,24 @@ inline constexpr int64_t kPageTokens = 32;
 class PagedCache {
  public:
   // Reserves address space for `pages` pages; memory is taken when pages are first written. ResourceExhausted if even that fails.
-  static Result<PagedCache> Make(std::vector<LayerState> layers, DType dtype, int64_t pages);
+  static Result<PagedCache> Make(std::vector<LayerState> layers, KvFormats formats, int64_t pages);
 
   int64_t page_count() const { return pages_; }
   int64_t free_pages() const { return static_cast<int64_t>(free_.size() + idle_.size()); }
-  DType dtype() const { return dtype_; }
+  const KvFormats& formats() const { return formats_; }
   const LayerState& layer(int64_t i) const { return layers_[static_cast<size_t>(i)]; }
   bool shares_prefixes() const { return shares_prefixes_; }
   // Of one page over all layers.
   int64_t page_bytes() const;
-  static int64_t PageBytes(std::span<const LayerState> layers, DType dtype);
+  static int64_t TokenBytes(const LayerState& layer, const KvFormats& formats);
+  int64_t k_row_bytes(int64_t layer) const { return KvRowBytes(*formats_.k, this->layer(layer).k_dim); }
+  int64_t v_row_bytes(int64_t layer) const { return KvRowBytes(*formats_.v, this->layer(layer).v_dim); }
 
   std::byte* K(int64_t layer, int32_t page, int64_t head) {
-    return k_[static_cast<size_t>(layer)].data() + KOffset(layer, page, head);
+    return k_[static_cast<size_t>(layer)].data() + Rows(layer, page, head) * k_row_bytes(layer);
   }
   std::byte* V(int64_t layer, int32_t page, int64_t head) {
-    return v_[static_cast<size_t>(layer)].data() + VOffset(layer, page, head);
+    return v_[static_cast<size_t>(layer)].data() + Rows(layer, page, head) * v_row_bytes(layer);
   }
 
   // A fresh page with one reference; -1 when none is left.
@@ -62,12 +65,11 @@ class PagedCache {
     uint64_t hash = 0;
     std::vector<int32_t> tokens;
   };
-  int64_t KOffset(int64_t layer, int32_t page, int64_t head) const;
-  int64_t VOffset(int64_t layer, int32_t page, int64_t head) const;
+  int64_t Rows(int64_t layer, int32_t page, int64_t head) const { return (page * this->layer(layer).heads + head) * kPageTokens; }
   void Forget(int32_t page);
 
   std::vector<LayerState> layers_;
-  DType dtype_ = DType::kF32;
+  KvFormats formats_ = DType::kF32;
   int64_t pages_ = 0;
   bool shares_prefixes_ = true;
   std::vector<Buffer> k_, v_;

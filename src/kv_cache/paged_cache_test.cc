@@ -17,7 +17,7 @@ std::vector<int32_t> Tokens(int32_t first) {
 }
 
 TEST(PagedCache, RowsDoNotOverlap) {
-  auto cache = PagedCache::Make({kLayer, kLayer}, DType::kF16, 3).value();
+  auto cache = PagedCache::Make({kLayer, kLayer}, KvFormats(DType::kF16), 3).value();
   EXPECT_EQ(cache.K(1, 1, 0) - cache.K(1, 0, 1), kPageTokens * 16 * 2);
   EXPECT_EQ(cache.V(0, 0, 1) - cache.V(0, 0, 0), kPageTokens * 32 * 2);
   EXPECT_EQ(cache.page_bytes(), 2 * 2 * kPageTokens * (16 + 32) * 2);

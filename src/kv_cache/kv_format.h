@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// How the row of one head at one position is stored: elements that attention reads as they are, or rows that are encoded when written
+// and decoded to f32 when read. K and V may differ.
+//
+//   f32 f16 bf16            elements
+//   fp8 (fp8_e4m3)          e4m3 of x / scale; one scale for the layer, the checkpoint's or 1
+//   fp8_e5m2                e5m2 of x, no scale
+//   fp8_per_token_head      f32 scale = max(amax / 448, 1e-6); e4m3 of x / scale
+//   int8                    f32 scale = max(amax / 127, 1e-6); codes of x / scale, halves away from zero
+//   int4                    rotated; f32 scale = max((max - min) / 15, 1e-6) with the zero point in its 4 lowest bits; codes of
+//                           x / scale + zero, halves away from zero, low nibble first
+//   nvfp4                   f32 global = amax / (6 * 448), or the checkpoint's; e4m3 scales for 16; e2m1 codes. K rotated unless the
+//                           checkpoint gave the global
+//   turbo4 turbo3           keys: f16 norm, indices of Lloyd-Max centroids of the rotated unit vector (norm corrected); values: f16
+//                           scale, f16 minimum, uniform codes
+//
+// Rotation: x' = x H / sqrt(b) by blocks of b, the largest power of two that divides the width; undone on reading, so that queries
+// and outputs stay as they are. It spreads the few large channels of keys over all codes.
+// Source: vLLM's cache dtypes int8_per_token_head, int4_per_token_head (theirs has random signs too), nvfp4 and turboquant.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+#include "tensors/dtype.h"
+
+namespace nibble {
+
+struct KvFormat {
+  std::string_view name;
+  DType element = DType::kNone;  // what attention reads; kNone: rows are encoded
+  int bits = 16;                 // of one element, scales not counted
+  // Encoded formats only. width: elements of the head; scale: the layer's from the checkpoint, 0: none. Rows are of
+  // row_bytes(width) bytes. Thread-safe, allocate nothing; out [width].
+  int64_t (*row_bytes)(int64_t width) = nullptr;
+  void (*encode)(const float* x, int64_t width, float scale, std::byte* row) = nullptr;
+  void (*decode)(const std::byte* row, int64_t width, float* out) = nullptr;
+};
+
+// K's and V's.
+struct KvFormats {
+  const KvFormat* k;
+  const KvFormat* v;
+  KvFormats(DType element);  // f32, f16, bf16, e4m3; implicit: a cache of plain elements is named by their type
+  KvFormats(const KvFormat* of_k, const KvFormat* of_v) : k(of_k), v(of_v) {}
+  // Attention reads both as they lie: one type of element. Otherwise rows are decoded first.
+  bool direct() const { return k->element == v->element && k->element != DType::kNone; }
+  std::string name() const;  // "bf16", "int8", "turbo3 / bf16"
+  friend bool operator==(const KvFormats& a, const KvFormats& b) { return a.k == b.k && a.v == b.v; }
+};
+
+// What users may write; aliases (fp8_e4m3, int8_per_token_head, turboquant_k8v4 ...) are read too.
+std::span<const std::string_view> KvFormatNames();
+// One name for both. Usage error with the nearest names.
+Result<KvFormats> ParseKvFormats(std::string_view name);
+
+// Bytes of a row, `width` elements of a head in strides of 16 elements for plain formats.
+int64_t KvRowBytes(const KvFormat& format, int64_t width);
+// Any format: a stored row to f32, out [width rounded up to 16], zero padded. scale: of e4m3 elements.
+void DecodeKvRow(const KvFormat& format, const std::byte* row, int64_t width, float scale, float* out);
+
+}  // namespace nibble
