@@ -77,7 +77,7 @@ INSTANTIATE_TEST_SUITE_P(All, Architectures,
                          ::testing::Values(Case{"llama-rope3-tied", true}, Case{"mistral", true}, Case{"qwen3", true},
                                            Case{"mixtral", true}, Case{"llama"}, Case{"llama-linear"},
                                            Case{"llama-dynamic", false, true}, Case{"llama-yarn"},
-                                           Case{"llama-rope3-tied-v4config"}, Case{"llama-sharded"}, Case{"qwen2"}),
+                                           Case{"llama-rope3-tied-v4config"}, Case{"llama-sharded"}, Case{"qwen2"}, Case{"qwen3_moe"}),
                          [](const auto& test) {
                            std::string name = test.param.name;
                            std::replace(name.begin(), name.end(), '-', '_');

@@ -49,11 +49,11 @@ Engine::Request Record(Engine::Request request, Outcome* outcome) {
   return request;
 }
 
-class Together : public ::testing::TestWithParam<DType> {};
+class Together : public ::testing::TestWithParam<std::string_view> {};
 
 TEST_P(Together, SequencesOfDifferentLengthsGiveWhatEachGivesAlone) {
   EngineOptions options = TestOptions();
-  options.kv_dtype = GetParam();
+  options.kv_dtype = *ParseKvFormats(GetParam());
   options.context = 160;
   options.share_prefixes = false;
   std::vector<Tokens> rows;
@@ -79,8 +79,8 @@ TEST_P(Together, SequencesOfDifferentLengthsGiveWhatEachGivesAlone) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Cache, Together, ::testing::Values(DType::kF32, DType::kBF16, DType::kF16),
-                         [](const auto& test) { return std::string(DTypeName(test.param)); });
+INSTANTIATE_TEST_SUITE_P(Cache, Together, ::testing::ValuesIn(KvFormatNames().begin(), KvFormatNames().end()),
+                         [](const auto& test) { return std::string(test.param); });
 
 TEST(Engine, AMixtureOfExpertsDoesNotMixSequencesEither) {
   EngineOptions options = TestOptions();
@@ -416,16 +416,34 @@ TEST(Engine, Int8ActivationsChangeLittle) {
 
 TEST(Engine, CacheTypesChangeLittle) {
   const testing::Golden golden = testing::ReadGolden(Tales1m() + "/expected/logits.safetensors");
-  for (const DType dtype : {DType::kBF16, DType::kF16}) {
+  double int4 = 0;
+  for (const auto& [name, most] : std::initializer_list<std::pair<const char*, double>>{{"bf16", 1e-4},
+                                                                                        {"f16", 1e-4},
+                                                                                        {"int8", 1e-3},
+                                                                                        {"fp8", 1e-2},
+                                                                                        {"fp8_per_token_head", 1e-2},
+                                                                                        {"fp8_e5m2", 4e-2},
+                                                                                        {"int4", 5e-2},
+                                                                                        {"nvfp4", 5e-2},
+                                                                                        {"turbo4", 5e-2},
+                                                                                        {"turbo3", 0.2}}) {
+    SCOPED_TRACE(name);
     EngineOptions options = TestOptions();
-    options.kv_dtype = dtype;
+    options.kv_dtype = *ParseKvFormats(name);
     auto engine = MustOpen(Tales1m(), options);
     ASSERT_TRUE(engine);
-    EXPECT_EQ(engine->kv_dtype(), dtype);
+    EXPECT_EQ(engine->kv_dtype(), *ParseKvFormats(name));
     const double kl = testing::MeanKl(golden.logits, testing::Logits(*engine, golden.tokens), engine->vocab());
     EXPECT_GT(kl, 1e-12);
-    EXPECT_LT(kl, 1e-4);
+    EXPECT_LT(kl, most);
+    if (std::string_view(name) == "int4") int4 = kl;
   }
+  // K in 8 bits and V in 4 lie between.
+  EngineOptions options = TestOptions();
+  options.kv_dtype = KvFormats(ParseKvFormats("int8")->k, ParseKvFormats("int4")->v);
+  auto engine = MustOpen(Tales1m(), options);
+  ASSERT_TRUE(engine);
+  EXPECT_LT(testing::MeanKl(golden.logits, testing::Logits(*engine, golden.tokens), engine->vocab()), int4);
 }
 
 TEST(Engine, PackCacheGivesTheSameBits) {

@@ -122,16 +122,17 @@ Status PrintAdvice(const Options& o, Checkpoint& checkpoint) {
   TextTable table({"", "format", "bits", "weights", "in all", "fits", "KL nats", ""}, "llrrrlrl");
   for (size_t i = 0; i < advice.rows.size(); ++i) {
     const AdviceRow& row = advice.rows[i];
-    table.Add({static_cast<int>(i) == advice.chosen ? ">" : "", std::string(row.format.name), fmt::format("{:.2f}", row.format.bits),
-               HumanBytes(row.weights_bytes), HumanBytes(row.total_bytes), row.fits ? "yes" : "no",
-               row.format.kl > 0 ? fmt::format("{:.1e}", row.format.kl) : "0",
+    table.Add({static_cast<int>(i) == advice.chosen ? ">" : "", std::string(row.format.name),
+               fmt::format("{:.2f}", row.format.bits), HumanBytes(row.weights_bytes), HumanBytes(row.total_bytes),
+               row.fits ? "yes" : "no", row.format.kl > 0 ? fmt::format("{:.1e}", row.format.kl) : "0",
                row.dominated ? "another has fewer bits and a smaller error" : ""});
   }
   table.Print();
-  std::printf("\nK/V cache %s, scratch %s, of %s\n%s.\n", HumanBytes(advice.kv_bytes).c_str(), HumanBytes(advice.scratch_bytes).c_str(),
-              HumanBytes(available).c_str(), advice.reason.c_str());
+  std::printf("\nK/V cache %s, scratch %s, of %s\n%s.\n", HumanBytes(advice.kv_bytes).c_str(),
+              HumanBytes(advice.scratch_bytes).c_str(), HumanBytes(available).c_str(), advice.reason.c_str());
   std::printf(
-      "KL is of the bundled 5 M model (rounding to nearest); larger models lose less, and calibrated checkpoints (GPTQ, AWQ) of the same bits "
+      "KL is of the bundled 5 M model (rounding to nearest); larger models lose less, and calibrated checkpoints (GPTQ, AWQ) of "
+      "the same bits "
       "lose less still: docs/choosing.md.\n");
   return {};
 }

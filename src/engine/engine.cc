@@ -79,7 +79,8 @@ Status Engine::MakeExecutors(LoadedModel model, const EngineOptions& options, Kv
   rank_team_ = std::make_unique<ThreadTeam>(static_cast<int>(ranks));
   const int64_t pages = CeilDiv(context_, kPageTokens) * std::max<int64_t>(options.max_sequences, 1);
   for (size_t rank = 0; rank < ranks; ++rank) {
-    NIBBLE_TRY(PagedCache cache, PagedCache::Make(model.graphs[rank].states, kv_dtype, pages));
+    NIBBLE_TRY(PagedCache cache,
+               PagedCache::Make(model.graphs[rank].states, kv_dtype, pages, std::max<int64_t>(options.max_sequences, 1)));
     caches_.push_back(std::make_unique<PagedCache>(std::move(cache)));
     executors_.push_back(std::make_unique<CpuExecutor>(std::move(model.graphs[rank]), std::move(model.weights[rank]),
                                                        OpsFor(options.load.isa), caches_.back().get(), teams[rank],
@@ -124,7 +125,7 @@ void Engine::Cancel(SequenceId id) {
 }
 
 void Engine::End(Sequence* sequence, Finish finish) {
-  for (const int32_t page : sequence->pages) caches_[0]->Release(page);
+  GiveBackPages(sequence);
   const auto on_finish = std::move(sequence->request.on_finish);
   std::erase_if(running_, [&](const auto& s) { return s.get() == sequence; });
   if (on_finish) on_finish(finish);

@@ -20,13 +20,13 @@ namespace nibble {
 
 struct EngineOptions {
   LoadOptions load;
-  int threads = 0;                // 0: all cores this process may use; divided among ranks
+  int threads = 0;                    // 0: all cores this process may use; divided among ranks
   std::optional<KvFormats> kv_dtype;  // unset: auto, see KvDType
-  DType kv_auto = DType::kBF16;   // what auto means when the checkpoint says nothing
-  int64_t context = 0;            // positions of one sequence; 0: the model's, cut to what memory allows
-  int64_t max_sequences = 1;      // the cache holds this many whole contexts
-  int64_t batch_rows = 512;       // tokens of one step
-  int64_t logits_rows = 64;       // most logits of one step
+  DType kv_auto = DType::kBF16;       // what auto means when the checkpoint says nothing
+  int64_t context = 0;                // positions of one sequence; 0: the model's, cut to what memory allows
+  int64_t max_sequences = 1;          // the cache holds this many whole contexts
+  int64_t batch_rows = 512;           // tokens of one step
+  int64_t logits_rows = 64;           // most logits of one step
   bool share_prefixes = true;
 };
 
@@ -86,7 +86,7 @@ class Engine {
     std::vector<int32_t> tokens;  // prompt and generated
     int64_t prompt_size = 0, computed = 0, published = 0;
     uint64_t page_hash = 0;  // of the last published page
-    std::vector<int32_t> pages;
+    std::vector<int32_t> pages, end_pages;
     bool scoring() const { return static_cast<bool>(request.on_logits); }
   };
   struct Chunk {
@@ -101,6 +101,7 @@ class Engine {
   void TakeSharedPages(Sequence* sequence);
   bool GrowPages(Sequence* sequence, int64_t positions);
   void PreemptLast();
+  void GiveBackPages(Sequence* sequence);
   std::vector<Chunk> Schedule();
   void Deliver(Sequence* sequence, int64_t position, const float* logits);
   void PublishPages(Sequence* sequence);

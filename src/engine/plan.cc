@@ -131,6 +131,9 @@ class Planner {
   void Cache(const Graph& graph, const PlanOptions& options) {
     for (const LayerState& state : graph.states) plan_.kv_token_bytes += PagedCache::TokenBytes(state, options.kv_dtype);
     plan_.kv_bytes = RoundUp(plan_.context, kPageTokens) * plan_.sequences * plan_.kv_token_bytes;
+    if (options.kv_dtype.keeps_ends())
+      for (const LayerState& state : graph.states)
+        plan_.kv_bytes += plan_.sequences * kEndPages * kPageTokens * PagedCache::TokenBytes(state, DType::kBF16);
     plan_.parts.push_back({fmt::format("K/V cache ({})", options.kv_dtype.name()), plan_.kv_bytes});
   }
 

@@ -32,6 +32,10 @@ void Engine::Admit() {
     // A sequence enters when its whole prompt could have pages, so that prompts do not thrash.
     const int64_t needed = CeilDiv(static_cast<int64_t>(next->tokens.size()), kPageTokens);
     if (!running_.empty() && needed > caches_[0]->free_pages()) return;
+    if (PagedCache* ends = caches_[0]->ends()) {
+      if (ends->free_pages() < kEndPages) return;
+      for (int64_t i = 0; i < kEndPages; ++i) next->end_pages.push_back(ends->Allocate());
+    }
     TakeSharedPages(next);
     running_.push_back(std::move(waiting_.front()));
     waiting_.pop_front();
@@ -47,11 +51,17 @@ bool Engine::GrowPages(Sequence* s, int64_t positions) {
   return true;
 }
 
+void Engine::GiveBackPages(Sequence* sequence) {
+  for (const int32_t page : sequence->pages) caches_[0]->Release(page);
+  for (const int32_t page : sequence->end_pages) caches_[0]->ends()->Release(page);
+  sequence->pages.clear();
+  sequence->end_pages.clear();
+}
+
 void Engine::PreemptLast() {
   auto sequence = std::move(running_.back());
   running_.pop_back();
-  for (const int32_t page : sequence->pages) caches_[0]->Release(page);
-  sequence->pages.clear();
+  GiveBackPages(sequence.get());
   sequence->computed = sequence->published = 0;
   sequence->page_hash = 0;
   waiting_.push_front(std::move(sequence));
@@ -66,6 +76,7 @@ std::vector<Engine::Chunk> Engine::Schedule() {
       const int64_t left = static_cast<int64_t>(s->tokens.size()) - s->computed;
       if ((left == 1) != decoding) continue;
       int64_t size = std::min(left, batch_rows_ - rows);
+      if (caches_[0]->ends()) size = std::min(size, kPageTokens);
       if (s->scoring())
         size = std::min(size, logits_rows_ - logits);
       else if (size == left && logits >= logits_rows_)
@@ -104,7 +115,7 @@ Status Engine::Step() {
     return {};
   }
   std::vector<int32_t> ids, positions, rows_sequence, lengths, logits_rows;
-  std::vector<std::span<const int32_t>> tables;
+  std::vector<std::span<const int32_t>> tables, end_pages;
   std::vector<std::pair<size_t, int64_t>> wanted;  // chunk, position of each logits row
   for (size_t c = 0; c < chunks.size(); ++c) {
     const Sequence& s = *chunks[c].sequence;
@@ -119,9 +130,10 @@ Status Engine::Step() {
       rows_sequence.push_back(static_cast<int32_t>(c));
     }
     tables.emplace_back(s.pages);
+    end_pages.emplace_back(s.end_pages);
     lengths.push_back(static_cast<int32_t>(end));
   }
-  const StepInput step{ids, positions, rows_sequence, tables, lengths, logits_rows};
+  const StepInput step{ids, positions, rows_sequence, tables, end_pages, lengths, logits_rows};
   const float* logits = nullptr;
   rank_team_->Run([&](int rank) {
     StepInput mine = step;

@@ -21,7 +21,8 @@ std::string Reason(const Advice& advice, double max_kl) {
     return fmt::format("{} is the best that fits; its KL of {:.1e} nats is above the {:.1e} asked for", row.format.name,
                        row.format.kl, max_kl);
   return fmt::format(
-      "{} has the fewest bits of those that fit and cost at most {:.1e} nats; decoding reads every weight once a token, so fewer bits "
+      "{} has the fewest bits of those that fit and cost at most {:.1e} nats; decoding reads every weight once a token, so fewer "
+      "bits "
       "are faster",
       row.format.name, max_kl);
 }

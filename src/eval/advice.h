@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which format for this machine, memory and quality: every format that nibble makes while loading, its memory for this model and what
-// it costs in quality, measured on the bundled model.
+// Which format for this machine, memory and quality: every format that nibble makes while loading, its memory for this model and
+// what it costs in quality, measured on the bundled model.
 #pragma once
 
 #include <string>

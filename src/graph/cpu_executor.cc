@@ -269,8 +269,19 @@ void CpuExecutor::RunOp(const WriteKvOp& op, int64_t count, Worker& w) {
               cache_->K(op.layer, page, head) + slot * k_bytes, w);
       StoreKv(*formats.v, x + op.v_begin + head * state.v_dim, state.v_dim, scale.v,
               cache_->V(op.layer, page, head) + slot * v_bytes, w);
+      if (!cache_->ends()) continue;
+      const KvRow copy = EndCopy(op.layer, step_->sequence[static_cast<size_t>(row)], position, head);
+      ops_.store(DType::kBF16, x + op.k_begin + head * state.k_dim, state.k_dim, state.k_stride(), copy.k);
+      ops_.store(DType::kBF16, x + op.v_begin + head * state.v_dim, state.v_dim, state.v_stride(), copy.v);
     }
   }
+}
+
+CpuExecutor::KvRow CpuExecutor::EndCopy(int layer, int32_t sequence, int64_t position, int64_t head) const {
+  PagedCache& ends = *cache_->ends();
+  const int64_t which = position < kPageTokens ? 0 : 1 + position / kPageTokens % 2, slot = position % kPageTokens;
+  const int32_t page = step_->end_pages[static_cast<size_t>(sequence)][static_cast<size_t>(which)];
+  return {ends.K(layer, page, head) + slot * ends.k_row_bytes(layer), ends.V(layer, page, head) + slot * ends.v_row_bytes(layer)};
 }
 
 Range CpuExecutor::SeenBy(const AttentionOp& op, int64_t row) const {
@@ -315,8 +326,8 @@ void CpuExecutor::AttendDirect(const AttentionOp& op, int64_t row, int64_t head,
   w.runs.clear();
   for (int64_t page = seen.begin / kPageTokens; page * kPageTokens < seen.end; ++page) {
     const int32_t id = table[static_cast<size_t>(page)];
-    w.runs.push_back({cache_->K(op.layer, id, kv_head), cache_->V(op.layer, id, kv_head),
-                      std::min(kPageTokens, seen.end - page * kPageTokens)});
+    w.runs.push_back(
+        {cache_->K(op.layer, id, kv_head), cache_->V(op.layer, id, kv_head), std::min(kPageTokens, seen.end - page * kPageTokens)});
   }
   const DType dtype = cache_->formats().k->element;
   const KvScale scale = dtype == DType::kE4M3 ? weights_.kv_scales[static_cast<size_t>(op.layer)] : KvScale{};
@@ -328,7 +339,8 @@ void CpuExecutor::AttendDecoded(const AttentionOp& op, Range rows, int64_t kv_he
   const LayerState& state = cache_->layer(op.layer);
   const KvFormats& formats = cache_->formats();
   const KvScale scale = weights_.kv_scales[static_cast<size_t>(op.layer)];
-  const auto table = step_->block_tables[static_cast<size_t>(step_->sequence[static_cast<size_t>(rows.begin)])];
+  const int32_t sequence = step_->sequence[static_cast<size_t>(rows.begin)];
+  const auto table = step_->block_tables[static_cast<size_t>(sequence)];
   Range seen = SeenBy(op, rows.begin);
   for (int64_t row = rows.begin; row < rows.end; ++row) {
     const Range more = SeenBy(op, row);
@@ -337,16 +349,30 @@ void CpuExecutor::AttendDecoded(const AttentionOp& op, Range rows, int64_t kv_he
   const int64_t k_bytes = cache_->k_row_bytes(op.layer), v_bytes = cache_->v_row_bytes(op.layer);
   w.k_rows.resize(std::max(w.k_rows.size(), static_cast<size_t>(seen.size() * state.k_stride())));
   w.v_rows.resize(std::max(w.v_rows.size(), static_cast<size_t>(seen.size() * state.v_stride())));
-  for (int64_t position = seen.begin; position < seen.end; ++position) {
-    const int64_t at = position - seen.begin, slot = position % kPageTokens;
+  const auto decode = [&](int64_t position, bool exact) {
+    const int64_t slot = position % kPageTokens;
     const int32_t page = table[static_cast<size_t>(position / kPageTokens)];
-    DecodeKvRow(*formats.k, cache_->K(op.layer, page, kv_head) + slot * k_bytes, state.k_dim, scale.k,
-                w.k_rows.data() + at * state.k_stride());
-    DecodeKvRow(*formats.v, cache_->V(op.layer, page, kv_head) + slot * v_bytes, state.v_dim, scale.v,
-                w.v_rows.data() + at * state.v_stride());
-  }
+    float* k = w.k_rows.data() + (position - seen.begin) * state.k_stride();
+    float* v = w.v_rows.data() + (position - seen.begin) * state.v_stride();
+    if (exact) {
+      static const KvFormats bf16 = DType::kBF16;
+      const KvRow copy = EndCopy(op.layer, sequence, position, kv_head);
+      DecodeKvRow(*bf16.k, copy.k, state.k_dim, 1, k);
+      DecodeKvRow(*bf16.v, copy.v, state.v_dim, 1, v);
+    } else {
+      DecodeKvRow(*formats.k, cache_->K(op.layer, page, kv_head) + slot * k_bytes, state.k_dim, scale.k, k);
+      DecodeKvRow(*formats.v, cache_->V(op.layer, page, kv_head) + slot * v_bytes, state.v_dim, scale.v, v);
+    }
+  };
+  // Copies: for the first row here, then moved on with each row.
+  const bool ends = cache_->ends() != nullptr;
+  const int64_t first = step_->positions[static_cast<size_t>(rows.begin)];
+  for (int64_t position = seen.begin; position < seen.end; ++position)
+    decode(position, ends && (position < kPageTokens || position > first - kPageTokens));
   const int64_t heads = op.heads / state.heads;
   for (int64_t row = rows.begin; row < rows.end; ++row) {
+    const int64_t left = step_->positions[static_cast<size_t>(row)] - kPageTokens;
+    if (ends && left >= std::max(kPageTokens, seen.begin)) decode(left, false);
     w.runs.assign(1, {w.k_rows.data(), w.v_rows.data(), SeenBy(op, row).end - seen.begin});
     for (int64_t head = kv_head * heads; head < (kv_head + 1) * heads; ++head)
       AttendHead(op, row, head, seen.begin, DType::kF32, KvScale{}, w);

@@ -22,6 +22,7 @@ struct StepInput {
   std::span<const int32_t> ids, positions;
   std::span<const int32_t> sequence;                       // index into block_tables and lengths
   std::span<const std::span<const int32_t>> block_tables;  // per sequence: its pages
+  std::span<const std::span<const int32_t>> end_pages;     // per sequence: kEndPages of PagedCache::ends(), where it has them
   std::span<const int32_t> lengths;                        // per sequence: positions after this step
   std::span<const int32_t> logits_rows;                    // rows whose logits are wanted, ascending
   int64_t rows() const { return static_cast<int64_t>(ids.size()); }
@@ -97,6 +98,10 @@ class CpuExecutor {
   void FinishRow(const PackedWeight& packed, std::span<const PackedWeight::Input> inputs, Range columns, const float* x,
                  int64_t width, float* y, Worker& w);
   void StoreKv(const KvFormat& format, const float* x, int64_t width, float scale, std::byte* out, Worker& w);
+  struct KvRow {
+    std::byte *k, *v;
+  };
+  KvRow EndCopy(int layer, int32_t sequence, int64_t position, int64_t head) const;
   Range SeenBy(const AttentionOp& op, int64_t row) const;  // positions
   void AttendHead(const AttentionOp& op, int64_t row, int64_t head, int64_t begin, DType dtype, KvScale scale, Worker& w);
   void AttendDirect(const AttentionOp& op, int64_t row, int64_t head, Worker& w);

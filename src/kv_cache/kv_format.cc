@@ -305,9 +305,7 @@ KvFormats::KvFormats(DType element) : k(nullptr), v(nullptr) {
   NIBBLE_CHECK(k && element != DType::kNone, "no cache of {}", DTypeName(element));
 }
 
-std::string KvFormats::name() const {
-  return k->name == v->name ? std::string(k->name) : fmt::format("{} / {}", k->name, v->name);
-}
+std::string KvFormats::name() const { return k->name == v->name ? std::string(k->name) : fmt::format("{} / {}", k->name, v->name); }
 
 std::span<const std::string_view> KvFormatNames() {
   static const std::vector<std::string_view> names = [] {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the row of one head at one position is stored: elements that attention reads as they are, or rows that are encoded when written
-// and decoded to f32 when read. K and V may differ.
+// How the row of one head at one position is stored: elements that attention reads as they are, or rows that are encoded when
+// written and decoded to f32 when read. K and V may differ.
 //
 //   f32 f16 bf16            elements
 //   fp8 (fp8_e4m3)          e4m3 of x / scale; one scale for the layer, the checkpoint's or 1
@@ -9,7 +9,8 @@
 //   int8                    f32 scale = max(amax / 127, 1e-6); codes of x / scale, halves away from zero
 //   int4                    rotated; f32 scale = max((max - min) / 15, 1e-6) with the zero point in its 4 lowest bits; codes of
 //                           x / scale + zero, halves away from zero, low nibble first
-//   nvfp4                   f32 global = amax / (6 * 448), or the checkpoint's; e4m3 scales for 16; e2m1 codes. K rotated unless the
+//   nvfp4                   f32 global = amax / (6 * 448), or the checkpoint's; e4m3 scales for 16; e2m1 codes. K rotated unless
+//   the
 //                           checkpoint gave the global
 //   turbo4 turbo3           keys: f16 norm, indices of Lloyd-Max centroids of the rotated unit vector (norm corrected); values: f16
 //                           scale, f16 minimum, uniform codes
@@ -49,6 +50,8 @@ struct KvFormats {
   KvFormats(const KvFormat* of_k, const KvFormat* of_v) : k(of_k), v(of_v) {}
   // Attention reads both as they lie: one type of element. Otherwise rows are decoded first.
   bool direct() const { return k->element == v->element && k->element != DType::kNone; }
+  // 4 bits and fewer: the first and the last positions of a sequence are read from bf16 copies.
+  bool keeps_ends() const { return k->bits <= 4 || v->bits <= 4; }
   std::string name() const;  // "bf16", "int8", "turbo3 / bf16"
   friend bool operator==(const KvFormats& a, const KvFormats& b) { return a.k == b.k && a.v == b.v; }
 };

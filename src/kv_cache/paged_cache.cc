@@ -29,7 +29,7 @@ int64_t PagedCache::page_bytes() const {
   return bytes;
 }
 
-Result<PagedCache> PagedCache::Make(std::vector<LayerState> layers, KvFormats formats, int64_t pages) {
+Result<PagedCache> PagedCache::Make(std::vector<LayerState> layers, KvFormats formats, int64_t pages, int64_t sequences) {
   PagedCache cache;
   cache.layers_ = std::move(layers);
   cache.formats_ = formats;
@@ -45,6 +45,11 @@ Result<PagedCache> PagedCache::Make(std::vector<LayerState> layers, KvFormats fo
     return Fail(Code::kResourceExhausted,
                 "a K/V cache of {} positions needs {} MiB of address space and the system refused; use a smaller --context",
                 pages * kPageTokens, pages * cache.page_bytes() >> 20);
+  }
+  if (formats.keeps_ends()) {
+    NIBBLE_TRY(PagedCache ends, Make(cache.layers_, DType::kBF16, kEndPages * sequences));
+    cache.ends_ = std::make_unique<PagedCache>(std::move(ends));
+    cache.shares_prefixes_ = false;  // a shared page has no copies
   }
   cache.info_.resize(static_cast<size_t>(pages));
   for (int64_t page = pages; page-- > 0;) cache.free_.push_back(static_cast<int32_t>(page));

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -21,11 +22,17 @@
 namespace nibble {
 
 inline constexpr int64_t kPageTokens = 32;
+// Caches of 4 bits and fewer keep bf16 copies of a sequence's first kPageTokens positions and, for a query at position p, of
+// p - kPageTokens + 1 ... p. They lie in kEndPages pages of a cache of their own, ends(): position t < kPageTokens in the first,
+// others in page 1 + t / kPageTokens % 2. A step may then hold at most kPageTokens rows of a sequence.
+inline constexpr int64_t kEndPages = 3;
 
 class PagedCache {
  public:
   // Reserves address space for `pages` pages; memory is taken when pages are first written. ResourceExhausted if even that fails.
-  static Result<PagedCache> Make(std::vector<LayerState> layers, KvFormats formats, int64_t pages);
+  // sequences: how many may run at once, where the formats keep ends.
+  static Result<PagedCache> Make(std::vector<LayerState> layers, KvFormats formats, int64_t pages, int64_t sequences = 1);
+  PagedCache* ends() { return ends_.get(); }  // null where none are kept
 
   int64_t page_count() const { return pages_; }
   int64_t free_pages() const { return static_cast<int64_t>(free_.size() + idle_.size()); }
@@ -72,6 +79,7 @@ class PagedCache {
   KvFormats formats_ = DType::kF32;
   int64_t pages_ = 0;
   bool shares_prefixes_ = true;
+  std::unique_ptr<PagedCache> ends_;
   std::vector<Buffer> k_, v_;
   std::vector<Page> info_;
   std::vector<int32_t> free_;  // never used or forgotten

@@ -23,7 +23,7 @@ Result<Graph> BuildLlamaLike(const ModelConfig& c, const LlamaLikeOptions& o, in
 
     const BufferId g = b.NormOf(x, norm(layer + "post_attention_layernorm"));
     BufferId out;
-    if (o.mlp) {
+    if (o.mlp && !(o.dense && o.dense(i))) {
       NIBBLE_TRY(out, o.mlp(b, g, layer));
     } else {
       const std::string mlp = layer + "mlp.";

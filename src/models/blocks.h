@@ -16,8 +16,9 @@ struct LlamaLikeOptions {
   bool tied = false;
   RopeDefaults rope;
   std::function<bool(int64_t layer)> slides;  // sliding window layer, where the config has no layer_types
-  // Replaces the dense MLP: returns the block's output.
+  // Replaces the dense MLP, except in the layers that `dense` names: returns the block's output.
   std::function<Result<BufferId>(GraphBuilder&, BufferId in, const std::string& layer_prefix)> mlp;
+  std::function<bool(int64_t layer)> dense;
 };
 
 Result<Graph> BuildLlamaLike(const ModelConfig& config, const LlamaLikeOptions& options, int rank, int ranks);
