@@ -41,7 +41,7 @@ TEST(Fp8Config, RefusesWhatItCannotMean) {
   EXPECT_EQ(Parse(R"({"activation_scheme":"sometimes"})").error().code, Code::kCorrupt);
   EXPECT_EQ(Parse(R"({"weight_block_size":[128]})").error().code, Code::kCorrupt);
   EXPECT_EQ(Parse(R"({"weight_block_size":[0,128]})").error().code, Code::kCorrupt);
-  EXPECT_EQ(Parse(R"({"store_dtype":"mxfp4"})").error().code, Code::kUnsupported);
+  EXPECT_EQ(Parse(R"({"store_dtype":"int4"})").error().code, Code::kUnsupported);
   EXPECT_EQ(Parse(R"({"weight_scale_semantics":"sideways"})").error().code, Code::kUnsupported);
 }
 
