@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include "io/tensor_index.h"
 #include "methods/checkpoint_test.h"
 #include "methods/modelopt/config.h"
 
@@ -80,7 +81,28 @@ TEST(ModelOptConfig, RefusesWhatItCannotMean) {
   EXPECT_NE(text.find("nvfp4"), std::string::npos) << text;
   const auto config = *Parse(R"({"quant_algo":"FP8","ignore":["a"]})");
   const auto has = [](std::string_view) { return true; };
-  EXPECT_EQ(config->GetQuantMethod({.name = "a", .has = has}).error().code, Code::kCorrupt);
+  EXPECT_TRUE(*config->GetQuantMethod({.name = "a", .has = has}));  // the tensors are believed
+  const auto mixed = *Parse(R"({"quant_algo":"MIXED_PRECISION","quantized_layers":{"b":{"quant_algo":"FP8"}}})");
+  EXPECT_EQ(mixed->GetQuantMethod({.name = "a", .has = has}).error().code, Code::kCorrupt);
+}
+
+// FP8_PB_WO: four dimensions, two of them 1; the last row of blocks is not full.
+TEST(ModelOpt, BlockScalesHaveFourDimensions) {
+  const int64_t n = 130, k = 256;
+  const std::vector<uint8_t> codes(static_cast<size_t>(n * k), 0x38);  // 1.0
+  const float scales[4] = {1, 2, 3, 4};
+  StoredTensor weight{.view = TensorView(codes.data(), DType::kE4M3, {n, k})},
+      scale{.view = TensorView(scales, DType::kF32, {2, 1, 2, 1})};
+  const auto config = *Parse(R"({"quant_algo":"fp8_pb_wo"})");
+  const auto part = (*config->GetQuantMethod({.name = "a"}))
+                        ->MakeWeight({.name = "a", .n = n, .k = k, .params = {{"weight", &weight}, {"weight_scale", &scale}}});
+  ASSERT_TRUE(part) << part.error().ToString();
+  float value = 0;
+  DecodeRows(*part->weight, {129, 130}, {127, 128}, &value);
+  EXPECT_EQ(value, 3);
+  DecodeRows(*part->weight, {127, 128}, {128, 129}, &value);
+  EXPECT_EQ(value, 2);
+  EXPECT_EQ(part->act.grain, ActivationSpec::kNone);
 }
 
 }  // namespace
