@@ -7,9 +7,14 @@
 #include <array>
 #include <bit>
 #include <limits>
+#include <cmath>
+#include <fstream>
+#include <map>
+#include <string>
 #include <vector>
 
 #include "base/math.h"
+#include "support/paths.h"
 
 namespace nibble {
 namespace {
@@ -114,6 +119,80 @@ TEST(Activation, TensorScaleComesFromAllRows) {
   EXPECT_FALSE(fixed.dynamic);
   EXPECT_EQ(fixed.scale, 7.5f / 448);
   EXPECT_EQ(FixTensorScale(fixed, kX.data(), 1), fixed);
+}
+
+// ---- rows that the tools themselves quantized ----
+
+using Spec = ActivationSpec;
+
+std::map<std::string, Spec> ToolSpecs() {
+  constexpr float kGlobal = 448.0f * 6 / 3, kScale = 0.0173f;
+  const auto group = [](DType code, int size, Spec::Rule rule, Spec::ScaleCode scale, float global = 0) {
+    return Spec{.grain = Spec::kGroup, .code = code, .group = size, .rule = rule, .scale_code = scale, .global = global};
+  };
+  const auto integers = [](Spec::Rule rule, Spec::Grain grain, int bits, bool symmetric, int size = 0) {
+    return Spec{.grain = grain, .code = DType::kI8, .bits = bits, .group = size, .symmetric = symmetric, .rule = rule};
+  };
+  const Spec::Rule ct = Spec::kCompressedTensors, round = Spec::kAutoRound, opt = Spec::kModelOpt, quark = Spec::kQuark;
+  std::map<std::string, Spec> specs = {
+      {"compressed-tensors nvfp4", group(DType::kE2M1, 16, ct, Spec::kE4M3, kGlobal)},
+      {"compressed-tensors mxfp4", group(DType::kE2M1, 32, ct, Spec::kPow2Even)},
+      {"compressed-tensors mxfp8", group(DType::kE4M3, 32, ct, Spec::kPow2Even)},
+      {"compressed-tensors fp8 token", {.grain = Spec::kToken, .code = DType::kE4M3, .rule = ct}},
+      {"compressed-tensors int8 token", integers(ct, Spec::kToken, 8, true)},
+      {"compressed-tensors int8 token asymmetric", integers(ct, Spec::kToken, 8, false)},
+      {"compressed-tensors int4 token", integers(ct, Spec::kToken, 4, true)},
+      {"compressed-tensors int4 group", integers(ct, Spec::kGroup, 4, true, 32)},
+      {"auto-round nvfp4", group(DType::kE2M1, 16, round, Spec::kE4M3, kGlobal)},
+      {"auto-round mxfp4", group(DType::kE2M1, 32, round, Spec::kPow2Floor)},
+      {"auto-round mxfp8", group(DType::kE4M3, 32, round, Spec::kPow2Floor)},
+      {"auto-round mxfp6 e2m3", group(DType::kE2M3, 32, round, Spec::kPow2Floor)},
+      {"auto-round mxint4", group(DType::kI8, 32, round, Spec::kPow2Floor)},
+      {"modelopt fp8 static", {.grain = Spec::kTensor, .code = DType::kE4M3, .dynamic = false, .rule = opt, .scale = kScale}},
+      {"modelopt fp8 token", {.grain = Spec::kToken, .code = DType::kE4M3, .rule = opt}},
+      {"modelopt int8 static", {.grain = Spec::kTensor, .code = DType::kI8, .dynamic = false, .rule = opt, .scale = kScale}},
+      {"quark fp8 tensor", {.grain = Spec::kTensor, .code = DType::kE4M3, .rule = quark}},
+      {"quark int8 tensor", integers(quark, Spec::kTensor, 8, true)},
+      {"quark int8 tensor asymmetric", integers(quark, Spec::kTensor, 8, false)}};
+  specs["auto-round mxint4"].bits = 4;
+  const std::pair<const char*, DType> elements[] = {{"fp4", DType::kE2M1}, {"fp6_e2m3", DType::kE2M3}, {"fp6_e3m2", DType::kE3M2}};
+  const std::pair<const char*, Spec::ScaleCode> modes[] = {
+      {"even", Spec::kPow2Even}, {"floor", Spec::kPow2Floor}, {"ceil", Spec::kPow2Ceil}};
+  for (const auto& [element, code] : elements)
+    for (const auto& [mode, scale] : modes) specs[std::string("quark ") + element + " " + mode] = group(code, 32, quark, scale);
+  return specs;
+}
+
+std::vector<float> HexFloats(const std::string& line) {
+  std::vector<float> values;
+  for (size_t at = 0; at + 8 <= line.size(); at += 9)
+    values.push_back(std::bit_cast<float>(static_cast<uint32_t>(std::stoul(line.substr(at, 8), nullptr, 16))));
+  return values;
+}
+
+TEST(Activation, IsWhatTheToolsMake) {
+  std::ifstream file(testing::Repo("src/formats/golden/activation.txt"));
+  ASSERT_TRUE(file);
+  const std::map<std::string, Spec> specs = ToolSpecs();
+  std::string name, input, output;
+  int rows = 0;
+  while (std::getline(file, name) && std::getline(file, input) && std::getline(file, output)) {
+    SCOPED_TRACE(name);
+    const std::string zeros = " zeros";
+    const auto spec = specs.find(name.ends_with(zeros) ? name.substr(0, name.size() - zeros.size()) : name);
+    ASSERT_NE(spec, specs.end());
+    EXPECT_TRUE(IsRunnable(spec->second));
+    const std::vector<float> x = HexFloats(input), wanted = HexFloats(output);
+    ASSERT_EQ(x.size(), wanted.size());
+    const Row row = Quantize(spec->second, x);
+    for (size_t i = 0; i < x.size(); ++i) {
+      // The same code; a tool that divides by max / amax where we multiply by amax / max is one rounding away.
+      EXPECT_LE(std::fabs(row.values[i] - wanted[i]), std::fabs(wanted[i]) * 0x1p-22f)
+          << i << ": " << x[i] << " gives " << row.values[i] << ", wanted " << wanted[i];
+    }
+    ++rows;
+  }
+  EXPECT_EQ(rows, 33);
 }
 
 }  // namespace

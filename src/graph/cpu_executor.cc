@@ -161,8 +161,7 @@ void CpuExecutor::PrepareTensor(const PackedWeight::Input& input, const float* i
 void CpuExecutor::RunOp(const PrepareOp& op, int64_t count, Worker& w) {
   const PackedWeight::Input& input = weights_.linears[static_cast<size_t>(op.linear)].input(static_cast<size_t>(op.input));
   const Range mine = MyRows(count, w);
-  const bool shared = input.act.grain == ActivationSpec::kTensor && input.act.dynamic;
-  if (!shared) return PrepareRows(input, Data(op.in), Width(op.in), mine, Data(op.out), w);
+  if (!op.shares_rows) return PrepareRows(input, Data(op.in), Width(op.in), mine, Data(op.out), w);
   // One scale for all rows of a sequence, which stand together; not of the step, whose other sequences are none of its business.
   const bool all_rows = count == step_->rows();
   const auto sequence = [&](int64_t row) {

@@ -79,6 +79,7 @@ OpBuffers BuffersOf(const AnyOp& any) {
 }
 
 bool IsRowwise(const AnyOp& op) {
+  if (const auto* prepare = std::get_if<PrepareOp>(&op); prepare && prepare->shares_rows) return false;
   return !std::holds_alternative<LinearOp>(op) && !std::holds_alternative<AttentionOp>(op) && !std::holds_alternative<MoeOp>(op) &&
          !std::holds_alternative<AllReduceOp>(op) && !std::holds_alternative<AllGatherOp>(op) &&
          !std::holds_alternative<GatherRowsOp>(op);
@@ -109,7 +110,9 @@ void InsertPrepare(Graph* graph, const BoundWeights& weights) {
         continue;
       }
       const BufferId prepared = new_buffer(bound.gather ? bound.whole_k : bound.packed.k);
-      ops.push_back({.op = PrepareOp{in, prepared, linear->linear, static_cast<int>(i)},
+      const ActivationSpec& act = bound.input(i).act;
+      const bool shares_rows = act.grain == ActivationSpec::kTensor && act.dynamic;
+      ops.push_back({.op = PrepareOp{in, prepared, linear->linear, static_cast<int>(i), shares_rows},
                      .name = op.name + " input",
                      .logits_rows = op.logits_rows});
       linear->prepared.push_back(prepared);

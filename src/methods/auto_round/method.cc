@@ -6,6 +6,7 @@
 #include "formats/packing/bit_stream.h"
 #include "methods/auto_round/config.h"
 #include "methods/awq_weight.h"
+#include "methods/block_float_weight.h"
 #include "methods/fp8_weight.h"
 #include "methods/gptq_weight.h"
 #include "methods/param_checks.h"
@@ -33,6 +34,58 @@ class IntAwqMethod : public LinearMethod {
   AwqLayout layout_;
 };
 
+// What the small-block types demand of x: scales as the tool makes them, e4m3 under a stored number or powers of two.
+Result<ActivationSpec> BlockActivations(const BoundParams& params, const AutoRoundSettings& settings) {
+  ActivationSpec act;
+  if (settings.act_bits >= 16) return act;
+  act = {.grain = ActivationSpec::kGroup, .bits = static_cast<int>(settings.act_bits), .rule = ActivationSpec::kAutoRound};
+  const bool nvfp4 = settings.act_data == AutoRoundData::kNvFp;
+  act.group = static_cast<int>(settings.act_group_size > 0 ? settings.act_group_size : nvfp4 ? 16 : 32);
+  act.scale_code = nvfp4 ? ActivationSpec::kE4M3 : ActivationSpec::kPow2Floor;
+  act.code = settings.act_data == AutoRoundData::kMxInt ? DType::kI8
+             : settings.act_bits == 4                   ? DType::kE2M1
+             : settings.act_bits == 6                   ? DType::kE2M3
+                                                        : DType::kE4M3;
+  if (nvfp4) {
+    NIBBLE_TRY(act.global, ScalarParam(params, "input_global_scale"));
+  }
+  if (IsRunnable(act)) return act;
+  return Unsupported("{}: activations of {} bits in groups of {} under the global scale {}", params.name, act.bits, act.group,
+                     act.global);
+}
+
+// NVFP4 and MX floats. The tool multiplies by the reciprocal of NVFP4's global scale before the scale of the group.
+class BlockFloatMethod : public LinearMethod {
+ public:
+  explicit BlockFloatMethod(AutoRoundSettings settings) : settings_(settings) {}
+
+  std::vector<ParamDecl> CreateWeights(const LinearShape&) const override {
+    const std::vector<DType> floats = {DType::kF32, DType::kBF16, DType::kF16};
+    return {{Codes(), {DType::kU8, DType::kE4M3, DType::kE5M2}, ParamDecl::kPacked, true},
+            {"weight_scale", {DType::kE4M3, DType::kU8, DType::kE8M0}, ParamDecl::kGroupScale, true},
+            {"weight_global_scale", floats, ParamDecl::kTensorScale, false},
+            {"input_global_scale", floats, ParamDecl::kTensorScale, false}};
+  }
+  Result<LinearPart> MakeWeight(const BoundParams& params) const override {
+    const bool nvfp4 = settings_.data == AutoRoundData::kNvFp;
+    NIBBLE_TRY(StoredWeight weight, MakeBlockFloatWeight(params, {.element = settings_.bits == 4   ? DType::kE2M1
+                                                                             : settings_.bits == 6 ? DType::kE2M3
+                                                                                                   : DType::kE4M3,
+                                                                  .group = settings_.group_size > 0 ? settings_.group_size : 0,
+                                                                  .codes = Codes(),
+                                                                  .global = nvfp4 ? "weight_global_scale" : "",
+                                                                  .global_divides = true,
+                                                                  .global_first = nvfp4,
+                                                                  .e8m0 = !nvfp4}));
+    NIBBLE_TRY(const ActivationSpec act, BlockActivations(params, settings_));
+    return FinishPart(std::move(weight), act);
+  }
+
+ private:
+  std::string_view Codes() const { return settings_.bits == 8 ? "weight" : "weight_packed"; }
+  AutoRoundSettings settings_;
+};
+
 // Sign and magnitude of four bits under a shared power of two: value = +-0.25 * (code & 7) * 2^(scale - 127).
 class MxIntMethod : public LinearMethod {
  public:
@@ -58,11 +111,8 @@ class MxIntMethod : public LinearMethod {
     coded.scale.data.dtype = DType::kE8M0;
     coded.scale.block_k = group;
     weight.body = std::move(coded);
-    if (settings_.act_bits < 16) {
-      Warn("{}: x is not quantized to {} bits as the tool does; this build has no mx_int activations", bound.name,
-           settings_.act_bits);
-    }
-    return FinishPart(std::move(weight));
+    NIBBLE_TRY(const ActivationSpec act, BlockActivations(params, settings_));
+    return FinishPart(std::move(weight), act);
   }
 
  private:
@@ -116,6 +166,9 @@ class AutoRoundQuantizationConfig : public QuantizationConfig {
     const bool ints = !layer.has || layer.has("qweight");
     if (settings.data == AutoRoundData::kInt && ints) return IntMethod(settings);
     if (settings.data == AutoRoundData::kMxInt) return std::make_shared<const MxIntMethod>(settings);
+    const bool block_float = settings.data == AutoRoundData::kNvFp || settings.data == AutoRoundData::kMxFp;
+    if (block_float && (settings.bits == 4 || settings.bits == 6 || settings.bits == 8))
+      return std::make_shared<const BlockFloatMethod>(settings);
     if (settings.data == AutoRoundData::kFp && settings.bits == 8) return std::make_shared<const Fp8Method>(settings);
     return Unsupported("{}: {}: {} bits of data type {} in this packing, which this build does not read", where_, layer.name,
                        settings.bits, static_cast<int>(settings.data));
@@ -170,8 +223,8 @@ const QuantizationEntry* auto_round_method() {
       .name = "auto_round",
       .quant_methods = {"auto-round", "intel/auto-round", "auto_round", "autoround", "inc"},
       .config_filenames = {"quantization_config.json"},
-      .summary = "AutoRound: integers of 2 to 8 bits in GPTQ's and AWQ's layouts, settings by layer; mx_int4, FP8",
-      .formats = {"int_group", "table", "fp8"},
+      .summary = "AutoRound: integers of 2 to 8 bits in GPTQ's and AWQ's layouts, settings by layer; mx_int4, NVFP4, MX, FP8",
+      .formats = {"int_group", "table", "fp8", "block_float"},
       .from_config = FromConfig};
   return &entry;
 }

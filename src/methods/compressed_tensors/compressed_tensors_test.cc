@@ -23,7 +23,10 @@ INSTANTIATE_TEST_SUITE_P(All, CtCheckpoint,
                                            "llmcompressor-w4afp8-g128", "llmcompressor-fp8-static", "llmcompressor-fp8-dynamic",
                                            "llmcompressor-fp8-block", "llmcompressor-moe-mixtral-w4a16-g128",
                                            "llmcompressor-spinquant-r1r2r4-block64-w4a16",
-                                           "llmcompressor-quip-uv-hadamard-block64-w4a16"));
+                                           "llmcompressor-quip-uv-hadamard-block64-w4a16", "llmcompressor-mxfp4",
+                                           "llmcompressor-mxfp8", "llmcompressor-nvfp4-kv-fp8", "llmcompressor-nvfp4a16-awq",
+                                           "llmcompressor-mixed-nvfp4-mlp-fp8-attn", "llmcompressor-old-marlin24-w4a16-g128",
+                                           "llmcompressor-old-sparse24-bitmask-fp8-dynamic"));
 
 class CtGolden : public ::testing::TestWithParam<const char*> {};
 TEST_P(CtGolden, DecodesAModuleCutFromAToolsFile) {
@@ -33,7 +36,10 @@ TEST_P(CtGolden, DecodesAModuleCutFromAToolsFile) {
 INSTANTIATE_TEST_SUITE_P(All, CtGolden,
                          ::testing::Values("llmcompressor-w4a16-g128-asym-gptq-actorder-weight", "llmcompressor-w3a16-g64-asym-rtn",
                                            "llmcompressor-old-w4a16-g128-gptq-actorder-group",
-                                           "llmcompressor-w8a8-static-tensor-asym", "llmcompressor-fp8-block"));
+                                           "llmcompressor-w8a8-static-tensor-asym", "llmcompressor-fp8-block",
+                                           "llmcompressor-mxfp4", "llmcompressor-mxfp8", "llmcompressor-nvfp4-kv-fp8",
+                                           "llmcompressor-old-marlin24-w4a16-g128",
+                                           "llmcompressor-old-sparse24-bitmask-fp8-dynamic"));
 
 Result<std::unique_ptr<QuantizationConfig>> Parse(const std::string& text) {
   return FindQuantization("compressed-tensors")->from_config(*ParseJson(text, "test"), {"config.json", nullptr});
@@ -82,10 +88,10 @@ TEST(CtConfig, RefusesWhatItCannotMean) {
   EXPECT_EQ(with_weights(R"({"dynamic":"often"})").error().code, Code::kCorrupt);
   EXPECT_EQ(with_weights(R"({"strategy":"block","block_structure":"128x64"})")->get()->name(), "compressed_tensors");
   const auto config =
-      *with_weights(R"({"num_bits":4,"type":"float","strategy":"tensor_group","group_size":16})", "nvfp4-pack-quantized");
+      *with_weights(R"({"num_bits":4,"type":"float","strategy":"tensor_group","group_size":16})", "fancy-quantized");
   const std::string text = config->GetQuantMethod({.name = "a"}).error().ToString();
-  EXPECT_NE(text.find("nvfp4-pack-quantized"), std::string::npos) << text;
-  EXPECT_EQ(Parse(R"({"sparsity_config":{"format":"sparse-24-bitmask"}})").error().code, Code::kUnsupported);
+  EXPECT_NE(text.find("fancy-quantized"), std::string::npos) << text;
+  EXPECT_EQ(Parse(R"({"sparsity_config":{"format":"sparse-5-of-7"}})").error().code, Code::kUnsupported);
   EXPECT_TRUE(
       Parse(R"({"sparsity_config":{},"transform_config":{},"config_groups":{},"kv_cache_scheme":{"num_bits":8,"type":"float"}})"));
 }
@@ -106,7 +112,30 @@ TEST(CtConfig, KvScalesWarnWhenAbsentAndWhenNonsense) {
   EXPECT_EQ(scales->v_scale, 1.0f);
   EXPECT_EQ(none->k_scale, 1.0f);
   EXPECT_EQ(warnings.size(), 3u);
-  EXPECT_EQ((*Parse(R"({"kv_cache_scheme":{"num_bits":8,"type":"int"}})"))->GetKvCacheMethod({}).error().code, Code::kUnsupported);
+  const auto integers = *(*Parse(R"({"kv_cache_scheme":{"num_bits":8,"type":"int"}})"))->GetKvCacheMethod({});
+  EXPECT_EQ(integers->ProcessWeightsAfterLoading({.name = "b"})->format, DType::kNone);
+}
+
+// The published matrix, stored as the values that are not zero.
+TEST(CtSparse, BitmasksOfPlainLayersAreExpanded) {
+  const auto config = *Parse(R"({"sparsity_config":{"format":"sparse-bitmask"}})");
+  const LayerQuery layer{.name = "a", .has = [](std::string_view suffix) { return suffix == "bitmask" || suffix == "compressed"; }};
+  const auto method = *config->GetQuantMethod(layer);
+  ASSERT_TRUE(method);
+  const float values[5] = {5, -1, 2, 3, 4};
+  const uint8_t mask[4] = {0x12, 0x01, 0x08, 0x02};
+  const int64_t shape[2] = {2, 10}, offsets[2] = {0, 3};
+  StoredTensor compressed{.view = TensorView(values, DType::kF32, {5})}, bitmask{.view = TensorView(mask, DType::kU8, {2, 2})},
+      extent{.view = TensorView(shape, DType::kI64, {2})}, rows{.view = TensorView(offsets, DType::kI64, {2})};
+  BoundParams params{.name = "a",
+                     .params = {{"compressed", &compressed}, {"bitmask", &bitmask}, {"shape", &extent}, {"row_offsets", &rows}}};
+  const auto part = method->MakeWeight(params);
+  ASSERT_TRUE(part) << part.error().ToString();
+  std::vector<float> found(20), wanted = {0, 5, 0, 0, -1, 0, 0, 0, 2, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 4};
+  DecodeRows(*part->weight, {0, 2}, {0, 10}, found.data());
+  EXPECT_EQ(found, wanted);
+  compressed.view = TensorView(values, DType::kF32, {4});
+  EXPECT_EQ(method->MakeWeight(params).error().code, Code::kCorrupt);
 }
 
 TEST(CtTransforms, OnlineRotationsBecomeTransforms) {

@@ -10,7 +10,7 @@ Status CheckAllKeys(const Json& json, const std::string& where) {
   return CheckKeys(json, where,
                    {"quant_method", "method", "activation_scheme", "ignored_layers", "modules_to_not_convert", "weight_block_size",
                     "fmt", "scale_fmt", "kv_cache_scheme", "checkpoint_format", "format", "bits", "weight_scale_method",
-                    "weight_scale_semantics", "dynamic", "store_dtype"},
+                    "weight_scale_semantics", "dynamic", "store_dtype", "activation_scale_ub"},
                    {"dequantize", "modules_to_convert", "group_size", "lm_head", "desc_act", "meta", "pack_dtype", "sym",
                     "packed_modules_mapping", "provider", "true_sequential"});
 }
@@ -50,6 +50,10 @@ Status ParseIgnored(const Json& json, const std::string& where, Fp8Config& confi
 
 Status ParseActivations(const Json& json, const std::string& where, Fp8Config& config) {
   NIBBLE_TRY_IN(where, const std::string scheme, JsonString(json, "activation_scheme", ""));
+  NIBBLE_TRY_IN(where, const std::string method, JsonString(json, "quant_method", ""));
+  if (method == "fbgemm_fp8" || method == "ptpc_fp8") config.activations = Fp8Config::kDynamic;  // always per token
+  if (const Json* bound = JsonFind(json, "activation_scale_ub"); bound && bound->is_number())
+    config.upper_bound = bound->get<float>();
   if (scheme == "dynamic")
     config.activations = Fp8Config::kDynamic;
   else if (scheme == "static")
@@ -77,7 +81,7 @@ Status ParseFormat(const Json& json, const std::string& where, Fp8Config& config
       OneOf(json, where, "fmt", {"e4m3", "e4m3fn", "float8_e4m3fn", "e5m2", "float8_e5m2"}));  // the tensors' dtype tells
   NIBBLE_TRY(const std::string scale_format, OneOf(json, where, "scale_fmt", {"", "float", "ue8m0"}));
   config.pow2_scales = scale_format == "ue8m0";
-  NIBBLE_RETURN_IF_ERROR(OneOf(json, where, "store_dtype", {"", "fp8"}));  // others: experts of another number format
+  NIBBLE_RETURN_IF_ERROR(OneOf(json, where, "store_dtype", {"", "fp8", "mxfp4"}));  // of experts; the tensors' dtype tells
   NIBBLE_TRY(const std::string semantics, OneOf(json, where, "weight_scale_semantics", {"", "scale", "inverse"}));
   config.inverse = semantics == "inverse";
   NIBBLE_TRY_IN(where, const std::string method, JsonString(json, "weight_scale_method", ""));

@@ -20,6 +20,7 @@ struct Fp8Config {
   bool pow2_scales = false;          // scale_fmt ue8m0: activations too
   bool inverse = false;              // GPTQModel: weight_scale_inv divides
   bool kv_cache = false;             // kv_cache_scheme asks for an FP8 cache
+  float upper_bound = 0;             // activation_scale_ub of fbgemm_fp8
   std::vector<std::string> ignored;  // exact names
   std::vector<NamePattern> ignored_patterns;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include "io/tensor_index.h"
 #include "methods/checkpoint_test.h"
 #include "methods/fp8/config.h"
 
@@ -41,7 +42,7 @@ TEST(Fp8Config, RefusesWhatItCannotMean) {
   EXPECT_EQ(Parse(R"({"activation_scheme":"sometimes"})").error().code, Code::kCorrupt);
   EXPECT_EQ(Parse(R"({"weight_block_size":[128]})").error().code, Code::kCorrupt);
   EXPECT_EQ(Parse(R"({"weight_block_size":[0,128]})").error().code, Code::kCorrupt);
-  EXPECT_EQ(Parse(R"({"store_dtype":"mxfp4"})").error().code, Code::kUnsupported);
+  EXPECT_EQ(Parse(R"({"store_dtype":"int4"})").error().code, Code::kUnsupported);
   EXPECT_EQ(Parse(R"({"weight_scale_semantics":"sideways"})").error().code, Code::kUnsupported);
 }
 
@@ -51,6 +52,41 @@ TEST(Fp8Config, ExceptionsAreExactNames) {
   EXPECT_NE(*config->GetQuantMethod({.name = "a.gate_proj"}), nullptr);
   EXPECT_EQ(*config->GetQuantMethod({.kind = LayerKind::kLmHead, .name = "lm_head"}), nullptr);
   EXPECT_EQ(*config->GetQuantMethod({.name = "b", .has = [](std::string_view) { return false; }}), nullptr);
+}
+
+TEST(Fp8, FbgemmBoundsTheScaleOfAToken) {
+  const auto config = *FindQuantization("fbgemm_fp8")
+                           ->from_config(*ParseJson(R"({"quant_method":"fbgemm_fp8","activation_scale_ub":1200.0,
+                           "modules_to_not_convert":["lm_head"]})",
+                                                    "test"),
+                                         {"config.json", nullptr});
+  const uint8_t codes[8] = {0x38, 0x40};
+  const float scales[2] = {2, 3}, bound = 900;
+  StoredTensor weight{.view = TensorView(codes, DType::kE4M3, {2, 4})}, scale{.view = TensorView(scales, DType::kF32, {2, 1})},
+      upper{.view = TensorView(&bound, DType::kF32, {1})};
+  BoundParams params{.name = "a", .n = 2, .k = 4, .params = {{"weight", &weight}, {"weight_scale", &scale}}};
+  const auto method = *config->GetQuantMethod({.name = "a"});
+  const auto part = method->MakeWeight(params);
+  ASSERT_TRUE(part) << part.error().ToString();
+  EXPECT_EQ(part->act.grain, ActivationSpec::kToken);
+  EXPECT_EQ(part->act.upper_bound, 1200);
+  params.params.emplace_back("input_scale_ub", &upper);
+  EXPECT_EQ(method->MakeWeight(params)->act.upper_bound, 900);
+}
+
+TEST(Fp8, ExpertsMayBeMxfp4) {
+  const auto config = *Parse(R"({"activation_scheme":"dynamic","weight_block_size":[128,128],"scale_fmt":"ue8m0"})");
+  uint8_t codes[16] = {0x21};
+  const uint8_t exponent = 128;
+  StoredTensor weight{.view = TensorView(codes, DType::kU8, {1, 16})}, scale{.view = TensorView(&exponent, DType::kE8M0, {1, 1})};
+  const auto part = (*config->GetQuantMethod({.kind = LayerKind::kExpert, .name = "a"}))
+                        ->MakeWeight({.name = "a", .n = 1, .k = 32, .params = {{"weight", &weight}, {"weight_scale_inv", &scale}}});
+  ASSERT_TRUE(part) << part.error().ToString();
+  float values[2];
+  DecodeRows(*part->weight, {0, 1}, {0, 2}, values);
+  EXPECT_EQ(values[0], 1);
+  EXPECT_EQ(values[1], 2);
+  EXPECT_EQ(part->act.scale_code, ActivationSpec::kPow2Up);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 // name), and GPTQModel's files, whose weight_scale_inv is a true inverse.
 #include <algorithm>
 
+#include "methods/block_float_weight.h"
 #include "methods/fp8/config.h"
 #include "methods/fp8_weight.h"
 #include "methods/kv_scales.h"
@@ -20,9 +21,10 @@ class Fp8LinearMethod : public LinearMethod {
 
   std::vector<ParamDecl> CreateWeights(const LinearShape&) const override {
     const std::vector<DType> scales = {DType::kF32, DType::kBF16, DType::kF16, DType::kE8M0, DType::kU8};
-    std::vector<ParamDecl> params = {{"weight", {DType::kE4M3, DType::kE5M2}, ParamDecl::kWeight, true},
+    std::vector<ParamDecl> params = {{"weight", {DType::kE4M3, DType::kE5M2, DType::kU8, DType::kI8}, ParamDecl::kWeight, true},
                                      {"weight_scale_inv", scales, ParamDecl::kBlockScale, false},
                                      {"weight_scale", scales, ParamDecl::kTensorScale, false}};
+    params.push_back({"input_scale_ub", {DType::kF32, DType::kBF16}, ParamDecl::kTensorScale, false});
     for (const std::string_view name : kInputScales) {
       params.push_back({name, {DType::kF32, DType::kBF16, DType::kF16}, ParamDecl::kTensorScale, false});
     }
@@ -38,12 +40,20 @@ class Fp8LinearMethod : public LinearMethod {
                            .block_k = config_.block_k,
                            .reciprocal = config_.inverse && inv,
                            .scale_suffix = inv ? "weight_scale_inv" : "weight_scale"};
-    NIBBLE_TRY(StoredWeight weight, MakeFp8Weight(params, layout));
+    NIBBLE_TRY(StoredWeight weight, IsMxfp4(params)
+                                        ? MakeBlockFloatWeight(params, {.group = 32, .scale = layout.scale_suffix, .e8m0 = true})
+                                        : MakeFp8Weight(params, layout));
     NIBBLE_TRY(const ActivationSpec act, Activations(params));
     return FinishPart(std::move(weight), act);
   }
 
  private:
+  // DeepSeek V4's experts: two codes a byte.
+  static bool IsMxfp4(const BoundParams& params) {
+    const DType dtype = params.View("weight").dtype;
+    return dtype == DType::kU8 || dtype == DType::kI8;
+  }
+
   Result<ActivationSpec> Activations(const BoundParams& params) const {
     ActivationSpec act;
     if (config_.activations == Fp8Config::kFloat) return act;
@@ -60,6 +70,10 @@ class Fp8LinearMethod : public LinearMethod {
     }  // a static layer without its scale is computed dynamically, as other loaders do
     act.grain = config_.block_k > 0 ? ActivationSpec::kGroup : ActivationSpec::kToken;
     act.group = static_cast<int>(config_.block_k);
+    act.upper_bound = config_.upper_bound;
+    if (params.Find("input_scale_ub")) {
+      NIBBLE_TRY(act.upper_bound, ScalarParam(params, "input_scale_ub"));
+    }
     return act;
   }
 
@@ -119,9 +133,9 @@ Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const C
 const QuantizationEntry* fp8_method() {
   static const QuantizationEntry entry = {
       .name = "fp8",
-      .quant_methods = {"fp8"},
-      .summary = "FP8 weights per tensor, row or 128x128 block; static, dynamic or float activations",
-      .formats = {"fp8"},
+      .quant_methods = {"fp8", "fbgemm_fp8", "ptpc_fp8", "deepseek_v4_fp8"},
+      .summary = "FP8 weights per tensor, row or block, MXFP4 experts beside them; static, dynamic or float activations",
+      .formats = {"fp8", "block_float"},
       .from_config = FromConfig};
   return &entry;
 }

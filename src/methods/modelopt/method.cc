@@ -31,10 +31,10 @@ Result<StoredWeight> Fp8Weight(const BoundParams& bound) {
   const TensorView scale = AsMatrix(params.View("weight_scale"));
   Fp8Layout layout;
   if (scale.rank() == 2 && scale.dim(1) > 0 && scale.dim(0) > 0 && scale.dim(0) != params.n) {
-    layout.block_n = std::max<int64_t>(BlockOf(params.n, scale.dim(0)), 1);
-    layout.block_k = BlockOf(params.k, scale.dim(1));
-    // Blocks are square; a matrix of one row or column of blocks shows only one of their sides.
-    if (scale.dim(0) == 1 && layout.block_k > 0) layout.block_n = params.n;
+    constexpr int64_t kUsual = 128;
+    const bool usual = scale.dim(0) == CeilDiv(params.n, kUsual) && scale.dim(1) == CeilDiv(params.k, kUsual);
+    layout.block_n = usual ? kUsual : CeilDiv(params.n, scale.dim(0));
+    layout.block_k = usual ? kUsual : CeilDiv(params.k, scale.dim(1));
   }
   return MakeFp8Weight(params, layout);
 }
@@ -213,10 +213,13 @@ class ModelOptQuantizationConfig : public QuantizationConfig {
   Result<std::shared_ptr<const LinearMethod>> GetQuantMethod(const LayerQuery& layer) const override {
     if (layer.kind == LayerKind::kAttention || (layer.has && !layer.has("weight_scale"))) return nullptr;
     const A* algo = config_.AlgoOf(layer);
+    if (!algo && layer.has && config_.algo) {
+      Warn("{}: the config excludes {}, its tensors are quantized; the tensors are believed", where_, layer.name);
+      algo = config_.algo;
+    }
     if (algo) return std::make_shared<const ModelOptLinearMethod>(*algo);
     if (!layer.has) return nullptr;
-    return Corrupt("{}: {} has a weight_scale, but the config {}", where_, layer.name,
-                   config_.algo ? "excludes it" : "does not name it in quantized_layers");
+    return Corrupt("{}: {} has a weight_scale, but quantized_layers does not name it", where_, layer.name);
   }
 
   Result<std::shared_ptr<const KvCacheMethod>> GetKvCacheMethod(const LayerQuery&) const override {

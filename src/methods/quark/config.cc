@@ -93,14 +93,16 @@ Result<QuarkLayer> ParseLayer(const Json& json, const std::string& where) {
   return layer;
 }
 
-Status ParseLayers(const Json& json, const std::string& where, QuarkConfig& config) {
+Status ParseLayers(const Json& json, const ConfigSource& source, QuarkConfig& config) {
+  const std::string& where = source.where;
   const Json* global = JsonFind(json, "global_quant_config");
   if (global) {
     NIBBLE_TRY(config.global, ParseLayer(*global, where + ", global_quant_config"));
   }
   if (const Json* layers = JsonFind(json, "layer_quant_config"); layers && layers->is_object()) {
-    for (const auto& [pattern, layer] : layers->items()) {
-      NIBBLE_TRY(QuarkLayer parsed, ParseLayer(layer, fmt::format("{}, layer_quant_config \"{}\"", where, pattern)));
+    NIBBLE_TRY(const std::vector<std::string> patterns, KeyOrder(json, "layer_quant_config", source));
+    for (const std::string& pattern : patterns) {
+      NIBBLE_TRY(QuarkLayer parsed, ParseLayer((*layers)[pattern], fmt::format("{}, layer_quant_config \"{}\"", where, pattern)));
       config.layers.emplace_back(pattern, std::move(parsed));
     }
   }
@@ -161,7 +163,7 @@ Result<QuarkConfig> QuarkConfig::Parse(const Json& json, const ConfigSource& sou
                                    {"algo_config", "quant_mode", "version", "kv_cache_post_rope", "kv_cache_group", "min_kv_scale",
                                     "log_severity_level", "quant_algo"}));
   QuarkConfig config;
-  NIBBLE_RETURN_IF_ERROR(ParseLayers(json, where, config));
+  NIBBLE_RETURN_IF_ERROR(ParseLayers(json, source, config));
   NIBBLE_RETURN_IF_ERROR(ParseExcluded(json, where, config));
   NIBBLE_RETURN_IF_ERROR(ParseExport(json, where, config));
   if (JsonFind(json, "softmax_quant_spec")) return Unsupported("{}: softmax_quant_spec: quantized attention is not run", where);
