@@ -13,7 +13,7 @@ using testing::TestOptions;
 enum Expectation {
   kFloat,      // runs; the tool computed with float activations
   kQuantized,  // runs; the tool quantized activations as the checkpoint demands
-  kRounded,    // runs; float activations, which the tool's kernel rounded to bf16
+  kRounded,    // runs; float activations, which the tool's kernel rounded somewhere to 16 bits
   kOutliers,   // runs; the tool chose outliers by the columns of its whole batch, nibble by rows
   kNotYet,     // no method of this build reads it; once one does, it must be right at once
 };
@@ -65,8 +65,8 @@ constexpr Case kCases[] = {
     {"llmcompressor-w8a8-dynamic-token-asym", kQuantized},
     {"llmcompressor-w8a8-static-tensor-asym", kQuantized},
     {"autoround-mlx-w4g64-asym", kFloat},
-    {"autoround-mxint4", kNotYet},
-    {"autoround-nvfp4", kNotYet},
+    {"autoround-mxint4", kQuantized},
+    {"autoround-nvfp4", kQuantized},
     {"autoround-w2g64-asym", kFloat},
     {"autoround-w4-mixed-bits", kFloat},
     {"autoround-w4g128-auto-awq-packing", kFloat},
@@ -78,7 +78,7 @@ constexpr Case kCases[] = {
     {"bnb-nf4-double-quant-storage-f32", kRounded},
     {"gptqmodel-5bit-g128-gptq-p", kFloat},
     {"gptqmodel-gguf-q4-k-m", kNotYet},
-    {"gptqmodel-paroquant", kFloat},
+    {"gptqmodel-paroquant", kRounded},
     {"gptqmodel-qqq-g128", kQuantized},
     {"hf-bitnet", kQuantized},
     {"hqq-4bit-g64", kFloat},

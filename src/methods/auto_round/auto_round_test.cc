@@ -14,7 +14,7 @@ TEST_P(AutoRoundCheckpoint, DecodesBitForBit) {
 }
 INSTANTIATE_TEST_SUITE_P(All, AutoRoundCheckpoint,
                          ::testing::Values("autoround-w4g128-sym", "autoround-w2g64-asym", "autoround-w4-mixed-bits",
-                                           "autoround-w4g128-auto-awq-packing", "autoround-mxint4"));
+                                           "autoround-w4g128-auto-awq-packing", "autoround-mxint4", "autoround-nvfp4"));
 
 class AutoRoundGolden : public ::testing::TestWithParam<const char*> {};
 TEST_P(AutoRoundGolden, DecodesAModuleCutFromAToolsFile) {

@@ -6,9 +6,11 @@
 #include "formats/packing/bit_stream.h"
 #include "methods/auto_round/config.h"
 #include "methods/awq_weight.h"
+#include "methods/block_float_weight.h"
 #include "methods/fp8_weight.h"
 #include "methods/gptq_weight.h"
 #include "methods/param_checks.h"
+#include "tensors/scalar.h"
 
 namespace nibble {
 namespace {
@@ -32,6 +34,17 @@ class IntAwqMethod : public LinearMethod {
  private:
   AwqLayout layout_;
 };
+
+// x in groups of small floats under a shared power of two. Where the settings ask for mx_int, the tool's own layers make mx_fp of the
+// same width all the same (they call its quantizer without naming the type), and this is what its results hold.
+ActivationSpec MxActivations(const AutoRoundSettings& settings) {
+  if (settings.act_bits > 8) return {};
+  ActivationSpec act{.grain = ActivationSpec::kGroup, .code = settings.act_bits == 8 ? DType::kE4M3 : DType::kE2M1};
+  act.group = settings.act_group_size > 0 ? static_cast<int>(settings.act_group_size) : 32;
+  act.rule = ActivationSpec::kAutoRound;
+  act.scale_code = settings.act_ceil ? ActivationSpec::kPow2Ceil : ActivationSpec::kPow2Floor;
+  return act;
+}
 
 // Sign and magnitude of four bits under a shared power of two: value = +-0.25 * (code & 7) * 2^(scale - 127).
 class MxIntMethod : public LinearMethod {
@@ -58,14 +71,60 @@ class MxIntMethod : public LinearMethod {
     coded.scale.data.dtype = DType::kE8M0;
     coded.scale.block_k = group;
     weight.body = std::move(coded);
-    if (settings_.act_bits < 16) {
-      Warn("{}: x is not quantized to {} bits as the tool does; this build has no mx_int activations", bound.name,
-           settings_.act_bits);
-    }
-    return FinishPart(std::move(weight));
+    return FinishPart(std::move(weight), MxActivations(settings_));
   }
 
  private:
+  AutoRoundSettings settings_;
+};
+
+// MXFP4, MXFP8 and NVFP4 under the names of compressed-tensors.
+class MicroFloatMethod : public LinearMethod {
+ public:
+  explicit MicroFloatMethod(AutoRoundSettings settings) : settings_(settings) {}
+
+  std::vector<ParamDecl> CreateWeights(const LinearShape&) const override {
+    std::vector<ParamDecl> params = {{Codes(), {DType::kU8, DType::kE4M3}, ParamDecl::kPacked, true},
+                                     {"weight_scale", {DType::kU8, DType::kE8M0, DType::kE4M3}, ParamDecl::kGroupScale, true}};
+    if (nvfp4()) {
+      params.push_back({"weight_global_scale", {DType::kF32, DType::kBF16}, ParamDecl::kTensorScale, true});
+      params.push_back({"input_global_scale", {DType::kF32, DType::kBF16}, ParamDecl::kTensorScale, false});
+    }
+    return params;
+  }
+  Result<LinearPart> MakeWeight(const BoundParams& params) const override {
+    BlockFloatLayout layout{.element = settings_.bits == 8 ? DType::kE4M3 : DType::kE2M1, .group = settings_.group_size};
+    layout.codes = Codes();
+    layout.e8m0 = !nvfp4();
+    NIBBLE_TRY(StoredWeight weight, MakeBlockFloatWeight(params, layout));
+    if (nvfp4()) NIBBLE_RETURN_IF_ERROR(FoldGlobalScale(params, weight));
+    ActivationSpec act = MxActivations(settings_);
+    if (nvfp4() && settings_.act_bits == 4) {
+      act.group = 16;
+      act.scale_code = ActivationSpec::kE4M3;
+      NIBBLE_TRY(act.global, ScalarParam(params, "input_global_scale"));
+    }
+    return FinishPart(std::move(weight), act);
+  }
+
+ private:
+  // W = scale * (float(code) * (1 / global)), rounded twice: the second level belongs to the values of the codes.
+  static Status FoldGlobalScale(const BoundParams& params, StoredWeight& weight) {
+    NIBBLE_TRY(const float global, ScalarParam(params, "weight_global_scale"));
+    Tensor values(DType::kF32, {16});
+    for (uint8_t code = 0; code < 16; ++code) {
+      values.as<float>()[code] = DecodeSmallFloat(DType::kE2M1, code) * (1 / global);
+    }
+    auto& coded = std::get<Coded>(weight.body);
+    coded.rule = ValueRule::kTable;
+    coded.table = values.view;
+    weight.format = FindFormat("table");
+    weight.keep.push_back(values.bytes);
+    return {};
+  }
+
+  bool nvfp4() const { return settings_.data == AutoRoundData::kNvFp; }
+  std::string_view Codes() const { return settings_.bits == 8 ? "weight" : "weight_packed"; }
   AutoRoundSettings settings_;
 };
 
@@ -116,6 +175,9 @@ class AutoRoundQuantizationConfig : public QuantizationConfig {
     const bool ints = !layer.has || layer.has("qweight");
     if (settings.data == AutoRoundData::kInt && ints) return IntMethod(settings);
     if (settings.data == AutoRoundData::kMxInt) return std::make_shared<const MxIntMethod>(settings);
+    const bool micro = settings.data == AutoRoundData::kNvFp ? settings.bits == 4 : settings.bits == 4 || settings.bits == 8;
+    if ((settings.data == AutoRoundData::kMxFp || settings.data == AutoRoundData::kNvFp) && micro)
+      return std::make_shared<const MicroFloatMethod>(settings);
     if (settings.data == AutoRoundData::kFp && settings.bits == 8) return std::make_shared<const Fp8Method>(settings);
     return Unsupported("{}: {}: {} bits of data type {} in this packing, which this build does not read", where_, layer.name,
                        settings.bits, static_cast<int>(settings.data));
@@ -170,8 +232,9 @@ const QuantizationEntry* auto_round_method() {
       .name = "auto_round",
       .quant_methods = {"auto-round", "intel/auto-round", "auto_round", "autoround", "inc"},
       .config_filenames = {"quantization_config.json"},
-      .summary = "AutoRound: integers of 2 to 8 bits in GPTQ's and AWQ's layouts, settings by layer; mx_int4, FP8",
-      .formats = {"int_group", "table", "fp8"},
+      .summary =
+          "AutoRound: integers of 2 to 8 bits in GPTQ's and AWQ's layouts, settings by layer; mx_int4, MX floats, NVFP4, FP8",
+      .formats = {"int_group", "table", "fp8", "block_float"},
       .from_config = FromConfig};
   return &entry;
 }
