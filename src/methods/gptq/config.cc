@@ -61,6 +61,7 @@ Status CheckAllKeys(const Json& json, const std::string& where) {
                     "damp_auto_increment",
                     "mse",
                     "act_group_aware",
+                    "hyb_act",
                     "v2",
                     "v2_alpha",
                     "model_file_base_name",
