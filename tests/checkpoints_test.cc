@@ -13,7 +13,7 @@ using testing::TestOptions;
 enum Expectation {
   kFloat,       // runs; the tool computed with float activations
   kQuantized,   // runs; the tool quantized activations as the checkpoint demands
-  kRounded,     // runs; float activations, which the tool's kernel rounded to bf16
+  kRounded,     // runs; float activations, which the tool's kernel rounded somewhere to 16 bits
   kOutliers,    // runs; the tool chose outliers by the columns of its whole batch, nibble by rows
   kKnifeEdge,   // as kQuantized; one value lies so near a border that two tools with the same weights and rules differ there too
   kWholeBatch,  // as kQuantized; scales are those of all rows that the tool ran together, of which the file has a part
@@ -82,7 +82,7 @@ constexpr Case kCases[] = {
     {"bnb-nf4-double-quant-storage-f32", kRounded},
     {"gptqmodel-5bit-g128-gptq-p", kFloat},
     {"gptqmodel-gguf-q4-k-m", kNotYet},
-    {"gptqmodel-paroquant", kFloat},
+    {"gptqmodel-paroquant", kRounded},
     {"gptqmodel-qqq-g128", kQuantized},
     {"hf-bitnet", kQuantized},
     {"hqq-4bit-g64", kFloat},

@@ -10,7 +10,9 @@
 namespace nibble {
 namespace {
 
-Result<std::unique_ptr<Checkpoint>> WithQuantization(std::unique_ptr<Checkpoint> checkpoint, const ModelOptions& options) {
+// The options that change what the checkpoint gives.
+Result<std::unique_ptr<Checkpoint>> WithOptions(std::unique_ptr<Checkpoint> checkpoint, const ModelOptions& options) {
+  if (!options.adapter.empty()) NIBBLE_RETURN_IF_ERROR(checkpoint->AttachAdapter(options.adapter));
   if (options.quantization.empty()) return checkpoint;
   NIBBLE_RETURN_IF_ERROR(
       checkpoint->QuantizeWhileLoading(options.quantization, options.threads > 0 ? options.threads : Cpu().cores));
@@ -61,6 +63,7 @@ void AddRunOptions(CLI::App& app, ModelOptions& options) {
   AddKvOptions(app, options);
   app.add_option("--quantization", options.quantization,
                  "quantize a float model while loading: fp8, int8, int4, nf4, mxfp4, q4_k ...");
+  app.add_option("--adapter", options.adapter, "folder of a LoRA adapter (PEFT's form) to run beside the model's weights");
   app.add_flag("--ignore-activation-scheme", options.ignore_activation_scheme,
                "compute the checkpoint's weights with float activations");
   app.add_flag("--batch-invariant", options.batch_invariant,
@@ -77,7 +80,7 @@ Result<std::unique_ptr<Checkpoint>> OpenCheckpoint(const ModelOptions& options) 
   NIBBLE_TRY(const ModelLocation location, ResolveModel(options.model));
   NIBBLE_TRY(auto checkpoint, Checkpoint::Open(location.path, location.kind == ModelLocation::kGguf ? CheckpointKind::kGguf
                                                                                                     : CheckpointKind::kHubFolder));
-  return WithQuantization(std::move(checkpoint), options);
+  return WithOptions(std::move(checkpoint), options);
 }
 
 Result<std::unique_ptr<Checkpoint>> OpenCheckpointOrConfig(const ModelOptions& options) {
@@ -95,7 +98,7 @@ Result<std::unique_ptr<Checkpoint>> OpenCheckpointOrConfig(const ModelOptions& o
   if (config.empty()) return OpenCheckpoint(options);
   SetStrictConfigs(options.strict);
   NIBBLE_TRY(auto checkpoint, Checkpoint::OpenConfigOnly(config));
-  return WithQuantization(std::move(checkpoint), options);
+  return WithOptions(std::move(checkpoint), options);
 }
 
 LoadOptions MakeLoadOptions(const ModelOptions& o) {

@@ -137,7 +137,13 @@ Result<LinearPart> Checkpoint::Module(LayerKind kind, const std::string& module,
   NIBBLE_TRY(BoundParams params, Bind(module, method->CreateWeights({module, n, k})));
   params.n = n;
   params.k = k;
-  return method->MakeWeight(params);
+  NIBBLE_TRY(LinearPart part, method->MakeWeight(params));
+  return adapter_ ? adapter_->Apply(module, std::move(part)) : part;
+}
+
+Status Checkpoint::AttachAdapter(const std::string& folder) {
+  NIBBLE_TRY(adapter_, Adapter::Open(folder));
+  return {};
 }
 
 Status Checkpoint::BindBias(const std::string& module, Range rows, LinearPart* part) {
@@ -257,8 +263,9 @@ Result<LinearPart> Checkpoint::StoredExpert(const std::string& prefix, const std
                                             int64_t expert, MoeMatrix which, int64_t n, int64_t k) {
   std::vector<std::string> prefixes = {prefix};
   prefixes.insert(prefixes.end(), other_prefixes.begin(), other_prefixes.end());
-  const size_t dot = prefix.find_last_of('.');  // MLX's name for stacked experts
-  if (dot != std::string::npos) prefixes.push_back(prefix.substr(0, dot) + ".switch_mlp");
+  for (size_t i = 0, known = prefixes.size(); i < known; ++i)  // MLX's name for stacked experts
+    if (std::string_view(prefixes[i]).ends_with(".experts"))
+      prefixes.push_back(prefixes[i].substr(0, prefixes[i].size() - 7) + "switch_mlp");
   for (const std::string& each : prefixes) {
     for (const std::string& name : ExpertSpellings(each, expert, which))
       if (HasModule(name)) return Module(LayerKind::kExpert, name, "", n, k);
@@ -310,6 +317,8 @@ std::vector<std::string> Checkpoint::Unclaimed() const {
                                      [&](const std::string& p) { return tensor.name.find(p) != std::string::npos; });
     if (!by_suffix && !by_part) left.push_back(tensor.name);
   }
+  if (adapter_)
+    for (const std::string& module : adapter_->Unused()) left.push_back("adapter: " + module);
   return left;
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "io/tensor_index.h"
+#include "methods/adapter.h"
 #include "methods/online.h"
 #include "methods/registry.h"
 
@@ -27,6 +28,9 @@ class Checkpoint {
   // encoded by `threads` threads as they are asked for; lm_head, embeddings and routers are left alone. Usage errors: an unknown
   // name, a checkpoint that is quantized already.
   Status QuantizeWhileLoading(const std::string& name, int threads);
+
+  // Linear layers that the LoRA adapter in `folder` (methods/adapter.h) knows get its low-rank term from now on.
+  Status AttachAdapter(const std::string& folder);
 
   const std::string& path() const { return path_; }
   const Json& config() const { return config_; }
@@ -62,7 +66,7 @@ class Checkpoint {
   // Scales and format of an attention layer's K/V cache, default when the checkpoint has none.
   Result<KvCacheMethod::Scales> KvScales(const std::string& attention_name);
 
-  // Tensors that nobody claimed and no rule ignores.
+  // Tensors that nobody claimed and no rule ignores, and modules of the adapter that nobody asked for.
   std::vector<std::string> Unclaimed() const;
   // Ignores tensors whose name contains `part`.
   void Ignore(const std::string& part) { ignored_parts_.push_back(part); }
@@ -87,6 +91,7 @@ class Checkpoint {
   Json config_, generation_config_;
   TensorIndex tensors_;
   std::unique_ptr<QuantizationConfig> quantization_;
+  std::unique_ptr<Adapter> adapter_;
   const OnlineFormat* online_ = nullptr;
   std::unique_ptr<ThreadTeam> online_team_;
   std::set<std::string, std::less<>> claimed_;

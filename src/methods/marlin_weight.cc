@@ -4,12 +4,15 @@
 #include <cstring>
 
 #include "methods/param_checks.h"
+#include "tensors/scalar.h"
 
 namespace nibble {
 
 std::vector<ParamDecl> MarlinParams(const MarlinLayout& layout) {
-  return {{layout.codes, {DType::kI32, DType::kU32}, ParamDecl::kPacked, true},
-          {layout.scales, {DType::kF16, DType::kBF16, DType::kF32}, ParamDecl::kGroupScale, true}};
+  std::vector<ParamDecl> params = {{layout.codes, {DType::kI32, DType::kU32}, ParamDecl::kPacked, true},
+                                   {layout.scales, {DType::kF16, DType::kBF16, DType::kF32}, ParamDecl::kGroupScale, true}};
+  if (!layout.meta.empty()) params.push_back({layout.meta, {DType::kI16, DType::kU16}, ParamDecl::kMeta, true});
+  return params;
 }
 
 Result<MarlinTensor> RequireMarlinTiles(const BoundParams& bound, std::string_view suffix, int bits) {
@@ -39,6 +42,42 @@ Result<TensorView> MarlinScales(const BoundParams& params, std::string_view suff
   }
   weight.keep.push_back(scales.bytes);
   return scales.view;
+}
+
+Result<StoredWeight> MakeMarlin24Weight(const BoundParams& bound, const MarlinLayout& layout) {
+  NIBBLE_TRY(const TensorView words, RequireRank(bound, layout.codes, 2));
+  NIBBLE_TRY(const TensorView stored, RequireRank(bound, layout.scales, 2));
+  BoundParams params = bound;
+  if (params.n == 0) params.n = stored.dim(1);
+  if (params.k == 0) params.k = words.dim(0) * 32;
+  if (params.n % 64 != 0 || params.k % 32 != 0 || (layout.bits != 4 && layout.bits != 8)) {
+    return Unsupported("{}: 2:4 tiles need 4 or 8 bits, outputs in 64s, inputs in 32s; found {} bits, [{},{}]",
+                       ParamName(params, layout.codes), layout.bits, params.n, params.k);
+  }
+  const int64_t group = layout.group_size > 0 ? layout.group_size : params.k, groups = CeilDiv(params.k, group);
+  NIBBLE_RETURN_IF_ERROR(RequireParam(params, layout.codes, {params.k / 32, params.n * layout.bits / 2}));
+  NIBBLE_RETURN_IF_ERROR(RequireParam(params, layout.scales, {groups, params.n}));
+  NIBBLE_TRY(const TensorView meta, RequireParam(params, layout.meta, {params.k / 32, params.n * 2}));
+  StoredWeight weight = StartWeight(params, "int_group", layout.codes);
+  const int absent = 1 << (layout.bits - 1);
+  Coded coded;
+  coded.codes = Marlin24Tiles(words, meta, layout.bits, static_cast<uint8_t>(absent));
+  coded.zero_default = static_cast<float>(absent);
+  // The tool permutes scales by the shape that it packs, whose rows hold k / 2 codes.
+  const bool permuted = group < params.k / 2;
+  Tensor scales(DType::kF32, {groups, params.n});
+  for (int64_t g = 0; g < groups; ++g) {
+    for (int64_t i = 0; i < params.n; ++i) {
+      const int64_t column = permuted ? Marlin24ScaleColumn(i) : i;
+      scales.as<float>()[g * params.n + column] =
+          LoadScalar(stored.dtype, stored.data, g * stored.stride[0] + i * stored.stride[1]);
+    }
+  }
+  coded.scale.data = scales.view.Transpose(0, 1);
+  coded.scale.block_k = groups > 1 ? group : 0;
+  weight.keep.push_back(scales.bytes);
+  weight.body = std::move(coded);
+  return weight;
 }
 
 Result<LinearPart> MakeMarlinWeight(const BoundParams& bound, const MarlinLayout& layout) {

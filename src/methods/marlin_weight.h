@@ -11,12 +11,16 @@ namespace nibble {
 
 struct MarlinLayout {
   int bits = 4;
-  int64_t group_size = 128;  // -1: one group
-  std::string_view codes = "qweight", scales = "scales";
+  int64_t group_size = 128;                                     // -1: one group
+  std::string_view codes = "qweight", scales = "scales", meta;  // meta: 2:4 files alone
 };
 
 std::vector<ParamDecl> MarlinParams(const MarlinLayout& layout);
 Result<LinearPart> MakeMarlinWeight(const BoundParams& params, const MarlinLayout& layout);
+
+// 2:4 matrices, symmetric: codes of the kept half [k/32, n*b/2], meta i16 [k/32, 2n], scales with columns permuted where there are
+// groups of less than k / 2.
+Result<StoredWeight> MakeMarlin24Weight(const BoundParams& params, const MarlinLayout& layout);
 
 // The parameters with n and k taken from the tiles where the model does not say, checked to fill whole tiles, and the tiles.
 struct MarlinTensor {

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/regex.h"
 #include "base/status.h"
 
 namespace nibble {
@@ -17,11 +18,9 @@ class NamePattern {
   // True if the expression matches a prefix of `name`. Bounded: a match that takes more than 100,000 steps counts as no match.
   // Thread-safe.
   bool Matches(std::string_view name) const;
-  const std::string& text() const { return text_; }
 
  private:
-  std::string text_;
-  std::shared_ptr<const void> code_;
+  std::shared_ptr<const Regex> regex_;  // patterns are copied with the configs that hold them
 };
 
 }  // namespace nibble

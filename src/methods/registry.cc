@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cctype>
 #include <filesystem>
 #include <list>
 #include <mutex>
@@ -52,6 +53,7 @@ Result<FoundSettings> FindSettings(const std::string& folder, const Json& model_
     const Json* found = &model_config;
     for (const std::string& key : place) found = found ? JsonFind(*found, key) : nullptr;
     const std::string file = folder + "/config.json";
+    if (found && place.back() == "quantization" && !JsonFind(*found, "bits")) continue;  // MLX's key; other tools put words there
     if (found) return FoundSettings{*found, {fmt::format("{}, {}", file, fmt::join(place, ".")), &model_config, file, place}};
   }
   for (const auto& [name, method] : kSettingsFiles) {
@@ -127,7 +129,12 @@ Result<std::unique_ptr<QuantizationConfig>> LoadQuantizationConfig(const std::st
   }
   if (!json.is_object()) return Corrupt("{}: wanted an object, found {}", where, json.type_name());
   NIBBLE_TRY_IN(where, std::string quant_method, JsonString(json, "quant_method", ""));
-  // MLX names no method; it is the only tool that writes these two keys at top level without one.
+  std::transform(quant_method.begin(), quant_method.end(), quant_method.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  // Old files name no method: desc_act is GPTQ's key, w_bit AWQ's; MLX never names one and has these two keys at top level.
+  if (quant_method.empty() && JsonFind(json, "desc_act")) quant_method = "gptq";
+  if (quant_method.empty() && JsonFind(json, "w_bit")) quant_method = "awq";
+  if (quant_method.empty() && (JsonFind(json, "quant_algo") || JsonFind(json, "producer"))) quant_method = "modelopt";
   if (quant_method.empty() && JsonFind(json, "bits") && JsonFind(json, "group_size")) quant_method = "mlx";
   if (quant_method.empty()) return Corrupt("{}: no quant_method names the method; known ones: nibble methods", where);
   const QuantizationEntry* entry = FindQuantization(quant_method);

@@ -11,7 +11,7 @@
 #include "tokenizers/decoder.h"
 #include "tokenizers/normalizer.h"
 #include "tokenizers/pre_tokenizer.h"
-#include "tokenizers/regex.h"
+#include "base/regex.h"
 #include "tokenizers/score_bpe.h"
 #include "tokenizers/unicode.h"
 #include "tokenizers/unigram.h"

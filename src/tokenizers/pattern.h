@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "io/json.h"
-#include "tokenizers/regex.h"
+#include "base/regex.h"
 
 namespace nibble {
 

@@ -8,7 +8,7 @@
 
 #include "base/status.h"
 #include "tokenizers/pre_tokenizer.h"
-#include "tokenizers/regex.h"
+#include "base/regex.h"
 
 namespace nibble {
 

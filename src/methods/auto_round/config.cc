@@ -34,6 +34,7 @@ Result<AutoRoundSettings> ParseSettings(const Json& json, const std::string& whe
   NIBBLE_TRY(settings.data, ParseData(data, where));
   NIBBLE_TRY_IN(where, const std::string act, JsonString(json, "act_data_type", name(settings.act_data)));
   NIBBLE_TRY(settings.act_data, ParseData(act, where));
+  settings.act_ceil = act.find("rceil") != act.npos;
   if (settings.bits < 1 || settings.bits > 32) return Corrupt("{}: bits is {}, wanted 2 to 8, or 16", where, settings.bits);
   if (settings.group_size < -1)
     return Corrupt("{}: group_size is {}, wanted -1, 0 or a positive number", where, settings.group_size);
@@ -106,7 +107,7 @@ Status CheckAllKeys(const Json& json, const std::string& where) {
   return CheckKeys(json, where,
                    {"quant_method", "bits", "group_size", "sym", "data_type", "packing_format", "backend", "vllm_backend",
                     "block_name_to_quantize", "to_quant_block_names", "extra_config", "act_bits", "act_group_size", "act_data_type",
-                    "act_dynamic", "act_sym"},
+                    "act_dynamic", "act_sym", "rotation_config"},
                    {"autoround_version",
                     "iters",
                     "lr",
@@ -143,7 +144,6 @@ Status CheckAllKeys(const Json& json, const std::string& where) {
                     "zero_point",
                     "version",
                     "format",
-                    "rotation_config",
                     "regex_config"});
 }
 
@@ -152,6 +152,10 @@ Status CheckAllKeys(const Json& json, const std::string& where) {
 Result<AutoRoundConfig> AutoRoundConfig::Parse(const Json& json, const ConfigSource& source) {
   AutoRoundConfig config;
   NIBBLE_RETURN_IF_ERROR(CheckAllKeys(json, source.where));
+  if (const Json* rotation = JsonFind(json, "rotation_config"); rotation && !rotation->empty()) {
+    return Unsupported("{}: rotation_config: x is rotated before it is quantized, which this build does not do for auto-round",
+                       source.where);
+  }
   NIBBLE_TRY(config.base, ParseSettings(json, source.where, {}));
   NIBBLE_TRY(config.packing, ParsePacking(json, source.where));
   NIBBLE_RETURN_IF_ERROR(ParseBlocks(json, source.where, config.blocks));

@@ -28,6 +28,7 @@ struct AutoRoundSettings {
   int64_t act_bits = 16, act_group_size = -1;
   bool act_sym = true, act_dynamic = true;
   AutoRoundData act_data = AutoRoundData::kInt;
+  bool act_ceil = false;  // mx_fp_rceil: the shared exponent is rounded up
 
   bool quantized() const { return bits < 16; }
 };

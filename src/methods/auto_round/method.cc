@@ -41,7 +41,7 @@ Result<ActivationSpec> BlockActivations(const BoundParams& params, const AutoRou
   act = {.grain = ActivationSpec::kGroup, .bits = static_cast<int>(settings.act_bits), .rule = ActivationSpec::kAutoRound};
   const bool nvfp4 = settings.act_data == AutoRoundData::kNvFp;
   act.group = static_cast<int>(settings.act_group_size > 0 ? settings.act_group_size : nvfp4 ? 16 : 32);
-  act.scale_code = nvfp4 ? ActivationSpec::kE4M3 : ActivationSpec::kPow2Floor;
+  act.scale_code = nvfp4 ? ActivationSpec::kE4M3 : settings.act_ceil ? ActivationSpec::kPow2Ceil : ActivationSpec::kPow2Floor;
   act.code = settings.act_data == AutoRoundData::kMxInt ? DType::kI8
              : settings.act_bits == 4                   ? DType::kE2M1
              : settings.act_bits == 6                   ? DType::kE2M3

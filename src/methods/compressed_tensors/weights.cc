@@ -4,9 +4,9 @@
 #include "base/log.h"
 #include "formats/packing/bit_stream.h"
 #include "formats/packing/bytes.h"
-#include "formats/packing/marlin.h"
 #include "methods/block_float_weight.h"
 #include "methods/fp8_weight.h"
+#include "methods/marlin_weight.h"
 #include "methods/param_checks.h"
 #include "tensors/scalar.h"
 
@@ -151,42 +151,13 @@ Result<StoredWeight> MakeBlockFloats(const BoundParams& params, const CtArgs& ar
                                        .e8m0 = !two_level});
 }
 
-Result<StoredWeight> MakeMarlin24(const BoundParams& bound, const CtArgs& args) {
-  NIBBLE_TRY(const TensorView words, RequireRank(bound, "weight_packed", 2));
-  NIBBLE_TRY(const TensorView stored, RequireRank(bound, "scale_packed", 2));
-  BoundParams params = bound;
-  if (params.n == 0) params.n = stored.dim(1);
-  if (params.k == 0) params.k = words.dim(0) * 32;
-  const bool fits = params.n % 64 == 0 && params.k % 32 == 0 && !args.is_float && args.symmetric;
-  if (!fits || (args.bits != 4 && args.bits != 8)) {
-    return Unsupported(
-        "{}: marlin-24 needs symmetric integers of 4 or 8 bits, outputs in 64s, inputs in 32s; found {} bits, [{},{}]",
-        ParamName(params, "weight_packed"), args.bits, params.n, params.k);
-  }
-  const int64_t group = args.group_size > 0 ? args.group_size : params.k, groups = CeilDiv(params.k, group);
-  NIBBLE_RETURN_IF_ERROR(RequireParam(params, "weight_packed", {params.k / 32, params.n * args.bits / 2}));
-  NIBBLE_RETURN_IF_ERROR(RequireParam(params, "scale_packed", {groups, params.n}));
-  NIBBLE_TRY(const TensorView meta, RequireParam(params, "meta", {params.k / 32, params.n * 2}));
-  StoredWeight weight = StartWeight(params, "int_group", "weight_packed");
-  const int absent = 1 << (args.bits - 1);
-  Coded coded;
-  coded.codes = Marlin24Tiles(words, meta, static_cast<int>(args.bits), static_cast<uint8_t>(absent));
-  coded.zero_default = static_cast<float>(absent);
-  // The tool permutes scales by the shape that it packs, whose rows hold k / 2 codes.
-  const bool permuted = group < params.k / 2;
-  Tensor scales(DType::kF32, {groups, params.n});
-  for (int64_t g = 0; g < groups; ++g) {
-    for (int64_t i = 0; i < params.n; ++i) {
-      const int64_t column = permuted ? Marlin24ScaleColumn(i) : i;
-      scales.as<float>()[g * params.n + column] =
-          LoadScalar(stored.dtype, stored.data, g * stored.stride[0] + i * stored.stride[1]);
-    }
-  }
-  coded.scale.data = scales.view.Transpose(0, 1);
-  coded.scale.block_k = groups > 1 ? group : 0;
-  weight.keep.push_back(scales.bytes);
-  weight.body = std::move(coded);
-  return weight;
+Result<StoredWeight> MakeMarlin24(const BoundParams& params, const CtArgs& args) {
+  if (args.is_float || !args.symmetric) return Unsupported("{}: marlin-24 holds symmetric integers", params.name);
+  return MakeMarlin24Weight(params, {.bits = static_cast<int>(args.bits),
+                                     .group_size = args.group_size,
+                                     .codes = "weight_packed",
+                                     .scales = "scale_packed",
+                                     .meta = "meta"});
 }
 
 Result<ActivationSpec> MakeActivations(const BoundParams& params, const std::optional<CtArgs>& inputs, const std::string& side) {

@@ -128,7 +128,8 @@ class DeepSpeedConfig : public QuantizationConfig {
     if (layer.kind != LayerKind::kLinear) return nullptr;
     return std::make_shared<const DeepSpeedLinearMethod>(format_, group_);
   }
-  double EstimateBits(const LayerQuery& layer) const override {
+  double EstimateBits(const LayerQuery& layer) const override { return MemoryBits(layer); }
+  double MemoryBits(const LayerQuery& layer) const override {
     return layer.kind == LayerKind::kLinear ? format_.bits + 32.0 / static_cast<double>(group_) : 0;
   }
 

@@ -92,7 +92,8 @@ class ExpertsInt8Config : public QuantizationConfig {
     if (layer.has && !layer.has("gate_up_proj") && !layer.has("gate_up_proj.weight")) return nullptr;
     return std::make_shared<const StackedExperts>();
   }
-  double EstimateBits(const LayerQuery& layer) const override { return layer.kind == LayerKind::kExpert ? 8 : 0; }
+  double EstimateBits(const LayerQuery& layer) const override { return MemoryBits(layer); }
+  double MemoryBits(const LayerQuery& layer) const override { return layer.kind == LayerKind::kExpert ? 8 : 0; }
 };
 
 Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {

@@ -22,8 +22,10 @@ Result<GptqFormat> ParseFormat(const Json& json, const std::string& where) {
   if (name == "gptq_p") return GptqFormat::kPlanar;
   if (name == "gemm") return GptqFormat::kGemm;
   if (name == "marlin") return GptqFormat::kMarlin;
+  if (name == "marlin_24") return GptqFormat::kMarlin24;
   if (name == "bitblas") return GptqFormat::kBitBlas;
-  return Unsupported("{}: checkpoint_format \"{}\"; readable are gptq, gptq_v2, gptq_p, gemm, marlin, bitblas", where, name);
+  return Unsupported("{}: checkpoint_format \"{}\"; readable are gptq, gptq_v2, gptq_p, gemm, marlin, marlin_24, bitblas", where,
+                     name);
 }
 
 Status CheckSettings(const GptqSettings& settings, const std::string& where) {
@@ -59,6 +61,7 @@ Status CheckAllKeys(const Json& json, const std::string& where) {
                     "damp_auto_increment",
                     "mse",
                     "act_group_aware",
+                    "hyb_act",
                     "v2",
                     "v2_alpha",
                     "model_file_base_name",

@@ -10,7 +10,7 @@
 namespace nibble {
 
 // kGemm: AWQ's layout under the name gptq. kMarlin: `B` and `s` of AutoGPTQ, or `qweight` and `scales`, in Marlin's tiles.
-enum class GptqFormat : uint8_t { kV1, kV2, kPlanar, kGemm, kMarlin, kBitBlas };
+enum class GptqFormat : uint8_t { kV1, kV2, kPlanar, kGemm, kMarlin, kMarlin24, kBitBlas };
 
 struct GptqSettings {
   int64_t bits = 4;

@@ -79,8 +79,9 @@ TEST(GptqConfig, RefusesWhatItCannotMean) {
   EXPECT_EQ(error(R"({"bits":4,"group_size":0})"), "corrupt: config.json: group_size is 0, wanted -1 or a positive number");
   EXPECT_EQ(error(R"({"bits":4,"format":"gptq","checkpoint_format":"gptq_v2"})"),
             "corrupt: config.json: checkpoint_format \"gptq_v2\" contradicts format \"gptq\"");
-  EXPECT_EQ(error(R"({"bits":4,"checkpoint_format":"best"})"),
-            "unsupported: config.json: checkpoint_format \"best\"; readable are gptq, gptq_v2, gptq_p, gemm, marlin, bitblas");
+  EXPECT_EQ(
+      error(R"({"bits":4,"checkpoint_format":"best"})"),
+      "unsupported: config.json: checkpoint_format \"best\"; readable are gptq, gptq_v2, gptq_p, gemm, marlin, marlin_24, bitblas");
   EXPECT_EQ(Parse(R"({"bits":4,"dynamic":{"(":{}}})").error().code, Code::kCorrupt);
   EXPECT_EQ(Parse(R"({"bits":4,"dynamic":{"a":{"bits":0}}})").error().code, Code::kCorrupt);
   EXPECT_EQ(Parse(R"({"bits":"four"})").error().code, Code::kCorrupt);

@@ -56,7 +56,11 @@ class TilesLinearMethod : public LinearMethod {
  public:
   explicit TilesLinearMethod(MarlinLayout layout) : layout_(layout) {}
   std::vector<ParamDecl> CreateWeights(const LinearShape&) const override { return MarlinParams(layout_); }
-  Result<LinearPart> MakeWeight(const BoundParams& params) const override { return MakeMarlinWeight(params, layout_); }
+  Result<LinearPart> MakeWeight(const BoundParams& params) const override {
+    if (layout_.meta.empty()) return MakeMarlinWeight(params, layout_);
+    NIBBLE_TRY(StoredWeight weight, MakeMarlin24Weight(params, layout_));
+    return FinishPart(std::move(weight));
+  }
 
  private:
   MarlinLayout layout_;
@@ -101,6 +105,13 @@ class GptqQuantizationConfig : public QuantizationConfig {
       if (!layer.has || layer.has("B")) layout.codes = "B", layout.scales = "s";
       return std::make_shared<const TilesLinearMethod>(layout);
     }
+    if (config_.format == GptqFormat::kMarlin24) {
+      return std::make_shared<const TilesLinearMethod>(MarlinLayout{.bits = static_cast<int>(settings.bits),
+                                                                    .group_size = settings.group_size,
+                                                                    .codes = "B_24",
+                                                                    .scales = "s",
+                                                                    .meta = "B_meta"});
+    }
     if (config_.format == GptqFormat::kBitBlas) {
       return std::make_shared<const BitBlasLinearMethod>(
           BitBlasLayout{.bits = static_cast<int>(settings.bits), .group_size = settings.group_size, .rescale = config_.rescale});
@@ -132,7 +143,7 @@ class GptqQuantizationConfig : public QuantizationConfig {
   bool IsQuantized(const LayerQuery& layer, const ModuleRule* rule) const {
     const bool by_config = ConfigSays(layer, rule);
     if (!layer.has) return by_config;
-    const bool stored = layer.has("qweight") || layer.has("B");
+    const bool stored = layer.has("qweight") || layer.has("B") || layer.has("B_24");
     const bool plain = layer.kind == LayerKind::kLinear || layer.kind == LayerKind::kExpert;
     if (stored != by_config && plain && (stored || !layer.has("weight"))) {
       Warn("{}: the settings say that {} is {}quantized, its tensors say the opposite; the tensors are believed", where_,
@@ -161,7 +172,7 @@ Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const C
 const QuantizationEntry* gptq_method() {
   static const QuantizationEntry entry = {
       .name = "gptq",
-      .quant_methods = {"gptq", "auto_gptq", "gptq_marlin", "marlin", "gptq_bitblas", "bitblas"},
+      .quant_methods = {"gptq", "auto_gptq", "gptq_marlin", "marlin", "gptq_marlin_24", "gptq_bitblas", "bitblas"},
       .config_filenames = {"quantize_config.json"},
       .summary = "GPTQ: integers of 2 to 8 bits in groups, with or without act-order; split planes, Marlin tiles, BitBLAS",
       .formats = {"int_group"},

@@ -71,7 +71,9 @@ class QqqLinearMethod : public LinearMethod {
       coded.scale.multiplier = 16;  // the kernel widens a nibble to the high half of an int8; the stored scale makes up for it
     }
     weight.body = std::move(coded);
-    return FinishPart(std::move(weight), {.grain = ActivationSpec::kToken, .code = DType::kI8});
+    // One scale a row, max|x| / 127, and x divided by it: a group that is the row.
+    return FinishPart(std::move(weight),
+                      {.grain = ActivationSpec::kGroup, .code = DType::kI8, .group = static_cast<int>(params.k)});
   }
 
  private:

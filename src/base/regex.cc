@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tokenizers/regex.h"
+#include "base/regex.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -8,8 +8,6 @@ namespace nibble {
 namespace {
 
 constexpr size_t kMaxPatternBytes = 64 << 10;
-// Backtracking steps for one match. The hub's patterns need one for each character of a run of spaces, else a few hundred.
-constexpr uint32_t kMatchLimit = 10'000'000;
 constexpr uint32_t kHeapLimitKib = 64 << 10;
 
 struct FreeMatchData {
@@ -39,7 +37,7 @@ Regex::Regex(Regex&&) noexcept = default;
 Regex& Regex::operator=(Regex&&) noexcept = default;
 Regex::~Regex() = default;
 
-Result<Regex> Regex::Compile(std::string_view pattern, const std::string& where) {
+Result<Regex> Regex::Compile(std::string_view pattern, const std::string& where, uint32_t max_steps) {
   if (pattern.size() > kMaxPatternBytes)
     return Corrupt("{}: pattern of {} bytes, at most {}", where, pattern.size(), kMaxPatternBytes);
   auto compiled = std::make_unique<Compiled>();
@@ -53,7 +51,7 @@ Result<Regex> Regex::Compile(std::string_view pattern, const std::string& where)
   pcre2_jit_compile(compiled->code, PCRE2_JIT_COMPLETE);  // a refusal leaves the interpreter, which gives the same matches
   compiled->context = pcre2_match_context_create(nullptr);
   if (!compiled->context) return Fail(Code::kResourceExhausted, "{}: no memory for a pattern", where);
-  pcre2_set_match_limit(compiled->context, kMatchLimit);
+  pcre2_set_match_limit(compiled->context, max_steps);
   pcre2_set_heap_limit(compiled->context, kHeapLimitKib);
   return Regex(std::move(compiled));
 }
@@ -78,6 +76,12 @@ Result<std::optional<Regex::Match>> Regex::Find(std::string_view text, size_t st
   if (range[0] > range[1] || range[0] < start)
     return Unsupported("pattern \"{}\": a match that ends before it begins", compiled_->pattern);
   return std::optional<Match>(Match{range[0], range[1]});
+}
+
+bool Regex::MatchesStart(std::string_view text) const {
+  thread_local const std::unique_ptr<pcre2_match_data, FreeMatchData> data(pcre2_match_data_create(1, nullptr));
+  const auto* begin = reinterpret_cast<PCRE2_SPTR>(text.data());
+  return data && pcre2_match(compiled_->code, begin, text.size(), 0, PCRE2_ANCHORED, data.get(), compiled_->context) >= 0;
 }
 
 const std::string& Regex::pattern() const { return compiled_->pattern; }
