@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "cli/terminal.h"
+#include "engine/decode_mode.h"
 #include "tokenizers/gguf_reader.h"
 
 namespace nibble {
@@ -72,6 +73,8 @@ void AddRunOptions(CLI::App& app, ModelOptions& options) {
   app.add_option("--pack-cache", options.pack_cache, "folder that keeps packed weights between starts")
       ->envname("NIBBLE_PACK_CACHE");
   app.add_flag("--strict", options.strict, "unknown keys in quantization configs are errors");
+  app.add_option("--decode-mode", options.decode_mode, "trellis-coded weights: lut, 1mad, 3inst, mul1 (default: the checkpoint's)");
+  app.add_flag("--decode-mode-force", options.decode_mode_force, "also a --decode-mode that gives other values");
   app.add_flag("--reference", options.reference, "run on the reference kernel (slow; checks the others)");
 }
 
@@ -91,7 +94,7 @@ Result<std::unique_ptr<Checkpoint>> OpenCheckpointOrConfig(const ModelOptions& o
     bool weights = false;
     for (const fs::directory_entry& entry : fs::directory_iterator(options.model, ignored)) {
       const std::string name = entry.path().filename().string();
-      weights |= name.ends_with(".safetensors") || name.ends_with(".gguf");
+      for (const char* end : {".safetensors", ".gguf", ".bin", ".pt", ".pth"}) weights |= name.ends_with(end);
     }
     if (!weights) config = options.model + "/config.json";
   }
@@ -128,6 +131,7 @@ Result<std::unique_ptr<Engine>> OpenEngine(const ModelOptions& o) {
   const auto bar = MakeProgressBar();
   NIBBLE_TRY(auto engine, Engine::Open(std::move(checkpoint), options, bar.get()));
   if (!engine->note().empty()) Info("{}", engine->note());
+  if (!o.decode_mode.empty()) NIBBLE_RETURN_IF_ERROR(SetDecodeMode(*engine, o.decode_mode, o.decode_mode_force));
   return engine;
 }
 

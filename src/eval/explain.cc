@@ -183,6 +183,10 @@ LinearPart SketchWeight(FormatId format, int bits, int64_t n, int64_t k) {
     weight.body = Blocked{.blocks = TensorView(kNothing, DType::kU8, {n, format->row_bytes(k)})};
   } else if (format->name == "dense" || (format->block_elems == 1 && format->ggml_type >= 0)) {
     weight.body = Dense{TensorView(kNothing, DType::kBF16, {n, k})};
+  } else if (format->name == "trellis") {
+    weight.body = Trellis{};
+  } else if (format->name == "codebook") {
+    weight.body = Custom{};
   } else {
     Coded coded;
     coded.codes.bits = std::clamp(bits, 1, 8);

@@ -98,6 +98,10 @@ Step TwoLevelScale(const Spec& spec, float amax, float max) {
       const float first = amax == 0 ? kEpsilon : amax / max, scale = RoundToE4M3(first / global) * global;
       return Divide(scale == 0 ? kEpsilon : scale);
     }
+    case Spec::kTorchao: {
+      const float local = RoundToE4M3(std::clamp(amax / max / global, 0x1p-6f, 448.0f));
+      return Multiply(1 / global / local, local * global);
+    }
     default: {  // reciprocals throughout, as the kernels of engines have them
       const float local = RoundToE4M3(global * (amax * (1 / max)));
       const float factor = local == 0 ? 0 : 1 / (local * (1 / global));
@@ -237,6 +241,16 @@ void QuantizeInts(const Spec& spec, Step step, const float* x, int64_t count, fl
   }
 }
 
+// A spec with the global scale that x asks for, where that is dynamic.
+Spec WithGlobal(const Spec& spec, const float* x, int64_t count) {
+  if (spec.scale_code != Spec::kE4M3 || spec.global != 0) return spec;
+  float amax = 0;
+  for (int64_t i = 0; i < count; ++i) amax = std::max(amax, std::fabs(x[i]));
+  Spec fixed = spec;
+  fixed.global = amax > 0 ? amax / (448 * 6) : 1;
+  return fixed;
+}
+
 bool IsFloatCode(DType code) {
   return code == DType::kE4M3 || code == DType::kE5M2 || code == DType::kE3M2 || code == DType::kE2M3 || code == DType::kE2M1;
 }
@@ -269,7 +283,8 @@ bool IsRunnable(const ActivationSpec& spec) {
   if (spec.code != DType::kI8 && (!IsFloatCode(spec.code) || !spec.symmetric)) return false;
   if (spec.bits < 2 || spec.bits > 8 || (spec.grain == Spec::kGroup && spec.group < 1)) return false;
   if (!spec.dynamic) return spec.grain == Spec::kTensor && std::isfinite(spec.scale) && spec.scale > 0;
-  return spec.scale_code != Spec::kE4M3 || (std::isfinite(spec.global) && spec.global > 0);
+  if (spec.scale_code != Spec::kE4M3) return true;
+  return std::isfinite(spec.global) && (spec.global > 0 || (spec.global == 0 && spec.rule == Spec::kTorchao));
 }
 
 int64_t ActivationScales(const ActivationSpec& spec, int64_t k) { return spec.grain == Spec::kGroup ? CeilDiv(k, spec.group) : 1; }
@@ -282,6 +297,8 @@ void QuantizeActivationRow(const ActivationSpec& spec, const float* x, int64_t k
   }
   if (spec.outlier_threshold > 0) return QuantizeWithOutliers(spec, x, k, dequantized, codes, scales);
   NIBBLE_CHECK(spec.code == DType::kI8 || IsFloatCode(spec.code), "activation codes of {}", DTypeName(spec.code));
+  if (spec.scale_code == Spec::kE4M3 && spec.global == 0)
+    return QuantizeActivationRow(WithGlobal(spec, x, k), x, k, dequantized, codes, scales, zeros);
   const int64_t group = spec.grain == Spec::kGroup ? spec.group : k;
   for (int64_t begin = 0, index = 0; begin < k; begin += group, ++index) {
     const int64_t end = std::min(begin + group, k);
@@ -294,6 +311,7 @@ void QuantizeActivationRow(const ActivationSpec& spec, const float* x, int64_t k
 }
 
 ActivationSpec FixTensorScale(const ActivationSpec& spec, const float* x, int64_t count) {
+  if (spec.scale_code == Spec::kE4M3) return WithGlobal(spec, x, count);
   if (spec.grain != Spec::kTensor || !spec.dynamic) return spec;
   const Step step = DynamicScale(spec, x, count);
   ActivationSpec fixed = spec;

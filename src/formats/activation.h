@@ -23,7 +23,7 @@ struct ActivationSpec {
   bool symmetric = true;
   // Whose arithmetic makes the codes; the published rules differ in roundings, ranges and in what a group of zeros gets (the table
   // in formats/activation.md).
-  enum Rule : uint8_t { kEngine, kCompressedTensors, kModelOpt, kQuark, kAutoRound } rule = kEngine;
+  enum Rule : uint8_t { kEngine, kCompressedTensors, kModelOpt, kQuark, kAutoRound, kTorchao } rule = kEngine;
   // What dynamic scales may be. Powers of two from the largest |x|, amax, of the group; max is the largest code, 2^emax its binade:
   enum ScaleCode : uint8_t {
     kFloat,      // any f32
@@ -33,12 +33,14 @@ struct ActivationSpec {
     kPow2Even,   // as kPow2Floor of amax rounded to the code's mantissa
     kE4M3,       // two levels: an e4m3 number times or over `global`
   } scale_code = kFloat;
-  float scale = 0, zero = 0;    // static values, one part's own
-  float global = 0;             // kE4M3: kModelOpt and kQuark multiply by it, the others divide by it (they apply it to x)
-  float upper_bound = 0;        // > 0: caps |x| where the dynamic scale is computed
+  float scale = 0, zero = 0;  // static values, one part's own
+  // kE4M3: kModelOpt, kQuark and kTorchao multiply by it, the others divide by it (they apply it to x). kTorchao: 0 is dynamic,
+  // amax of all of x over 6 * 448.
+  float global = 0;
+  float upper_bound = 0;  // > 0: caps |x| where the dynamic scale is computed
   // > 0: LLM.int8. x is rounded to f16 first; elements with |x| at or above stay out of the codes and out of amax (infinity: none).
-  // bitsandbytes takes such a column out of every row of its batch; here each row decides for itself, so that a sequence gives the
-  // same result in any company.
+  // A column with one stays out of the codes of every row of its sequence; QuantizeActivationRow sees one row, the executor the
+  // others (bitsandbytes: of its whole batch).
   float outlier_threshold = 0;
 
   bool operator==(const ActivationSpec&) const = default;

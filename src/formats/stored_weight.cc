@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "formats/plane.h"
+#include "formats/trellis/trellis.h"
 #include "tensors/scalar.h"
 
 namespace nibble {
@@ -137,8 +138,8 @@ void Decode(const StoredWeight& weight, const Blocked& blocked, Range n, Range k
   }
 }
 
-void Decode(const StoredWeight& weight, const Trellis&, Range, Range, float*) {
-  NIBBLE_CHECK(false, "no decoder for trellis weight {}", weight.origin.tensor);
+void Decode(const StoredWeight& weight, const Trellis& trellis, Range n, Range k, float* out) {
+  DecodeTrellis(weight, trellis, n, k, out);
 }
 
 void Decode(const StoredWeight&, const Dense& dense, Range n, Range k, float* out) {

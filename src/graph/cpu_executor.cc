@@ -149,6 +149,16 @@ void CpuExecutor::PrepareRows(const PackedWeight::Input& input, const float* in,
   }
 }
 
+// LLM.int8: columns with an outlier in any row of `all` [tensor rows] stay as they are in rows [rows] of it; out [rows].
+static void KeepOutlierColumns(float threshold, const float* all, int64_t tensor_rows, int64_t width, Range rows, float* out) {
+  std::vector<char> outlier(static_cast<size_t>(width));
+  for (int64_t i = 0; i < tensor_rows * width; ++i)
+    if (std::fabs(F16ToF32(F32ToF16(all[i]))) >= threshold) outlier[static_cast<size_t>(i % width)] = 1;
+  for (int64_t row = rows.begin; row < rows.end; ++row)
+    for (int64_t i = 0; i < width; ++i)
+      if (outlier[static_cast<size_t>(i)]) out[(row - rows.begin) * width + i] = all[row * width + i];
+}
+
 void CpuExecutor::PrepareTensor(const PackedWeight::Input& input, const float* in, int64_t width, Range tensor, Range rows,
                                 float* out, Worker& w) {
   PackedWeight::Input transformed{.transforms = input.transforms};
@@ -156,12 +166,15 @@ void CpuExecutor::PrepareTensor(const PackedWeight::Input& input, const float* i
   PrepareRows(transformed, in + tensor.begin * width, width, {0, tensor.size()}, all.data(), w);
   PackedWeight::Input fixed{.act = FixTensorScale(input.act, all.data(), tensor.size() * width)};
   PrepareRows(fixed, all.data() - tensor.begin * width, width, rows, out, w);
+  if (const float threshold = input.act.outlier_threshold; threshold > 0 && std::isfinite(threshold))
+    KeepOutlierColumns(threshold, all.data(), tensor.size(), width, {rows.begin - tensor.begin, rows.end - tensor.begin},
+                       out + rows.begin * width);
 }
 
 void CpuExecutor::RunOp(const PrepareOp& op, int64_t count, Worker& w) {
   const PackedWeight::Input& input = weights_.linears[static_cast<size_t>(op.linear)].input(static_cast<size_t>(op.input));
   const Range mine = MyRows(count, w);
-  if (!op.shares_rows) return PrepareRows(input, Data(op.in), Width(op.in), mine, Data(op.out), w);
+  if (!op.all_rows) return PrepareRows(input, Data(op.in), Width(op.in), mine, Data(op.out), w);
   // One scale for all rows of a sequence, which stand together; not of the step, whose other sequences are none of its business.
   const bool all_rows = count == step_->rows();
   const auto sequence = [&](int64_t row) {

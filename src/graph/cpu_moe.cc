@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "graph/cpu_executor.h"
+#include "graph/passes.h"
 
 namespace nibble {
 
@@ -68,8 +69,7 @@ void CpuExecutor::RunPacked(const PackedWeight& weight, const float* x, int64_t 
   for (size_t i = 0; i < weight.inputs.size(); ++i) {
     const float* in = x;
     if (!weight.inputs[i].plain()) {
-      const bool shared = weight.inputs[i].act.grain == ActivationSpec::kTensor && weight.inputs[i].act.dynamic;
-      if (shared)
+      if (NeedsAllRows(weight.inputs[i].act))
         PrepareTensor(weight.inputs[i], x, weight.k, {0, rows}, MyRows(rows, w), expert_prepared_.data(), w);
       else
         PrepareRows(weight.inputs[i], x, weight.k, MyRows(rows, w), expert_prepared_.data(), w);

@@ -100,7 +100,7 @@ struct LinearOp {
 struct PrepareOp {  // transforms and quantization that input `input` of a linear demands; inserted by a pass
   BufferId in, out;
   int linear, input;
-  bool shares_rows = false;  // one scale for all rows of a sequence: every worker reads rows of others
+  bool all_rows = false;  // a row needs the others of its sequence (one scale for all of them): not row-wise
 };
 struct FinishOp {  // transforms, low-rank terms (of x in `in`) and bias of the outputs of a linear's parts; inserted by a pass
   BufferId in, buffer;

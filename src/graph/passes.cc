@@ -2,6 +2,7 @@
 #include "graph/passes.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace nibble {
 namespace {
@@ -78,8 +79,15 @@ OpBuffers BuffersOf(const AnyOp& any) {
                     any);
 }
 
+bool NeedsAllRows(const ActivationSpec& act) {
+  const bool shared_scale = act.grain == ActivationSpec::kTensor && act.dynamic;
+  const bool shared_global = act.scale_code == ActivationSpec::kE4M3 && act.global == 0;
+  const bool outlier_columns = act.outlier_threshold > 0 && std::isfinite(act.outlier_threshold);
+  return shared_scale || shared_global || outlier_columns;
+}
+
 bool IsRowwise(const AnyOp& op) {
-  if (const auto* prepare = std::get_if<PrepareOp>(&op); prepare && prepare->shares_rows) return false;
+  if (const auto* prepare = std::get_if<PrepareOp>(&op)) return !prepare->all_rows;
   return !std::holds_alternative<LinearOp>(op) && !std::holds_alternative<AttentionOp>(op) && !std::holds_alternative<MoeOp>(op) &&
          !std::holds_alternative<AllReduceOp>(op) && !std::holds_alternative<AllGatherOp>(op) &&
          !std::holds_alternative<GatherRowsOp>(op);
@@ -110,9 +118,7 @@ void InsertPrepare(Graph* graph, const BoundWeights& weights) {
         continue;
       }
       const BufferId prepared = new_buffer(bound.gather ? bound.whole_k : bound.packed.k);
-      const ActivationSpec& act = bound.input(i).act;
-      const bool shares_rows = act.grain == ActivationSpec::kTensor && act.dynamic;
-      ops.push_back({.op = PrepareOp{in, prepared, linear->linear, static_cast<int>(i), shares_rows},
+      ops.push_back({.op = PrepareOp{in, prepared, linear->linear, static_cast<int>(i), NeedsAllRows(bound.input(i).act)},
                      .name = op.name + " input",
                      .logits_rows = op.logits_rows});
       linear->prepared.push_back(prepared);

@@ -11,6 +11,10 @@ namespace nibble {
 // the whole row is needed.
 void InsertPrepare(Graph* graph, const BoundWeights& weights);
 
+// Whether quantizing a row needs the other rows of its sequence: dynamic per-tensor scales, dynamic global scales,
+// outlier columns.
+bool NeedsAllRows(const ActivationSpec& act);
+
 // Clears barrier_before where an op reads only rows that the same worker wrote: runs of row-wise ops (add, norm, prepare, rope,
 // cache write, activation) become one stretch without a barrier, which is what fuses add + norm + quantize and activation +
 // quantize.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files and folders of safetensors: which files belong together, and the index over them.
+// Files and folders of safetensors (or, without any, of PyTorch files): which files belong together, and the index over them.
 #include "io/safetensors.h"
 
 #include <algorithm>
@@ -7,6 +7,7 @@
 #include <set>
 
 #include "io/json.h"
+#include "io/torch_file.h"
 
 namespace nibble {
 namespace {
@@ -33,10 +34,33 @@ Status AddFile(const std::string& path, SafetensorsFiles& out, std::vector<Store
   return {};
 }
 
+// The same of a PyTorch file.
+Status AddTorchFile(const std::string& path, SafetensorsFiles& out, std::vector<StoredTensor>& tensors) {
+  NIBBLE_TRY(const auto file, MappedFile::Open(path));
+  NIBBLE_TRY(TorchFile contents, ParseTorchFile(file->bytes(), path));
+  out.metadata.merge(contents.metadata);
+  for (TorchFile::Entry& entry : contents.entries) {
+    StoredTensor& tensor = tensors.emplace_back();
+    tensor.name = std::move(entry.name);
+    tensor.view = entry.view;
+    tensor.shape = entry.view.shape;
+    tensor.file = path;
+    tensor.keep = file;
+    tensor.file_offset = entry.view.data - file->bytes().data();
+    tensor.size_bytes = entry.view.size_bytes();
+    tensor.stored_type = DTypeName(entry.view.dtype);
+  }
+  out.files.push_back(file);
+  return {};
+}
+
+bool IsTorchFile(std::string_view name) { return name.ends_with(".bin") || name.ends_with(".pt") || name.ends_with(".pth"); }
+
 Result<SafetensorsFiles> OpenAll(const std::vector<std::string>& paths) {
   SafetensorsFiles out;
   std::vector<StoredTensor> tensors;
-  for (const std::string& path : paths) NIBBLE_RETURN_IF_ERROR(AddFile(path, out, tensors));
+  for (const std::string& path : paths)
+    NIBBLE_RETURN_IF_ERROR(IsTorchFile(path) ? AddTorchFile(path, out, tensors) : AddFile(path, out, tensors));
   NIBBLE_TRY(out.tensors, TensorIndex::Make(std::move(tensors)));
   return out;
 }
@@ -76,12 +100,34 @@ Result<SafetensorsFiles> OpenIndexed(const std::string& folder, const std::strin
         folder, missing.size(), shards.size(), fs::path(index_path).filename().string(), missing.front());
   NIBBLE_TRY(SafetensorsFiles out, OpenAll(paths));
   for (const auto& [name, shard] : pairs) {
+    if (out.metadata.count(name)) continue;  // a tensor subclass: several tensors
     const StoredTensor* tensor = out.tensors.Find(name);
     if (tensor && tensor->file == folder + "/" + shard) continue;
     return Corrupt("{}: tensor \"{}\" should be in {}, but {}", index_path, name, shard,
                    tensor ? "is in " + fs::path(tensor->file).filename().string() : std::string("no shard has it"));
   }
   return out;
+}
+
+// What trainers leave beside a model.
+bool IsNoModel(std::string_view name) {
+  for (const std::string_view other : {"training_args", "optimizer", "scheduler", "rng_state"})
+    if (name.starts_with(other)) return true;
+  return false;
+}
+
+// pytorch_model.bin; or pytorch_model.bin.index.json and its shards; or else the only such file.
+Result<SafetensorsFiles> OpenTorchFolder(const std::string& folder, std::vector<std::string> files) {
+  std::error_code error;
+  if (fs::exists(folder + "/pytorch_model.bin", error)) return OpenAll({folder + "/pytorch_model.bin"});
+  if (fs::exists(folder + "/pytorch_model.bin.index.json", error))
+    return OpenIndexed(folder, folder + "/pytorch_model.bin.index.json");
+  if (files.size() == 1) return OpenAll({folder + "/" + files[0]});
+  std::sort(files.begin(), files.end());
+  return Usage(
+      "{}: {} PyTorch files ({}, ...) and no pytorch_model.bin.index.json that says which belong together; give one file or add "
+      "the index",
+      folder, files.size(), files[0]);
 }
 
 }  // namespace
@@ -92,13 +138,12 @@ Result<SafetensorsFiles> OpenSafetensorsFolder(const std::string& folder) {
   std::error_code error;
   if (!fs::is_directory(folder, error)) return NotFound("{}: no such folder", folder);
   if (fs::exists(folder + "/model.safetensors", error)) return OpenSafetensors(folder + "/model.safetensors");
-  std::vector<std::string> files, indices;
-  bool pickles = false;
+  std::vector<std::string> files, indices, pickles;
   for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
     const std::string name = it->path().filename().string();
     if (name.ends_with(".safetensors") && name[0] != '.') files.push_back(name);
     if (name.ends_with(".safetensors.index.json")) indices.push_back(name);
-    pickles |= name.ends_with(".bin") || name.ends_with(".pt") || name.ends_with(".pth");
+    if (IsTorchFile(name) && name[0] != '.' && !IsNoModel(name)) pickles.push_back(name);
   }
   if (error) return Fail(Code::kIo, "{}: {}", folder, error.message());
   std::sort(files.begin(), files.end());
@@ -106,11 +151,7 @@ Result<SafetensorsFiles> OpenSafetensorsFolder(const std::string& folder) {
     return OpenIndexed(folder, folder + "/model.safetensors.index.json");
   if (indices.size() == 1) return OpenIndexed(folder, folder + "/" + indices[0]);
   if (files.size() == 1) return OpenSafetensors(folder + "/" + files[0]);
-  if (files.empty() && pickles)
-    return Unsupported(
-        "{}: no *.safetensors in this folder; PyTorch's .bin and .pt files can run code and are not read: convert them to "
-        "safetensors",
-        folder);
+  if (files.empty() && !pickles.empty()) return OpenTorchFolder(folder, pickles);
   if (files.empty()) return NotFound("{}: no *.safetensors in this folder", folder);
   return Usage(
       "{}: {} *.safetensors files ({}, ...) and no model.safetensors.index.json that says which belong together; give one file or "

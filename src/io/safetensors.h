@@ -49,7 +49,8 @@ struct SafetensorsFiles {
 
 Result<SafetensorsFiles> OpenSafetensors(const std::string& path);
 
-// model.safetensors; or model.safetensors.index.json and the shards that it names; or else the only *.safetensors of the folder.
+// model.safetensors; or model.safetensors.index.json and the shards that it names; or else the only *.safetensors of the folder; or
+// else the same of PyTorch's files (pytorch_model.bin ..., io/torch_file.h).
 // A shard that is missing, a tensor that the index puts into a shard that lacks it, or a tensor in two shards is an error; tensors
 // that the index does not mention are accepted.
 Result<SafetensorsFiles> OpenSafetensorsFolder(const std::string& folder);

@@ -245,7 +245,7 @@ TEST_F(SafetensorsFolder, RejectsShardNamesWithPaths) {
 TEST_F(SafetensorsFolder, TakesTheOnlyFileButNeverGuesses) {
   EXPECT_THAT(Fails(Code::kNotFound), HasSubstr("no *.safetensors"));
   std::ofstream(dir_.File("pytorch_model.bin"));
-  EXPECT_THAT(Fails(Code::kUnsupported), HasSubstr("convert them"));
+  EXPECT_THAT(Fails(Code::kCorrupt), HasSubstr("pytorch_model.bin: the file is empty"));
   Shard("x.safetensors", "a");
   EXPECT_TRUE(OpenSafetensorsFolder(dir_.path()));
   Shard("y.safetensors", "b");

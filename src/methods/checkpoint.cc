@@ -60,7 +60,7 @@ Result<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& path, Ch
   NIBBLE_TRY(checkpoint->generation_config_, OptionalJson(path + "/generation_config.json"));
   NIBBLE_TRY(auto files, OpenSafetensorsFolder(path));
   checkpoint->tensors_ = std::move(files.tensors);
-  NIBBLE_TRY(checkpoint->quantization_, LoadQuantizationConfig(path, checkpoint->config_, &checkpoint->tensors_));
+  NIBBLE_TRY(checkpoint->quantization_, LoadQuantizationConfig(path, checkpoint->config_, &checkpoint->tensors_, &files.metadata));
   return checkpoint;
 }
 

@@ -34,7 +34,7 @@ struct TestCheckpoint {
     if (!files || !model) return checkpoint;
     checkpoint.files = std::move(*files);
     checkpoint.model = std::move(*model);
-    auto config = LoadQuantizationConfig(folder, checkpoint.model, &checkpoint.files.tensors);
+    auto config = LoadQuantizationConfig(folder, checkpoint.model, &checkpoint.files.tensors, &checkpoint.files.metadata);
     EXPECT_TRUE(config) << config.error().ToString();
     if (config) checkpoint.config = std::move(*config);
     return checkpoint;

@@ -7,12 +7,12 @@
 namespace nibble {
 
 Result<StoredWeight> MakeFp8Weight(const BoundParams& bound, const Fp8Layout& layout) {
-  const BoundParams params = WithStoredShape(bound, {.suffix = "weight"});
-  NIBBLE_TRY(const TensorView bytes, RequireParam(params, "weight", {params.n, params.k}));
+  const BoundParams params = WithStoredShape(bound, {.suffix = layout.weight_suffix});
+  NIBBLE_TRY(const TensorView bytes, RequireParam(params, layout.weight_suffix, {params.n, params.k}));
   if (bytes.dtype != DType::kE4M3 && bytes.dtype != DType::kE5M2) {
-    return Corrupt("{} is {}, wanted e4m3 or e5m2", ParamName(params, "weight"), DTypeName(bytes.dtype));
+    return Corrupt("{} is {}, wanted e4m3 or e5m2", ParamName(params, layout.weight_suffix), DTypeName(bytes.dtype));
   }
-  StoredWeight weight = StartWeight(params, "fp8", "weight");
+  StoredWeight weight = StartWeight(params, "fp8", layout.weight_suffix);
   Coded coded;
   coded.codes = ByteCodes(bytes, 8, 0);
   coded.rule = ValueRule::kFloat;

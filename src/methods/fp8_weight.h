@@ -10,7 +10,7 @@ namespace nibble {
 struct Fp8Layout {
   int64_t block_n = 0, block_k = 0;  // where the scales are 2-D blocks or groups (block_n 1)
   bool reciprocal = false;           // the stored scale divides: W = float8(weight) / stored
-  std::string_view scale_suffix = "weight_scale";
+  std::string_view scale_suffix = "weight_scale", weight_suffix = "weight";
 };
 
 // e4m3 or e5m2 by the tensor's dtype; "weight" [n,k].

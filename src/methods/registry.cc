@@ -15,6 +15,7 @@
 #include "base/nearest_names.h"
 #include "io/mapped_file.h"
 #include "io/tensor_index.h"
+#include "methods/unread.h"
 
 namespace nibble {
 
@@ -55,6 +56,12 @@ Result<FoundSettings> FindSettings(const std::string& folder, const Json& model_
     const std::string file = folder + "/config.json";
     if (found && place.back() == "quantization" && !JsonFind(*found, "bits")) continue;  // MLX's key; other tools put words there
     if (found) return FoundSettings{*found, {fmt::format("{}, {}", file, fmt::join(place, ".")), &model_config, file, place}};
+  }
+  if (const Json* found = JsonFind(model_config, "quip_params"); found && found->is_object()) {
+    Json json = *found;
+    json["quant_method"] = "qtip";
+    return FoundSettings{std::move(json),
+                         {folder + "/config.json, quip_params", &model_config, folder + "/config.json", {"quip_params"}}};
   }
   for (const auto& [name, method] : kSettingsFiles) {
     const std::string path = folder + "/" + name;
@@ -118,8 +125,10 @@ Result<std::vector<std::string>> KeyOrder(const Json& json, std::string_view key
 }
 
 Result<std::unique_ptr<QuantizationConfig>> LoadQuantizationConfig(const std::string& folder, const Json& model_config,
-                                                                   const TensorIndex* tensors) {
-  NIBBLE_TRY(const FoundSettings found, FindSettings(folder, model_config));
+                                                                   const TensorIndex* tensors,
+                                                                   const std::map<std::string, std::string>* metadata) {
+  NIBBLE_TRY(FoundSettings found, FindSettings(folder, model_config));
+  found.source.metadata = metadata;
   const auto& [json, source] = found;
   const std::string& where = source.where;
   if (json.is_null()) {
@@ -138,6 +147,8 @@ Result<std::unique_ptr<QuantizationConfig>> LoadQuantizationConfig(const std::st
   if (quant_method.empty() && JsonFind(json, "bits") && JsonFind(json, "group_size")) quant_method = "mlx";
   if (quant_method.empty()) return Corrupt("{}: no quant_method names the method; known ones: nibble methods", where);
   const QuantizationEntry* entry = FindQuantization(quant_method);
+  if (const std::string unread = UnreadMethod(quant_method); !entry && !unread.empty())
+    return Unsupported("{}: quant_method \"{}\" is {}", where, quant_method, unread);
   if (!entry)
     return Unsupported("{}: quant_method \"{}\" is unknown; nearest: {}; 'nibble methods' lists all, --plugin adds one", where,
                        quant_method, NearestQuantizations(quant_method));

@@ -2,6 +2,7 @@
 // The registry of checkpoint methods: built-in ones from the generated table, out-of-tree ones by RegisterQuantizationConfig.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -18,6 +19,8 @@ struct ConfigSource {
   const Json* model = nullptr;    // the whole config.json, may be null
   std::string file;               // that the JSON was read from, may be empty
   std::vector<std::string> path;  // keys that lead to it inside the file
+  // "__metadata__" of the weights' files, where tools keep what a tensor means; may be null.
+  const std::map<std::string, std::string>* metadata = nullptr;
 };
 
 // Keys of the object `key` of the method's JSON in the order of the file, where the first match wins; sorted if there is no file.
@@ -61,7 +64,8 @@ std::string NearestQuantizations(std::string_view quant_method);
 // quantization, then quantize_config.json, quant_config.json, hf_quant_config.json, quanto_qmap.json; without any, the tensors
 // (may be null) are asked. Returns the parsed config, or the unquantized one. `model_config` is the parsed config.json.
 Result<std::unique_ptr<QuantizationConfig>> LoadQuantizationConfig(const std::string& folder, const Json& model_config,
-                                                                   const TensorIndex* tensors = nullptr);
+                                                                   const TensorIndex* tensors = nullptr,
+                                                                   const std::map<std::string, std::string>* metadata = nullptr);
 
 // Warns (error when strict) about keys of `object` that are in neither list.
 Status CheckKeys(const Json& object, const std::string& where, std::initializer_list<std::string_view> known,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scales in the order of NVIDIA's block-scaled matrix instructions: tiles of 128 rows by 4 columns, padded with zeros, each 512 bytes:
+// Scales in the order of NVIDIA's block-scaled matrix instructions: tiles of 128 rows by 4 columns, padded with zeros, each 512
+// bytes:
 //   scale (m, k) is byte ((m / 128) * ceil(columns / 4) + k / 4) * 512 + (m % 32) * 16 + (m % 128 / 32) * 4 + k % 4
 #pragma once
 

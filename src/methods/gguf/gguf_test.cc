@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "formats/transform.h"
 #include "io/gguf.h"
 #include "io/gguf_writer.h"
 #include "methods/checkpoint.h"
@@ -189,6 +190,41 @@ TEST(GgufMethod, RefusesWhatItCannotSay) {
   heads.keys.U32("llama.attention.key_length", 1u << 30);
   heads.keys.U32("llama.attention.value_length", 1u << 30);
   EXPECT_THAT(fails(heads, Code::kCorrupt), HasSubstr("not possible"));
+}
+
+TEST(GgufBlocks, ReadsGptqModelsFolder) {
+  NIBBLE_NEED_CHECKPOINT(folder, "gptqmodel-gguf-q4-k-m");
+  testing::ExpectDequantizedWeights(folder, folder + "/expected/weights.safetensors");
+}
+
+TEST(GgufBlocks, TypesAreBitsAndFormat) {
+  const auto parse = [](const std::string& text) {
+    return FindQuantization("gguf")->from_config(*ParseJson(text, "test"), {"config.json"});
+  };
+  const auto config =
+      parse(R"({"bits":4,"format":"q_k_m","dynamic":{"+:.*down_proj":{"bits":6,"format":"q_k"},"-:.*layers.1.":{}}})");
+  ASSERT_TRUE(config) << config.error().ToString();
+  EXPECT_EQ((*config)->EstimateBits({.name = "model.layers.0.mlp.up_proj"}), 4.5);
+  EXPECT_EQ((*config)->EstimateBits({.name = "model.layers.0.mlp.down_proj"}), 6.5625);
+  EXPECT_EQ((*config)->EstimateBits({.name = "model.layers.1.mlp.down_proj"}), 0);
+  EXPECT_EQ((*parse(R"({"bits":1,"format":"q_0_g128"})"))->Describe(), "gguf q1_0 blocks in safetensors");
+  EXPECT_EQ(parse(R"({"bits":7,"format":"q_k"})").error().code, Code::kUnsupported);
+  EXPECT_EQ(parse(R"({"quant_method":"gguf"})").error().code, Code::kUnsupported);
+}
+
+TEST(GgufMethod, ScalesTheProductOfNvfp4) {
+  MadeFile file("qwen2");
+  file.Add("blk.0.attn_output.weight", {64, 64}, std::vector<float>(64 * 64, 1));
+  file.Add("blk.0.attn_output.scale", {1}, {0.25f});
+  const auto checkpoint = file.Open();
+  ASSERT_TRUE(checkpoint) << checkpoint.error().ToString();
+  const auto part = (*checkpoint)->Linear({.name = "model.layers.0.self_attn.o_proj", .n = 64, .k = 64});
+  ASSERT_TRUE(part) << part.error().ToString();
+  ASSERT_EQ(part->weight->out.size(), 1u);
+  std::vector<float> row(64, 2), scratch(64);
+  ASSERT_TRUE(CheckTransforms(part->weight->out, 64));
+  ASSERT_TRUE(ApplyTransforms(part->weight->out, row.data(), 64, scratch.data()));
+  EXPECT_EQ(row, std::vector<float>(64, 0.5f));
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include "io/gguf.h"
 #include "methods/gguf/config.h"
+#include "methods/gguf/hub_blocks.h"
 #include "methods/gguf/names.h"
 #include "methods/param_checks.h"
 #include "methods/registry.h"
@@ -158,10 +159,6 @@ Result<ContainerContents> OpenContainer(const std::string& path) {
   return contents;
 }
 
-Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json&, const ConfigSource& source) {
-  return Unsupported("{}: quant_method \"gguf\" in a hub folder; give the .gguf file itself", source.where);
-}
-
 }  // namespace
 
 const QuantizationEntry* gguf_method() {
@@ -173,7 +170,7 @@ const QuantizationEntry* gguf_method() {
                   "q6_k",  "iq4_nl", "iq4_xs", "iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s",  "iq3_xxs", "iq3_s", "tq1_0",
                   "tq2_0", "q1_0",   "q2_0",   "mxfp4", "nvfp4", "iq1_kt",  "iq2_kt", "iq3_kt", "iq4_kt",  "dense"},
       .makes = {"q8_0", "dense"},
-      .from_config = FromConfig,
+      .from_config = GgufBlocksFromConfig,
       .open_container = OpenContainer};
   return &entry;
 }
