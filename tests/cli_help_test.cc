@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The help texts: golden, and short enough for a screen. NIBBLE_UPDATE_GOLDENS=1 rewrites the goldens.
+// The help texts and docs/methods.md: golden; help is short enough for a screen. NIBBLE_UPDATE_GOLDENS=1 rewrites the goldens.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -27,8 +27,8 @@ std::string Output(const std::string& arguments) {
   return text;
 }
 
-void CheckGolden(const std::string& name, const std::string& text) {
-  const std::string path = testing::Repo("tests/data/help/" + name + ".txt");
+void CheckGolden(const std::string& file, const std::string& text) {
+  const std::string path = testing::Repo(file);
   if (std::getenv("NIBBLE_UPDATE_GOLDENS")) {
     std::ofstream(path) << text;
     return;
@@ -38,11 +38,13 @@ void CheckGolden(const std::string& name, const std::string& text) {
   EXPECT_EQ(text, std::string(std::istreambuf_iterator<char>(in), {})) << "NIBBLE_UPDATE_GOLDENS=1 rewrites " << path;
 }
 
+TEST(Docs, TheMethodsPageIsWhatTheRegistrySays) { CheckGolden("docs/methods.md", Output("methods --markdown")); }
+
 TEST(Help, TheProgramListsEveryCommand) {
   const std::string text = Output("--help");
   for (const Command* command : CommandTable())
     EXPECT_NE(text.find(std::string(command->summary)), std::string::npos) << command->name;
-  CheckGolden("nibble", text);
+  CheckGolden("tests/data/help/nibble.txt", text);
 }
 
 TEST(Help, EveryCommandFitsAScreenAndHasAnExample) {
@@ -50,7 +52,7 @@ TEST(Help, EveryCommandFitsAScreenAndHasAnExample) {
     const std::string text = Output(std::string(command->name) + " --help");
     EXPECT_LE(std::count(text.begin(), text.end(), '\n'), kScreenLines) << command->name;
     EXPECT_NE(text.find("example: "), std::string::npos) << command->name;
-    CheckGolden(std::string(command->name), text);
+    CheckGolden("tests/data/help/" + std::string(command->name) + ".txt", text);
   }
 }
 

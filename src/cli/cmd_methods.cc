@@ -89,6 +89,7 @@ void PrintJson(const std::vector<MethodRow>& rows) {
                        {"quant_methods", row.entry->quant_methods},
                        {"summary", row.entry->summary},
                        {"makes", row.entry->makes},
+                       {"checked_against", row.entry->checked},
                        {"formats", list}});
   }
   for (const FormatId format : Formats()) formats.push_back(FormatJson(RowOf(*format)));
@@ -100,12 +101,85 @@ void PrintJson(const std::vector<MethodRow>& rows) {
   std::printf("%s\n", all.dump().c_str());
 }
 
+std::string Joined(const std::vector<std::string_view>& list) {
+  std::string all;
+  for (const std::string_view each : list) all.append(all.empty() ? "" : ", ").append(each);
+  return all;
+}
+
+// "fast" when every format of the method has a kernel of its own there, "reference" when the definition runs.
+std::string RunsOn(const QuantizationEntry& entry, Isa isa) {
+  size_t fast = 0, known = 0;
+  for (const std::string_view name : entry.formats) {
+    const Format* format = FindFormat(name);
+    if (!format) continue;
+    ++known;
+    fast += !KernelForFormat(format, {.isa = isa, .threads = 1}).starts_with("ref");
+  }
+  return fast == 0 ? "reference" : fast == known ? "fast" : fmt::format("fast {} of {}", fast, known);
+}
+
+// The columns are the kernels that the code has, not what this machine could run.
+struct Hardware {
+  const char* name;
+  Isa isa;
+};
+constexpr Hardware kHardware[] = {
+    {"x86-64", Isa::kScalar}, {"AVX2", Isa::kAvx2}, {"AVX-512", Isa::kAvx512}, {"VNNI", Isa::kAvx512Vnni}, {"AMX", Isa::kAmx}};
+
+void PrintHardware() {
+  std::vector<std::string> header = {"method"};
+  for (const Hardware& hardware : kHardware) header.emplace_back(hardware.name);
+  header.insert(header.end(), {"ARM", "NVIDIA (Volta ... Blackwell)"});
+  TextTable table(header, std::string(header.size(), 'l'));
+  for (const QuantizationEntry* entry : Quantizations()) {
+    std::vector<std::string> row = {std::string(entry->name)};
+    for (const Hardware& hardware : kHardware) row.push_back(RunsOn(*entry, hardware.isa));
+    row.insert(row.end(), {"reference, untested", "no"});
+    table.Add(row);
+  }
+  table.Print();
+  std::printf(
+      "\nVNNI and AMX run the AVX-512 kernels: none of their own yet. fast 3 of 4: the others of the method's formats run on the reference "
+      "kernel.\n");
+}
+
+// docs/methods.md: the same on every machine.
+void PrintMarkdown() {
+  std::printf(
+      "# Methods\n\nWritten by `nibble methods --markdown` from the registry; a test compares. CPU: fast kernels are for AVX2 and AVX-512; "
+      "reference: decoded row by row and multiplied. CUDA: none yet. Checked against: the tools whose own checkpoints and results the "
+      "tests use; where none is named, the published description and its test vectors.\n\n"
+      "| method | quant_method | what it is | CPU | makes | checked against |\n|---|---|---|---|---|---|\n");
+  for (const QuantizationEntry* entry : Quantizations())
+    std::printf("| %s | %s | %s | %s | %s | %s |\n", std::string(entry->name).c_str(), Joined(entry->quant_methods).c_str(),
+                std::string(entry->summary).c_str(), RunsOn(*entry, Isa::kAvx2).c_str(), Joined(entry->makes).c_str(),
+                Joined(entry->checked).c_str());
+  std::printf("\n| format | what it is | encoder |\n|---|---|---|\n");
+  for (const FormatId format : Formats())
+    std::printf("| %s | %s | %s |\n", std::string(format->name).c_str(), std::string(format->summary).c_str(),
+                format->encode ? "yes" : "");
+  std::printf("\n| --quantization | bits per weight | what a float model becomes while it is loaded |\n|---|---|---|\n");
+  for (const OnlineFormat& format : OnlineFormats())
+    std::printf("| %s | %.2f | %s |\n", std::string(format.name).c_str(), OnlineBits(format, 4096),
+                std::string(format.summary).c_str());
+}
+
 std::function<Status()> Setup(CLI::App& app) {
-  auto json = std::make_shared<bool>(false);
-  app.add_flag("--json", *json, "one JSON object on stdout");
-  return [json]() -> Status {
-    const std::vector<MethodRow> rows = Rows();
-    *json ? PrintJson(rows) : Print(rows);
+  struct Options {
+    bool json = false, hardware = false, markdown = false;
+  };
+  auto o = std::make_shared<Options>();
+  app.add_flag("--hardware", o->hardware, "methods against processors");
+  app.add_flag("--markdown", o->markdown, "docs/methods.md");
+  app.add_flag("--json", o->json, "one JSON object on stdout");
+  return [o]() -> Status {
+    if (o->hardware)
+      PrintHardware();
+    else if (o->markdown)
+      PrintMarkdown();
+    else
+      o->json ? PrintJson(Rows()) : Print(Rows());
     return {};
   };
 }

@@ -43,6 +43,7 @@ struct QuantizationEntry {
   std::string_view summary;                        // one line of `nibble methods`
   std::vector<std::string_view> formats;           // names of formats/ that its weights become
   std::vector<std::string_view> makes;             // those of them that nibble can write
+  std::vector<std::string_view> checked;           // tools and versions that wrote checkpoints it is tested with
   QuantizationFactory from_config = nullptr;
   // Whether these tensors are this method's, for tools that write no settings at all; from_config then gets an empty object.
   bool (*recognizes)(const TensorIndex& tensors) = nullptr;

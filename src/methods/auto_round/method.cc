@@ -225,6 +225,7 @@ const QuantizationEntry* auto_round_method() {
       .config_filenames = {"quantization_config.json"},
       .summary = "AutoRound: integers of 2 to 8 bits in GPTQ's and AWQ's layouts, settings by layer; mx_int4, NVFP4, MX, FP8",
       .formats = {"int_group", "table", "fp8", "block_float"},
+      .checked = {"auto-round 0.15.1"},
       .from_config = FromConfig};
   return &entry;
 }

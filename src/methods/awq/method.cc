@@ -66,6 +66,7 @@ const QuantizationEntry* awq_method() {
       .config_filenames = {"quant_config.json", "quantize_config.json"},
       .summary = "AWQ: 4-bit integers (other widths read too) with zero points, layouts gemm, gemv, gemv_fast, marlin",
       .formats = {"int_group"},
+      .checked = {"autoawq 0.2.9", "gptqmodel 7.7.0"},
       .from_config = FromConfig};
   return &entry;
 }

@@ -151,6 +151,7 @@ const QuantizationEntry* bitnet_method() {
       .quant_methods = {"bitnet"},
       .summary = "BitNet b1.58: ternary weights, one scale a matrix; int8 activations per token",
       .formats = {"int_group"},
+      .checked = {"transformers 5.17.0"},
       .from_config = FromConfig};
   return &entry;
 }

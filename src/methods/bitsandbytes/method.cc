@@ -217,6 +217,7 @@ const QuantizationEntry* bitsandbytes_method() {
                                           .quant_methods = {"bitsandbytes", "bitsandbytes_4bit", "bitsandbytes_8bit", "bnb"},
                                           .summary = "nf4 and fp4 with double quantization; LLM.int8 with outliers",
                                           .formats = {"table", "int_group"},
+                                          .checked = {"bitsandbytes 0.50.2"},
                                           .from_config = FromConfig};
   return &entry;
 }

@@ -200,6 +200,7 @@ const QuantizationEntry* compressed_tensors_method() {
       .summary = "compressed-tensors: integers of 2 to 8 bits, FP8, NVFP4, MX, 2:4 sparse; quantized activations",
       .formats = {"int_group", "fp8", "block_float"},
       .makes = {"int_group", "fp8"},
+      .checked = {"llm-compressor 0.14.0", "llm-compressor 0.8.1"},
       .from_config = FromConfig};
   return &entry;
 }

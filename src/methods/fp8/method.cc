@@ -136,6 +136,7 @@ const QuantizationEntry* fp8_method() {
       .quant_methods = {"fp8", "fbgemm_fp8", "ptpc_fp8", "deepseek_v4_fp8"},
       .summary = "FP8 weights per tensor, row or block, MXFP4 experts beside them; static, dynamic or float activations",
       .formats = {"fp8", "block_float"},
+      .checked = {"transformers 5.17.0", "gptqmodel 7.7.0"},
       .from_config = FromConfig};
   return &entry;
 }

@@ -170,6 +170,7 @@ const QuantizationEntry* gguf_method() {
                   "q6_k",  "iq4_nl", "iq4_xs", "iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s",  "iq3_xxs", "iq3_s", "tq1_0",
                   "tq2_0", "q1_0",   "q2_0",   "mxfp4", "nvfp4", "iq1_kt",  "iq2_kt", "iq3_kt", "iq4_kt",  "dense"},
       .makes = {"q8_0", "dense"},
+      .checked = {"llama.cpp 0c1e57098b"},
       .from_config = GgufBlocksFromConfig,
       .open_container = OpenContainer};
   return &entry;

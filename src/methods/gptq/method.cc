@@ -176,6 +176,7 @@ const QuantizationEntry* gptq_method() {
       .config_filenames = {"quantize_config.json"},
       .summary = "GPTQ: integers of 2 to 8 bits in groups, with or without act-order; split planes, Marlin tiles, BitBLAS",
       .formats = {"int_group"},
+      .checked = {"gptqmodel 7.7.0"},
       .from_config = FromConfig};
   return &entry;
 }

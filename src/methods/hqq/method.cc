@@ -210,6 +210,7 @@ const QuantizationEntry* hqq_method() {
       .quant_methods = {"hqq"},
       .summary = "HQQ: integers of 1 to 8 bits with real scales and zero points, groups along inputs or outputs",
       .formats = {"int_group"},
+      .checked = {"hqq 0.2.8.post1"},
       .from_config = FromConfig,
       .recognizes = Recognizes};
   return &entry;

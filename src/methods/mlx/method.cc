@@ -98,6 +98,7 @@ const QuantizationEntry* mlx_method() {
       .quant_methods = {"mlx"},
       .summary = "MLX: integers of 2 to 8 bits with scale and additive term per group; mxfp4, mxfp8, nvfp4",
       .formats = {"int_group", "fp8"},
+      .checked = {"mlx-lm 0.32.2", "auto-round 0.15.1"},
       .from_config = FromConfig};
   return &entry;
 }

@@ -254,6 +254,7 @@ const QuantizationEntry* modelopt_method() {
       .config_filenames = {"hf_quant_config.json"},
       .summary = "NVIDIA ModelOpt: FP8, NVFP4, MX, int8 and int4 AWQ, SVDQuant, mixed by layer; quantized activations",
       .formats = {"fp8", "block_float", "int_group", "table"},
+      .checked = {"nvidia-modelopt 0.47.0"},
       .from_config = FromConfig};
   return &entry;
 }

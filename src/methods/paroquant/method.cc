@@ -142,6 +142,7 @@ const QuantizationEntry* paroquant_method() {
       .quant_methods = {"paroquant"},
       .summary = "ParoQuant: AWQ's 4-bit layout behind channel scales and rotations of pairs of channels",
       .formats = {"int_group"},
+      .checked = {"gptqmodel 7.7.0"},
       .from_config = FromConfig};
   return &entry;
 }

@@ -129,6 +129,7 @@ const QuantizationEntry* qqq_method() {
                                           .quant_methods = {"qqq"},
                                           .summary = "QQQ: 4-bit integers in groups under a scale per output, int8 activations",
                                           .formats = {"int_group"},
+                                          .checked = {"gptqmodel 7.7.0"},
                                           .from_config = FromConfig};
   return &entry;
 }

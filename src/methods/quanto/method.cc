@@ -159,6 +159,7 @@ const QuantizationEntry* quanto_method() {
                                           .config_filenames = {"quanto_qmap.json"},
                                           .summary = "Quanto: qint2, qint4 in groups, qint8 and qfloat8 by rows",
                                           .formats = {"int_group", "fp8"},
+                                          .checked = {"optimum-quanto 0.2.7"},
                                           .from_config = FromConfig};
   return &entry;
 }

@@ -110,6 +110,7 @@ const QuantizationEntry* quark_method() {
       .quant_methods = {"quark"},
       .summary = "AMD Quark: FP8, int8, int4, MXFP4, MXFP6, NVFP4, int4 of FP8, mixed by layer; quantized activations",
       .formats = {"fp8", "int_group", "table", "block_float"},
+      .checked = {"amd-quark 0.13"},
       .from_config = FromConfig};
   return &entry;
 }

@@ -68,6 +68,7 @@ const QuantizationEntry* torchao_method() {
       .quant_methods = {"torchao"},
       .summary = "int4, int8, intx, float8, MX and NVFP4 tensor subclasses; safetensors and pickled",
       .formats = {"int_group", "fp8", "block_float"},
+      .checked = {"torchao 0.18.0"},
       .from_config = FromConfig};
   return &entry;
 }

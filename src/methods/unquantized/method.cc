@@ -40,6 +40,7 @@ const QuantizationEntry* unquantized_method() {
                                           .summary = "float weights as stored: f32, f16, bf16",
                                           .formats = {"dense"},
                                           .makes = {"dense"},
+                                          .checked = {"transformers 5.17.0"},
                                           .from_config = FromConfig};
   return &entry;
 }
