@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 Status AddFile(const std::string& path, SafetensorsFiles& out, std::vector<StoredTensor>& tensors) {
   NIBBLE_TRY(const auto file, MappedFile::Open(path));
   NIBBLE_TRY(SafetensorsHeader header, ParseSafetensorsHeader(file->bytes(), file->size_bytes(), path));
-  if (out.files.empty()) out.metadata = std::move(header.metadata);
+  out.metadata.merge(header.metadata);
   tensors.reserve(tensors.size() + header.entries.size());
   for (SafetensorsEntry& entry : header.entries) {
     StoredTensor& tensor = tensors.emplace_back();
@@ -49,6 +49,7 @@ Status AddTorchFile(const std::string& path, SafetensorsFiles& out, std::vector<
     tensor.file_offset = entry.view.data - file->bytes().data();
     tensor.size_bytes = entry.view.size_bytes();
     tensor.stored_type = DTypeName(entry.view.dtype);
+    if (!entry.view.contiguous()) tensor.unsupported = "its elements are strided; save it in PyTorch as tensor.contiguous()";
   }
   out.files.push_back(file);
   return {};

@@ -43,7 +43,7 @@ Result<SafetensorsHeader> ParseSafetensorsHeader(std::span<const std::byte> head
 // An opened checkpoint: one file or all shards of a folder.
 struct SafetensorsFiles {
   TensorIndex tensors;
-  std::map<std::string, std::string> metadata;           // of the first file
+  std::map<std::string, std::string> metadata;           // of all files; the first one that has a key
   std::vector<std::shared_ptr<const MappedFile>> files;  // in shard order
 };
 

@@ -139,7 +139,7 @@ class Reader {
     if (callee == "torch._tensor._rebuild_from_type_v2") return AddTyped(name, value);
     if (!IsTensor(value)) return {};
     NIBBLE_TRY(const TensorView view, Tensor(name, value));
-    out_.entries.push_back({name, view});
+    if (view) out_.entries.push_back({name, view});
     return {};
   }
   bool IsTensor(const PickleValue& value) const {
@@ -158,7 +158,7 @@ class Reader {
     const PickleValue call{.kind = Kind::kCall, .items = {outer.items[0], outer.items[2]}};
     if (At(outer.items[2]).kind != Kind::kTuple || !IsTensor(call)) return Bad(name, "a typed tensor of an unknown kind");
     NIBBLE_TRY(const TensorView view, Tensor(name, call));
-    out_.entries.push_back({name, view});
+    if (view) out_.entries.push_back({name, view});
     return {};
   }
 
@@ -175,6 +175,7 @@ class Reader {
       if (key.kind != Kind::kString) continue;
       if (IsTensor(attribute)) {
         NIBBLE_TRY(const TensorView view, Tensor(name, attribute));
+        if (!view) continue;
         out_.entries.push_back({base + key.text, view});
         names.push_back(key.text);
       } else {
@@ -258,7 +259,8 @@ class Reader {
     return Storage{member->second, type->dtype};
   }
 
-  // v2: (storage, offset, size, stride, requires_grad, hooks); v3 has the dtype after these.
+  // Empty for a tensor without elements, which nobody misses. v2: (storage, offset, size, stride, requires_grad, hooks); v3 has the
+  // dtype after these.
   Result<TensorView> Tensor(const std::string& name, const PickleValue& call) const {
     const bool v3 = Callee(call).ends_with("v3");
     const PickleValue& arguments = Arguments(call);
@@ -284,7 +286,7 @@ class Reader {
       last += static_cast<__int128>(std::max<int64_t>((*size)[i] - 1, 0)) * (*stride)[i];
     }
     const auto elements = static_cast<__int128>(storage->bytes.size()) / DTypeBytes(storage->dtype);
-    if (empty) return Bad(name, "it has no elements");
+    if (empty) return TensorView();
     if (last >= elements) return Bad(name, "it reaches beyond its storage");
     __int128 count = 1;
     for (const int64_t extent : *size) count = std::min<__int128>(count * extent, static_cast<__int128>(INT64_MAX) / 64);

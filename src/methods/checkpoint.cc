@@ -150,6 +150,7 @@ Status Checkpoint::BindBias(const std::string& module, Range rows, LinearPart* p
   const std::string name = module + ".bias";
   const StoredTensor* tensor = tensors_.Find(name);
   if (!tensor) return {};
+  if (!tensor->unsupported.empty()) return Unsupported("{}: tensor \"{}\": {}", tensor->file, name, tensor->unsupported);
   if (tensor->view.rank() != 1 || tensor->view.dim(0) < rows.end || !IsFloat(tensor->view.dtype))
     return Corrupt("{}: tensor \"{}\": {} {}, wanted a float vector of {}", tensor->file, name, DTypeName(tensor->view.dtype),
                    tensor->view.shape.ToString(), rows.end);

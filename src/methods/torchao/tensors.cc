@@ -42,7 +42,7 @@ bool AllZero(const TensorView& view) {
 }
 
 // Integer zero points are packed like codes: the same shift of both leaves u - Z alone. Real ones are shifted in a copy.
-Status SetZero(const BoundParams& params, Plane plane, int bits, StoredWeight& weight, Coded& coded) {
+Status SetZero(Plane plane, int bits, StoredWeight& weight, Coded& coded) {
   const int shift = 1 << (bits - 1);
   coded.zero_default = static_cast<float>(shift);
   if (AllZero(plane.data)) return {};
@@ -71,7 +71,7 @@ Result<StoredWeight> MakeBytes(const BoundParams& params, const TorchaoTensor& t
   coded.zero_default = static_cast<float>(1 << (tensor.bits - 1));
   if (params.Find(kZero)) {
     NIBBLE_TRY(Plane zero, BlockPlane(params, kZero, blocks));
-    NIBBLE_RETURN_IF_ERROR(SetZero(params, std::move(zero), tensor.bits, weight, coded));
+    NIBBLE_RETURN_IF_ERROR(SetZero(std::move(zero), tensor.bits, weight, coded));
   }
   weight.body = std::move(coded);
   return weight;
