@@ -63,5 +63,19 @@ TEST(Json, ReadsFilesUpToTheLimit) {
   EXPECT_EQ(ReadJsonFile(testing::Repo("none")).error().code, Code::kNotFound);
 }
 
+TEST(JsonKeyOrder, KeepsTheFilesOrderOfOneObject) {
+  const std::string text =
+      R"({"z":{"inner":{"no":1}},"list":[{"inner":{"no":1}}],"a":{"x":[1,{"q":2}],"inner":{"b":{"k":1},"a":2,"c":[{"d":1}]},
+                             "y":{"inner":{"no":1}}},"inner":{"no":1}})";
+  const auto keys = [&](std::vector<std::string> path) { return *JsonKeyOrder(text, path, "test"); };
+  EXPECT_EQ(keys({"a", "inner"}), (std::vector<std::string>{"b", "a", "c"}));
+  EXPECT_EQ(keys({}), (std::vector<std::string>{"z", "list", "a", "inner"}));
+  EXPECT_EQ(keys({"list", "inner"}), std::vector<std::string>());
+  EXPECT_EQ(keys({"a", "x"}), std::vector<std::string>());
+  EXPECT_EQ(keys({"none"}), std::vector<std::string>());
+  EXPECT_EQ(JsonKeyOrder("{\"a\":", {}, "test").error().code, Code::kCorrupt);
+  EXPECT_EQ(JsonKeyOrder(std::string(200, '['), {}, "test").error().code, Code::kCorrupt);
+}
+
 }  // namespace
 }  // namespace nibble
