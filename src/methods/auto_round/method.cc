@@ -42,10 +42,8 @@ Result<ActivationSpec> BlockActivations(const BoundParams& params, const AutoRou
   const bool nvfp4 = settings.act_data == AutoRoundData::kNvFp;
   act.group = static_cast<int>(settings.act_group_size > 0 ? settings.act_group_size : nvfp4 ? 16 : 32);
   act.scale_code = nvfp4 ? ActivationSpec::kE4M3 : settings.act_ceil ? ActivationSpec::kPow2Ceil : ActivationSpec::kPow2Floor;
-  act.code = settings.act_data == AutoRoundData::kMxInt ? DType::kI8
-             : settings.act_bits == 4                   ? DType::kE2M1
-             : settings.act_bits == 6                   ? DType::kE2M3
-                                                        : DType::kE4M3;
+  // The tool's forward rounds x of mx_int schemes to MX floats of as many bits: its mx_int function is called without its type.
+  act.code = settings.act_bits == 4 ? DType::kE2M1 : settings.act_bits == 6 ? DType::kE2M3 : DType::kE4M3;
   if (nvfp4) {
     NIBBLE_TRY(act.global, ScalarParam(params, "input_global_scale"));
   }
