@@ -95,7 +95,7 @@ Status ParseKvCache(const Json& json, const std::string& where, ModelOptConfig& 
     if (!kv->is_object() && !kv->is_string())
       return Corrupt("{}: {} is {}, wanted an object or a name", where, key, kv->type_name());
     config.kv_cache = fp8 ? ModelOptConfig::kFp8Kv : ModelOptConfig::kOtherKv;
-    config.kv_name = kv->is_string() ? kv->get<std::string>() : kv->dump();
+    config.kv_name = kv->is_string() ? kv->get<std::string>() : fp8 ? "FP8" : kv->dump();
   }
   return {};
 }
