@@ -177,7 +177,7 @@ TEST_F(BadInput, QuantizedCheckpoints) {
   Expect(with([](EditableModel& m) { m.config["quantization_config"]["group_size"] = 100; }), kBadInput,
          {Weights(), ".scales", "[3,256]", "group_size"});
   Expect(with([](EditableModel& m) { m.config["quantization_config"]["group_size"] = -7; }), kBadInput, {config, "-7"});
-  Expect(with([](EditableModel& m) { m.config["quantization_config"]["bits"] = 5; }), kUnsupported, {Folder(), "5", "bits"});
+  Expect(with([](EditableModel& m) { m.config["quantization_config"]["bits"] = 5; }), kBadInput, {Folder(), "5", "bits"});
   Expect(with([](EditableModel& m) { m.config["quantization_config"]["bits"] = 40; }), kBadInput, {config, "40"});
   Expect(with([&](EditableModel& m) { m.tensors.erase(module + ".scales"); }), kBadInput, {Folder(), module + ".scales", "gptq"});
   Expect(with([&](EditableModel& m) { m.tensors[module + ".qweight"].dtype = DType::kF32; }), kBadInput,

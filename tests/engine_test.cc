@@ -415,13 +415,17 @@ TEST(Engine, Int8ActivationsChangeLittle) {
 }
 
 TEST(Engine, CacheTypesChangeLittle) {
-  const testing::Golden golden = testing::ReadGolden(Tales1m() + "/expected/logits.safetensors");
+  // Longer than the copies of the ends that caches of few bits keep.
+  const std::vector<Tokens> rows = {SomeTokens(200, 1), SomeTokens(150, 2)};
+  auto plain = MustOpen(Tales1m(), TestOptions());
+  ASSERT_TRUE(plain);
+  const std::vector<float> wanted = testing::Logits(*plain, rows);
   double int4 = 0;
   for (const auto& [name, most] : std::initializer_list<std::pair<const char*, double>>{{"bf16", 1e-4},
                                                                                         {"f16", 1e-4},
                                                                                         {"int8", 1e-3},
-                                                                                        {"fp8", 1e-2},
-                                                                                        {"fp8_per_token_head", 1e-2},
+                                                                                        {"fp8", 2e-2},
+                                                                                        {"fp8_per_token_head", 2e-2},
                                                                                         {"fp8_e5m2", 4e-2},
                                                                                         {"int4", 5e-2},
                                                                                         {"nvfp4", 5e-2},
@@ -433,7 +437,7 @@ TEST(Engine, CacheTypesChangeLittle) {
     auto engine = MustOpen(Tales1m(), options);
     ASSERT_TRUE(engine);
     EXPECT_EQ(engine->kv_dtype(), *ParseKvFormats(name));
-    const double kl = testing::MeanKl(golden.logits, testing::Logits(*engine, golden.tokens), engine->vocab());
+    const double kl = testing::MeanKl(wanted, testing::Logits(*engine, rows), engine->vocab());
     EXPECT_GT(kl, 1e-12);
     EXPECT_LT(kl, most);
     if (std::string_view(name) == "int4") int4 = kl;
@@ -443,7 +447,7 @@ TEST(Engine, CacheTypesChangeLittle) {
   options.kv_dtype = KvFormats(ParseKvFormats("int8")->k, ParseKvFormats("int4")->v);
   auto engine = MustOpen(Tales1m(), options);
   ASSERT_TRUE(engine);
-  EXPECT_LT(testing::MeanKl(golden.logits, testing::Logits(*engine, golden.tokens), engine->vocab()), int4);
+  EXPECT_LT(testing::MeanKl(wanted, testing::Logits(*engine, rows), engine->vocab()), int4);
 }
 
 TEST(Engine, PackCacheGivesTheSameBits) {
