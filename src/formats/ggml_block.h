@@ -47,9 +47,10 @@ void DecodeBlock(const std::byte* block, float* out) {
     const float scale = kSplit.has_sub ? d * static_cast<float>(sub[s]) : d;
     const float min = kSplit.has_sub_min ? dmin * static_cast<float>(sub_min[s]) : dmin;
     for (int i = s * kSplit.sub_elems; i < (s + 1) * kSplit.sub_elems; ++i) {
-      if constexpr (kSplit.table != nullptr) {
-        out[i] = scale * (kSplit.unit * static_cast<float>(kSplit.table[codes[i]]));
-      } else if constexpr (kSplit.has_min) {
+      // Not constexpr: under UBSan g++ 12 takes the address of an array in another file for no constant.
+      if (const int8_t* table = kSplit.table) {
+        out[i] = scale * (kSplit.unit * static_cast<float>(table[codes[i]]));
+      } else if (kSplit.has_min) {
         out[i] = scale * static_cast<float>(codes[i]) - min;
       } else {
         out[i] = scale * static_cast<float>(codes[i] - kSplit.zero);
@@ -66,8 +67,8 @@ void DecodeScaledBlock(const std::byte* row, const std::byte* block, float* out)
   float scale[kMaxBlockSubs];
   kSplit.split_scales(row, block, codes, scale);
   for (int i = 0; i < kElems; ++i) {
-    if constexpr (kSplit.table != nullptr) {
-      out[i] = scale[i / kSplit.sub_elems] * (kSplit.unit * static_cast<float>(kSplit.table[codes[i]]));
+    if (const int8_t* table = kSplit.table) {
+      out[i] = scale[i / kSplit.sub_elems] * (kSplit.unit * static_cast<float>(table[codes[i]]));
     } else {
       out[i] = scale[i / kSplit.sub_elems] * static_cast<float>(codes[i] - kSplit.zero);
     }
@@ -79,7 +80,7 @@ template <const BlockSplit& kSplit, int kElems, int kBytes, int kMeta = 0>
 void DecodeBlocks(const std::byte* row, int64_t first, int64_t count, float* out) {
   for (int64_t b = 0; b < count; ++b) {
     const std::byte* block = row + kMeta + (first + b) * kBytes;
-    if constexpr (kSplit.split != nullptr) {
+    if (kSplit.split) {
       DecodeBlock<kSplit, kElems>(block, out + b * kElems);
     } else {
       DecodeScaledBlock<kSplit, kElems>(row, block, out + b * kElems);
