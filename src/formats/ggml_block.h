@@ -80,7 +80,7 @@ template <const BlockSplit& kSplit, int kElems, int kBytes, int kMeta = 0>
 void DecodeBlocks(const std::byte* row, int64_t first, int64_t count, float* out) {
   for (int64_t b = 0; b < count; ++b) {
     const std::byte* block = row + kMeta + (first + b) * kBytes;
-    if (kSplit.split) {
+    if constexpr (kSplit.split != nullptr) {
       DecodeBlock<kSplit, kElems>(block, out + b * kElems);
     } else {
       DecodeScaledBlock<kSplit, kElems>(row, block, out + b * kElems);

@@ -98,8 +98,8 @@ Result<Pickle> Parse(const std::string& text) {
 
 TEST(Pickle, ReadsValues) {
   // [-2, 300, "x", (True, None), {1: 2.5}]
-  const auto pickle =
-      Parse(std::string("\x80\x02](J\xfe\xff\xff\xffM\x2c\x01X\x01\0\0\0x\x88N\x86}K\x01G@\x04\0\0\0\0\0\0se.", 45));
+  using namespace std::string_literals;  // zeros inside
+  const auto pickle = Parse("\x80\x02](J\xfe\xff\xff\xffM\x2c\x01X\x01\0\0\0x\x88N\x86}K\x01G@\x04\0\0\0\0\0\0se."s);
   ASSERT_TRUE(pickle) << pickle.error().ToString();
   const PickleValue& list = pickle->at(pickle->root);
   ASSERT_EQ(list.kind, PickleValue::kList);
