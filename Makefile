@@ -24,7 +24,8 @@ demo: all
 test: deps
 	@[ -f $(BUILD)/build.ninja ] || cmake --preset $(PRESET)
 	cmake --build --preset $(PRESET) -j $(JOBS)
-	ctest --test-dir $(BUILD) -j $(JOBS) --output-on-failure
+	ctest --test-dir $(BUILD) -j $(JOBS) --output-on-failure; status=$$?; \
+	sed -n '/: Skipped$$/{n;s/^/skipped: /p}' $(BUILD)/Testing/Temporary/LastTest.log | sort | uniq -c; exit $$status
 
 PREFIX ?= /usr/local
 install: all

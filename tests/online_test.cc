@@ -52,7 +52,7 @@ TEST(OnlineQuantization, RanksGiveTheSameTokens) {
   testing::ExpectClose(testing::Logits(**two, Rows()), testing::Logits(**one, Rows()));
 }
 
-TEST(OnlineQuantization, RoutersStayAndExpertsAreQuantized) {
+TEST(OnlineQuantization, ExpertsAreQuantized) {
   const std::string folder = testing::Repo("tests/data/architectures/mixtral");
   if (!std::filesystem::exists(folder)) GTEST_SKIP() << "needs tests/data/architectures/mixtral";
   const auto plain = OpenOnline(folder, ""), nf4 = OpenOnline(folder, "nf4");

@@ -11,12 +11,11 @@
 #include "base/check.h"
 #include "base/math.h"
 #include "base/nearest_names.h"
+#include "formats/transform.h"
 #include "tensors/scalar.h"
 
 namespace nibble {
 namespace {
-
-constexpr int64_t kMaxWidth = 1024;  // of one head
 
 template <typename T>
 T Load(const std::byte* from) {
@@ -37,20 +36,9 @@ float AbsMax(const float* x, int64_t width) {
 
 // Orthonormal and symmetric: its own inverse.
 void Rotate(float* x, int64_t width) {
-  const int64_t block = width & -width;
-  const float norm = 1.0f / std::sqrt(static_cast<float>(block));
-  for (float* begin = x; begin < x + width; begin += block) {
-    for (int64_t half = 1; half < block; half *= 2) {
-      for (int64_t i = 0; i < block; i += 2 * half) {
-        for (int64_t j = i; j < i + half; ++j) {
-          const float a = begin[j], b = begin[j + half];
-          begin[j] = a + b;
-          begin[j + half] = a - b;
-        }
-      }
-    }
-    for (int64_t i = 0; i < block; ++i) begin[i] *= norm;
-  }
+  const Transform hadamard{.kind = Transform::kHadamard, .block = width & -width};
+  const Status done = ApplyTransforms({&hadamard, 1}, x, width, nullptr);  // powers of two need no scratch
+  NIBBLE_CHECK(done.has_value(), "{}", done.error().message);
 }
 
 // --- one byte an element ---
@@ -108,8 +96,8 @@ void UnpackBits(const std::byte* in, int64_t count, int bits, uint8_t* codes) {
 int64_t Int4Bytes(int64_t width) { return 4 + RoundUp(CeilDiv(width, 2), 4); }
 
 void EncodeInt4(const float* x, int64_t width, float, std::byte* row) {
-  float rotated[kMaxWidth];
-  uint8_t codes[kMaxWidth];
+  float rotated[kMaxEncodedKvWidth];
+  uint8_t codes[kMaxEncodedKvWidth];
   std::copy_n(x, width, rotated);
   Rotate(rotated, width);
   const auto [low, high] = std::minmax_element(rotated, rotated + width);
@@ -121,7 +109,7 @@ void EncodeInt4(const float* x, int64_t width, float, std::byte* row) {
   PackBits(codes, width, 4, row + 4);
 }
 void DecodeInt4(const std::byte* row, int64_t width, float* out) {
-  uint8_t codes[kMaxWidth];
+  uint8_t codes[kMaxEncodedKvWidth];
   const auto word = Load<uint32_t>(row);
   const float scale = std::bit_cast<float>(word & ~15u), zero = static_cast<float>(word & 15u);
   UnpackBits(row + 4, width, 4, codes);
@@ -134,8 +122,8 @@ void DecodeInt4(const std::byte* row, int64_t width, float* out) {
 int64_t Nvfp4Bytes(int64_t width) { return 4 + RoundUp(CeilDiv(width, 16) + CeilDiv(width, 2), 4); }
 
 void EncodeNvfp4(const float* x, int64_t width, float scale, bool rotate, std::byte* row) {
-  float rotated[kMaxWidth];
-  uint8_t codes[kMaxWidth];
+  float rotated[kMaxEncodedKvWidth];
+  uint8_t codes[kMaxEncodedKvWidth];
   std::copy_n(x, width, rotated);
   if (rotate) Rotate(rotated, width);
   const float global = scale > 0 ? scale : std::max(AbsMax(rotated, width) / (6.0f * 448.0f), 1e-30f);
@@ -153,7 +141,7 @@ void EncodeNvfp4K(const float* x, int64_t width, float scale, std::byte* row) { 
 void EncodeNvfp4V(const float* x, int64_t width, float scale, std::byte* row) { EncodeNvfp4(x, width, scale, false, row); }
 
 void DecodeNvfp4(const std::byte* row, int64_t width, float* out) {
-  uint8_t codes[kMaxWidth];
+  uint8_t codes[kMaxEncodedKvWidth];
   const auto global = Load<float>(row);
   UnpackBits(row + 4 + CeilDiv(width, 16), width, 4, codes);
   for (int64_t i = 0; i < width; ++i)
@@ -196,8 +184,8 @@ int64_t TurboKeyBytes(int64_t width) {
 }
 template <int bits>
 void EncodeTurboKey(const float* x, int64_t width, float, std::byte* row) {
-  float rotated[kMaxWidth];
-  uint8_t codes[kMaxWidth];
+  float rotated[kMaxEncodedKvWidth];
+  uint8_t codes[kMaxEncodedKvWidth];
   std::copy_n(x, width, rotated);
   Rotate(rotated, width);
   double sum = 0;
@@ -217,7 +205,7 @@ void EncodeTurboKey(const float* x, int64_t width, float, std::byte* row) {
 }
 template <int bits>
 void DecodeTurboKey(const std::byte* row, int64_t width, float* out) {
-  uint8_t codes[kMaxWidth];
+  uint8_t codes[kMaxEncodedKvWidth];
   UnpackBits(row + 2, width, bits, codes);
   float sum = 0;
   for (int64_t i = 0; i < width; ++i) {
@@ -236,7 +224,7 @@ int64_t TurboValueBytes(int64_t width) {
 template <int bits>
 void EncodeTurboValue(const float* x, int64_t width, float, std::byte* row) {
   constexpr float kLevels = (1 << bits) - 1;
-  uint8_t codes[kMaxWidth];
+  uint8_t codes[kMaxEncodedKvWidth];
   const auto [low, high] = std::minmax_element(x, x + width);
   const uint16_t scale_bits = F32ToF16(std::max((*high - *low) / kLevels, 1e-6f)), low_bits = F32ToF16(*low);
   const float scale = F16ToF32(scale_bits), base = F16ToF32(low_bits);
@@ -247,7 +235,7 @@ void EncodeTurboValue(const float* x, int64_t width, float, std::byte* row) {
 }
 template <int bits>
 void DecodeTurboValue(const std::byte* row, int64_t width, float* out) {
-  uint8_t codes[kMaxWidth];
+  uint8_t codes[kMaxEncodedKvWidth];
   const float scale = F16ToF32(Load<uint16_t>(row)), base = F16ToF32(Load<uint16_t>(row + 2));
   UnpackBits(row + 4, width, bits, codes);
   for (int64_t i = 0; i < width; ++i) out[i] = base + scale * static_cast<float>(codes[i]);

@@ -31,6 +31,8 @@
 
 namespace nibble {
 
+inline constexpr int64_t kMaxEncodedKvWidth = 1024;  // elements of a head in encoded rows; PagedCache::Make refuses more
+
 struct KvFormat {
   std::string_view name;
   DType element = DType::kNone;  // what attention reads; kNone: rows are encoded

@@ -34,6 +34,10 @@ Result<PagedCache> PagedCache::Make(std::vector<LayerState> layers, KvFormats fo
   cache.layers_ = std::move(layers);
   cache.formats_ = formats;
   cache.pages_ = pages;
+  for (const LayerState& layer : cache.layers_)
+    if (!formats.direct() && std::max(layer.k_dim, layer.v_dim) > kMaxEncodedKvWidth)
+      return Unsupported("a K/V cache of {} holds heads of at most {} elements, this model's have {}; use --kv-cache-dtype bf16",
+                         formats.name(), kMaxEncodedKvWidth, std::max(layer.k_dim, layer.v_dim));
   const int64_t rows = pages * kPageTokens;
   try {
     for (const LayerState& layer : cache.layers_) {

@@ -23,6 +23,13 @@ TEST(PagedCache, RowsDoNotOverlap) {
   EXPECT_EQ(cache.page_bytes(), 2 * 2 * kPageTokens * (16 + 32) * 2);
 }
 
+TEST(PagedCache, EncodedRowsHaveALargestWidth) {
+  LayerState wide = kLayer;
+  wide.k_dim = kMaxEncodedKvWidth + 16;
+  EXPECT_TRUE(PagedCache::Make({wide}, DType::kBF16, 1));
+  EXPECT_EQ(PagedCache::Make({wide}, *ParseKvFormats("int4"), 1).error().code, Code::kUnsupported);
+}
+
 TEST(PagedCache, PagesComeBack) {
   auto cache = PagedCache::Make({kLayer}, DType::kF32, 2).value();
   const int32_t a = cache.Allocate(), b = cache.Allocate();
