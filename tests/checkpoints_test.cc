@@ -16,7 +16,6 @@ enum Expectation {
   kOutliers,     // runs; the tool chose outliers by the columns of its whole batch, nibble by rows
   kKnifeEdge,    // as kQuantized; one value lies so near a border that two tools with the same weights and rules differ there too
   kWholeBatch,   // as kQuantized; scales are those of all rows that the tool ran together, of which the file has a part
-  kOtherCache,   // as kQuantized, but the tool also quantized keys and values in a way that no cache of this build does
   kNearTies,     // runs; the tool sums codes as integers, so that near ties fall to other sides than with f32 sums
   kBatchGlobal,  // as kQuantized; the dynamic global scale spans the tool's batch, nibble's a sequence: the codes differ
 };
@@ -108,7 +107,7 @@ constexpr Case kCases[] = {
     {"modelopt-int4-awq", kFloat},
     {"modelopt-int8-sq", kQuantized},
     {"modelopt-nvfp4-awq-full", kQuantized},
-    {"modelopt-nvfp4-kv-nvfp4-affine", kOtherCache},
+    {"modelopt-nvfp4-kv-nvfp4-affine", kQuantized},
     {"modelopt-nvfp4-svdquant", kQuantized},
     {"modelopt-w4a8-awq", kQuantized},
     {"modelopt-w4a8-nvfp4-fp8", kQuantized},
@@ -134,12 +133,10 @@ constexpr Case kCases[] = {
 };
 
 // Float activations: only the order of f32 sums differs. Quantized ones: a value near a rounding border may fall to either side.
-constexpr double kFloatKl = 1e-6, kQuantizedKl = 1e-4, kBorderKl = 2e-4, kWholeBatchKl = 5e-3, kOtherCacheKl = 5e-2,
-                 kBatchGlobalKl = 3e-2;
+constexpr double kFloatKl = 1e-6, kQuantizedKl = 1e-4, kBorderKl = 2e-4, kWholeBatchKl = 5e-3, kBatchGlobalKl = 3e-2;
 
 bool IsQuantized(Expectation expectation) { return expectation != kFloat && expectation != kRounded; }
 double BoundOf(Expectation expectation) {
-  if (expectation == kOtherCache) return kOtherCacheKl;
   if (expectation == kWholeBatch) return kWholeBatchKl;
   if (expectation == kBatchGlobal) return kBatchGlobalKl;
   if (expectation == kOutliers || expectation == kNearTies || expectation == kKnifeEdge) return kBorderKl;

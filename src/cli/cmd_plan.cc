@@ -27,12 +27,12 @@ struct Answer {
 
 Result<PlanOptions> MakePlanOptions(const Options& o, Checkpoint& checkpoint) {
   PlanOptions options{.context = o.model.context, .sequences = o.model.sequences};
-  NIBBLE_TRY(const DType scheme, KvScheme(checkpoint));
+  NIBBLE_TRY(const std::optional<KvFormats> scheme, KvScheme(checkpoint));
   NIBBLE_TRY(const std::optional<KvFormats> asked, KvFormatsOf(o.model));
   if (asked)
     options.kv_dtype = *asked;
-  else if (scheme != DType::kNone)
-    options.kv_dtype = scheme;
+  else if (scheme)
+    options.kv_dtype = *scheme;
   return options;
 }
 

@@ -14,10 +14,10 @@ constexpr int64_t kReserveBytes = int64_t{64} << 20;  // left to the rest of the
 std::string Mib(int64_t bytes) { return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20)); }
 
 // What the user asked for; else the checkpoint's own cache format; else what the command takes for auto.
-Result<KvFormats> KvDType(const EngineOptions& options, Checkpoint& checkpoint) {
+Result<KvFormats> KvDType(const EngineOptions& options, const Checkpoint& checkpoint) {
   if (options.kv_dtype) return *options.kv_dtype;
-  NIBBLE_TRY(const KvCacheMethod::Scales scales, checkpoint.KvScales("model.layers.0.self_attn"));
-  return scales.format == DType::kNone ? options.kv_auto : scales.format;
+  NIBBLE_TRY(const std::optional<KvFormats> scheme, KvScheme(checkpoint));
+  return scheme.value_or(options.kv_auto);
 }
 
 }  // namespace

@@ -48,8 +48,8 @@ class Explainer {
     result_.from_config_alone = !checkpoint_.has_weights();
     for (const LinearSpec& spec : graph.linears) NIBBLE_RETURN_IF_ERROR(AddLinear(spec));
     for (const MoeSpec& moe : graph.moes) NIBBLE_RETURN_IF_ERROR(AddExperts(moe));
-    NIBBLE_TRY(const DType kv, KvScheme(checkpoint_));
-    if (kv != DType::kNone) result_.kv_scheme = DTypeName(kv);
+    NIBBLE_TRY(const std::optional<KvFormats> kv, KvScheme(checkpoint_));
+    if (kv) result_.kv_scheme = kv->name();
     return std::move(result_);
   }
 

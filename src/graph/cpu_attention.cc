@@ -7,10 +7,17 @@
 
 namespace nibble {
 
-// One head's row into the cache; e4m3 codes are x / scale, saturated.
-void CpuExecutor::StoreKv(const KvFormat& format, const float* x, int64_t width, float scale, std::byte* out, Worker& w) {
+// One head's row into the cache; e4m3 codes are (x - bias) / scale, saturated.
+void CpuExecutor::StoreKv(const KvFormat& format, const float* x, int64_t width, const KvRule& rule, int64_t head, std::byte* out,
+                          Worker& w) {
   const int64_t stride = RoundUp(width, 16);
-  if (format.element == DType::kNone) return format.encode(x, width, 0, out);
+  const float scale = rule.scale_of(head), *bias = format.adds_bias ? rule.bias_of(head, width) : nullptr;
+  if (bias) {
+    w.unbiased.resize(static_cast<size_t>(width));
+    for (int64_t i = 0; i < width; ++i) w.unbiased[static_cast<size_t>(i)] = x[i] - bias[i];
+    x = w.unbiased.data();
+  }
+  if (format.element == DType::kNone) return format.encode(x, width, scale, out);
   if (format.element != DType::kE4M3) return ops_.store(format.element, x, width, stride, out);
   w.row.assign(static_cast<size_t>(stride), 0.0f);
   for (int64_t i = 0; i < width; ++i) w.row[static_cast<size_t>(i)] = x[i] / scale;
@@ -21,7 +28,7 @@ void CpuExecutor::RunOp(const WriteKvOp& op, int64_t count, Worker& w) {
   const LayerState& state = cache_->layer(op.layer);
   const KvFormats& formats = cache_->formats();
   const int64_t stride = Width(op.in), k_bytes = cache_->k_row_bytes(op.layer), v_bytes = cache_->v_row_bytes(op.layer);
-  const KvScale scale = weights_.kv_scales[static_cast<size_t>(op.layer)];
+  const KvRules& rules = weights_.kv_rules[static_cast<size_t>(op.layer)];
   const Range rows = MyRows(count, w);
   for (int64_t row = rows.begin; row < rows.end; ++row) {
     const auto table = step_->block_tables[static_cast<size_t>(step_->sequence[static_cast<size_t>(row)])];
@@ -29,9 +36,9 @@ void CpuExecutor::RunOp(const WriteKvOp& op, int64_t count, Worker& w) {
     const int32_t page = table[static_cast<size_t>(position / kPageTokens)];
     const float* x = Data(op.in) + row * stride;
     for (int64_t head = 0; head < state.heads; ++head) {
-      StoreKv(*formats.k, x + op.k_begin + head * state.k_dim, state.k_dim, scale.k,
+      StoreKv(*formats.k, x + op.k_begin + head * state.k_dim, state.k_dim, rules.k, head,
               cache_->K(op.layer, page, head) + slot * k_bytes, w);
-      StoreKv(*formats.v, x + op.v_begin + head * state.v_dim, state.v_dim, scale.v,
+      StoreKv(*formats.v, x + op.v_begin + head * state.v_dim, state.v_dim, rules.v, head,
               cache_->V(op.layer, page, head) + slot * v_bytes, w);
       if (!cache_->ends()) continue;
       const KvRow copy = EndCopy(op.layer, step_->sequence[static_cast<size_t>(row)], position, head);
@@ -94,7 +101,8 @@ void CpuExecutor::AttendDirect(const AttentionOp& op, int64_t row, int64_t head,
         {cache_->K(op.layer, id, kv_head), cache_->V(op.layer, id, kv_head), std::min(kPageTokens, seen.end - page * kPageTokens)});
   }
   const DType dtype = cache_->formats().k->element;
-  const KvScale scale = dtype == DType::kE4M3 ? weights_.kv_scales[static_cast<size_t>(op.layer)] : KvScale{};
+  const KvRules& rules = weights_.kv_rules[static_cast<size_t>(op.layer)];
+  const KvScale scale = dtype == DType::kE4M3 ? KvScale{rules.k.scale_of(kv_head), rules.v.scale_of(kv_head)} : KvScale{};
   AttendHead(op, row, head, seen.begin / kPageTokens * kPageTokens, dtype, scale, w);
 }
 
@@ -102,7 +110,9 @@ void CpuExecutor::AttendDirect(const AttentionOp& op, int64_t row, int64_t head,
 void CpuExecutor::AttendDecoded(const AttentionOp& op, Range rows, int64_t kv_head, Worker& w) {
   const LayerState& state = cache_->layer(op.layer);
   const KvFormats& formats = cache_->formats();
-  const KvScale scale = weights_.kv_scales[static_cast<size_t>(op.layer)];
+  const KvRules& rules = weights_.kv_rules[static_cast<size_t>(op.layer)];
+  const float k_scale = rules.k.scale_of(kv_head), *k_bias = rules.k.bias_of(kv_head, state.k_dim);
+  const float v_scale = rules.v.scale_of(kv_head), *v_bias = rules.v.bias_of(kv_head, state.v_dim);
   const int32_t sequence = step_->sequence[static_cast<size_t>(rows.begin)];
   const auto table = step_->block_tables[static_cast<size_t>(sequence)];
   Range seen = SeenBy(op, rows.begin);
@@ -121,11 +131,11 @@ void CpuExecutor::AttendDecoded(const AttentionOp& op, Range rows, int64_t kv_he
     if (exact) {
       static const KvFormats bf16 = DType::kBF16;
       const KvRow copy = EndCopy(op.layer, sequence, position, kv_head);
-      DecodeKvRow(*bf16.k, copy.k, state.k_dim, 1, k);
-      DecodeKvRow(*bf16.v, copy.v, state.v_dim, 1, v);
+      DecodeKvRow(*bf16.k, copy.k, state.k_dim, 1, nullptr, k);
+      DecodeKvRow(*bf16.v, copy.v, state.v_dim, 1, nullptr, v);
     } else {
-      DecodeKvRow(*formats.k, cache_->K(op.layer, page, kv_head) + slot * k_bytes, state.k_dim, scale.k, k);
-      DecodeKvRow(*formats.v, cache_->V(op.layer, page, kv_head) + slot * v_bytes, state.v_dim, scale.v, v);
+      DecodeKvRow(*formats.k, cache_->K(op.layer, page, kv_head) + slot * k_bytes, state.k_dim, k_scale, k_bias, k);
+      DecodeKvRow(*formats.v, cache_->V(op.layer, page, kv_head) + slot * v_bytes, state.v_dim, v_scale, v_bias, v);
     }
   };
   // Copies: for the first row here, then moved on with each row.
@@ -144,7 +154,9 @@ void CpuExecutor::AttendDecoded(const AttentionOp& op, Range rows, int64_t kv_he
 }
 
 void CpuExecutor::RunOp(const AttentionOp& op, int64_t count, Worker& w) {
-  if (cache_->formats().direct()) {
+  const KvRules& rules = weights_.kv_rules[static_cast<size_t>(op.layer)];
+  const bool biased = cache_->formats().k->adds_bias && !(rules.k.bias.empty() && rules.v.bias.empty());
+  if (cache_->formats().direct() && !biased) {
     // Later rows see more positions, so (row, head) pairs go round the workers.
     for (int64_t task = w.index; task < count * op.heads; task += team_->size())
       AttendDirect(op, task / op.heads, task % op.heads, w);

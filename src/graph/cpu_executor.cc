@@ -23,7 +23,7 @@ CpuExecutor::CpuExecutor(Graph graph, BoundWeights weights, const CpuOps& ops, P
       comm_(comm),
       max_rows_(max_rows),
       max_logits_(max_logits),
-      arena_(ScratchBytes(graph_, max_rows, max_logits)),
+      arena_(ArenaBytes(graph_, max_rows, max_logits)),
       seconds_(std::variant_size_v<AnyOp>) {
   for (int i = 0; i < team_->size(); ++i) {
     Worker worker{.index = i};
@@ -36,8 +36,14 @@ CpuExecutor::CpuExecutor(Graph graph, BoundWeights weights, const CpuOps& ops, P
   }
 }
 
-int64_t CpuExecutor::ScratchBytes(const Graph& graph, int64_t max_rows, int64_t max_logits) {
+int64_t CpuExecutor::ArenaBytes(const Graph& graph, int64_t max_rows, int64_t max_logits) {
   return (graph.floats_per_row * max_rows + graph.floats_per_logits_row * max_logits) * static_cast<int64_t>(sizeof(float));
+}
+
+int64_t CpuExecutor::ScratchBytes(const Graph& graph, int64_t max_rows, int64_t max_logits) {
+  int64_t moe = 0;
+  for (const MoeSpec& spec : graph.moes) moe = std::max(moe, MoeScratchBytes(spec, max_rows));
+  return ArenaBytes(graph, max_rows, max_logits) + moe;
 }
 
 float* CpuExecutor::Data(BufferId id) const {

@@ -58,7 +58,7 @@ class CpuExecutor {
  private:
   struct Worker {
     int index;
-    std::vector<float> scores, query, row, transformed;
+    std::vector<float> scores, query, row, unbiased, transformed;
     std::vector<float> k_rows, v_rows;  // decoded from an encoded cache: one kv head of one sequence
     std::vector<KvRun> runs;
     std::vector<std::byte> linear;
@@ -97,18 +97,43 @@ class CpuExecutor {
   // Low-rank terms, transforms and bias of one row of y.
   void FinishRow(const PackedWeight& packed, std::span<const PackedWeight::Input> inputs, Range columns, const float* x,
                  int64_t width, float* y, Worker& w);
-  void StoreKv(const KvFormat& format, const float* x, int64_t width, float scale, std::byte* out, Worker& w);
+  void StoreKv(const KvFormat& format, const float* x, int64_t width, const KvRule& rule, int64_t head, std::byte* out, Worker& w);
   struct KvRow {
     std::byte *k, *v;
+  };
+  struct KvScale {
+    float k = 1, v = 1;  // of elements read as they lie
   };
   KvRow EndCopy(int layer, int32_t sequence, int64_t position, int64_t head) const;
   Range SeenBy(const AttentionOp& op, int64_t row) const;  // positions
   void AttendHead(const AttentionOp& op, int64_t row, int64_t head, int64_t begin, DType dtype, KvScale scale, Worker& w);
   void AttendDirect(const AttentionOp& op, int64_t row, int64_t head, Worker& w);
   void AttendDecoded(const AttentionOp& op, Range rows, int64_t kv_head, Worker& w);
+  // A row at one of its experts, and the expert's weight for it.
+  struct ExpertRow {
+    int32_t row;
+    float weight;
+  };
+  // The rows of one expert in MoeScratch::rows.
+  struct ExpertGroup {
+    const BoundExpert* expert;
+    Range rows;
+  };
+  // Of the current MoE op.
+  struct MoeScratch {
+    std::vector<int32_t> chosen;       // [rows, top_k]
+    std::vector<float> chosen_weight;  // [rows, top_k]
+    std::vector<ExpertRow> rows;       // by expert, then by row
+    std::vector<ExpertGroup> groups;
+    std::vector<float> in, prepared, mid, act, out;  // rows of a pass
+  };
+  static int64_t ArenaBytes(const Graph& graph, int64_t max_rows, int64_t max_logits);
+  static int64_t MoeScratchBytes(const MoeSpec& spec, int64_t max_rows);
   void Route(const MoeSpec& spec, const float* logits, int64_t row);
-  void RunExpert(const MoeSpec& spec, const BoundExpert& expert, const MoeOp& op, int64_t index, Worker& w);
-  void RunPacked(const PackedWeight& weight, const float* x, int64_t rows, float* y, Worker& w);
+  void GroupRows(const MoeSpec& spec, const std::vector<BoundExpert>& experts, int64_t count);
+  void RunPass(const MoeSpec& spec, const MoeOp& op, std::span<const ExpertGroup> pass, Range rows, Worker& w);
+  void MultiplyGroups(std::span<const ExpertGroup> pass, PackedWeight BoundExpert::*which, const float* x, float* y, Worker& w);
+  void PrepareGroups(std::span<const ExpertGroup> pass, PackedWeight BoundExpert::*which, size_t input, const float* x, Worker& w);
 
   Graph graph_;
   BoundWeights weights_;
@@ -120,11 +145,7 @@ class CpuExecutor {
   Buffer arena_;  // token rows, then logits rows
   std::vector<Worker> workers_;
   std::vector<std::vector<float>> rope_cos_, rope_sin_;  // per rope: [rows, half]
-  // Routing of the current MoE op: per row top_k experts and weights; then rows by expert.
-  std::vector<int32_t> chosen_;
-  std::vector<float> chosen_weight_;
-  std::vector<std::vector<std::pair<int32_t, float>>> expert_rows_;
-  std::vector<float> expert_in_, expert_mid_, expert_act_, expert_out_, expert_prepared_;
+  MoeScratch moe_;
   const StepInput* step_ = nullptr;
   bool profile_ = false;
   std::vector<double> seconds_;  // by op kind

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/linear.h"
+#include "kv_cache/kv_format.h"
 
 namespace nibble {
 
@@ -29,16 +30,12 @@ struct BoundExpert {
   PackedWeight w13, w2;  // [gate; up] and down; empty (no segments) when another rank has this expert
 };
 
-struct KvScale {
-  float k = 1, v = 1;  // of 8-bit cache codes
-};
-
 struct BoundWeights {
   std::vector<BoundLinear> linears;                             // by Graph::linears
   std::vector<std::vector<float>> vectors;                      // by Graph::vectors
   std::vector<std::shared_ptr<const StoredWeight>> embeddings;  // by Graph::embeddings: rows are decoded from the file
   std::vector<std::vector<BoundExpert>> moes;                   // by Graph::moes
-  std::vector<KvScale> kv_scales;                               // by Graph::states
+  std::vector<KvRules> kv_rules;                                // by Graph::states, for this rank's heads
 };
 
 }  // namespace nibble

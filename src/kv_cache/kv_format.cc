@@ -65,6 +65,11 @@ void EncodeInt8(const float* x, int64_t width, float, std::byte* row) {
   for (int64_t i = 0; i < width; ++i)
     row[4 + i] = static_cast<std::byte>(static_cast<int8_t>(std::clamp(std::round(x[i] * inverse), -128.0f, 127.0f)));
 }
+void EncodeStaticInt8(const float* x, int64_t width, float scale, std::byte* row) {
+  Store(row, scale);
+  for (int64_t i = 0; i < width; ++i)
+    row[4 + i] = static_cast<std::byte>(static_cast<int8_t>(std::clamp(std::nearbyint(x[i] / scale), -128.0f, 127.0f)));
+}
 void DecodeInt8(const std::byte* row, int64_t width, float* out) {
   const auto scale = Load<float>(row);
   for (int64_t i = 0; i < width; ++i) out[i] = scale * static_cast<float>(static_cast<int8_t>(row[4 + i]));
@@ -121,24 +126,29 @@ void DecodeInt4(const std::byte* row, int64_t width, float* out) {
 
 int64_t Nvfp4Bytes(int64_t width) { return 4 + RoundUp(CeilDiv(width, 16) + CeilDiv(width, 2), 4); }
 
-void EncodeNvfp4(const float* x, int64_t width, float scale, bool rotate, std::byte* row) {
-  float rotated[kMaxEncodedKvWidth];
+void EncodeNvfp4(const float* x, int64_t width, float global, std::byte* row) {
   uint8_t codes[kMaxEncodedKvWidth];
-  std::copy_n(x, width, rotated);
-  if (rotate) Rotate(rotated, width);
-  const float global = scale > 0 ? scale : std::max(AbsMax(rotated, width) / (6.0f * 448.0f), 1e-30f);
-  Store(row, rotate ? -global : global);
+  Store(row, global);
   for (int64_t begin = 0; begin < width; begin += 16) {
     const int64_t count = std::min<int64_t>(16, width - begin);
-    const uint8_t code = EncodeSmallFloat(DType::kE4M3, AbsMax(rotated + begin, count) / 6.0f / global);
+    const uint8_t code = EncodeSmallFloat(DType::kE4M3, AbsMax(x + begin, count) / (6.0f * global));
     row[4 + begin / 16] = std::byte{code};
     const float step = DecodeSmallFloat(DType::kE4M3, code) * global;
-    for (int64_t i = begin; i < begin + count; ++i) codes[i] = step > 0 ? EncodeSmallFloat(DType::kE2M1, rotated[i] / step) : 0;
+    for (int64_t i = begin; i < begin + count; ++i) codes[i] = step > 0 ? EncodeSmallFloat(DType::kE2M1, x[i] / step) : 0;
   }
   PackBits(codes, width, 4, row + 4 + CeilDiv(width, 16));
 }
-void EncodeNvfp4K(const float* x, int64_t width, float scale, std::byte* row) { EncodeNvfp4(x, width, scale, scale <= 0, row); }
-void EncodeNvfp4V(const float* x, int64_t width, float scale, std::byte* row) { EncodeNvfp4(x, width, scale, false, row); }
+float Nvfp4Global(const float* x, int64_t width) { return std::max(AbsMax(x, width) / (6.0f * 448.0f), 1e-30f); }
+void EncodeNvfp4K(const float* x, int64_t width, float, std::byte* row) {
+  float rotated[kMaxEncodedKvWidth];
+  std::copy_n(x, width, rotated);
+  Rotate(rotated, width);
+  const float global = Nvfp4Global(rotated, width);
+  EncodeNvfp4(rotated, width, global, row);
+  Store(row, -global);
+}
+void EncodeNvfp4V(const float* x, int64_t width, float, std::byte* row) { EncodeNvfp4(x, width, Nvfp4Global(x, width), row); }
+void EncodeStaticNvfp4(const float* x, int64_t width, float scale, std::byte* row) { EncodeNvfp4(x, width, scale / 6.0f, row); }
 
 void DecodeNvfp4(const std::byte* row, int64_t width, float* out) {
   uint8_t codes[kMaxEncodedKvWidth];
@@ -243,17 +253,34 @@ void DecodeTurboValue(const std::byte* row, int64_t width, float* out) {
 
 int64_t WidthBytes(int64_t width) { return width; }
 
-constexpr KvFormat kF32 = {"f32", DType::kF32, 32}, kF16 = {"f16", DType::kF16, 16}, kBF16 = {"bf16", DType::kBF16, 16},
-                   kFp8 = {"fp8", DType::kE4M3, 8}, kE5m2 = {"fp8_e5m2", DType::kNone, 8, WidthBytes, EncodeE5m2, DecodeE5m2},
-                   kFp8Token = {"fp8_per_token_head", DType::kNone, 8, ScaledBytes, EncodeScaledFp8, DecodeScaledFp8},
-                   kInt8 = {"int8", DType::kNone, 8, ScaledBytes, EncodeInt8, DecodeInt8},
-                   kInt4 = {"int4", DType::kNone, 4, Int4Bytes, EncodeInt4, DecodeInt4},
-                   kNvfp4K = {"nvfp4", DType::kNone, 4, Nvfp4Bytes, EncodeNvfp4K, DecodeNvfp4},
-                   kNvfp4V = {"nvfp4", DType::kNone, 4, Nvfp4Bytes, EncodeNvfp4V, DecodeNvfp4},
-                   kTurbo4K = {"turbo4", DType::kNone, 4, TurboKeyBytes<4>, EncodeTurboKey<4>, DecodeTurboKey<4>},
-                   kTurbo3K = {"turbo3", DType::kNone, 3, TurboKeyBytes<3>, EncodeTurboKey<3>, DecodeTurboKey<3>},
-                   kTurbo4V = {"turbo4", DType::kNone, 4, TurboValueBytes<4>, EncodeTurboValue<4>, DecodeTurboValue<4>},
-                   kTurbo3V = {"turbo3", DType::kNone, 3, TurboValueBytes<3>, EncodeTurboValue<3>, DecodeTurboValue<3>};
+constexpr KvFormat Plain(std::string_view name, DType element, int bits) {
+  return {.name = name, .element = element, .bits = bits, .adds_bias = element == DType::kE4M3};
+}
+using Bytes = decltype(KvFormat::row_bytes);
+using Encode = decltype(KvFormat::encode);
+using Decode = decltype(KvFormat::decode);
+constexpr KvFormat Encoded(std::string_view name, int bits, Bytes row_bytes, Encode encode, Decode decode) {
+  return {.name = name, .bits = bits, .keeps_ends = bits <= 4, .row_bytes = row_bytes, .encode = encode, .decode = decode};
+}
+// No ends: the tool that measured the scales quantized every position.
+constexpr KvFormat Static(std::string_view name, int bits, bool adds_bias, Bytes row_bytes, Encode encode, Decode decode) {
+  return {.name = name, .bits = bits, .adds_bias = adds_bias, .row_bytes = row_bytes, .encode = encode, .decode = decode};
+}
+
+constexpr KvFormat kF32 = Plain("f32", DType::kF32, 32), kF16 = Plain("f16", DType::kF16, 16),
+                   kBF16 = Plain("bf16", DType::kBF16, 16), kFp8 = Plain("fp8", DType::kE4M3, 8),
+                   kE5m2 = Encoded("fp8_e5m2", 8, WidthBytes, EncodeE5m2, DecodeE5m2),
+                   kFp8Token = Encoded("fp8_per_token_head", 8, ScaledBytes, EncodeScaledFp8, DecodeScaledFp8),
+                   kInt8 = Encoded("int8", 8, ScaledBytes, EncodeInt8, DecodeInt8),
+                   kInt4 = Encoded("int4", 4, Int4Bytes, EncodeInt4, DecodeInt4),
+                   kNvfp4K = Encoded("nvfp4", 4, Nvfp4Bytes, EncodeNvfp4K, DecodeNvfp4),
+                   kNvfp4V = Encoded("nvfp4", 4, Nvfp4Bytes, EncodeNvfp4V, DecodeNvfp4),
+                   kTurbo4K = Encoded("turbo4", 4, TurboKeyBytes<4>, EncodeTurboKey<4>, DecodeTurboKey<4>),
+                   kTurbo3K = Encoded("turbo3", 3, TurboKeyBytes<3>, EncodeTurboKey<3>, DecodeTurboKey<3>),
+                   kTurbo4V = Encoded("turbo4", 4, TurboValueBytes<4>, EncodeTurboValue<4>, DecodeTurboValue<4>),
+                   kTurbo3V = Encoded("turbo3", 3, TurboValueBytes<3>, EncodeTurboValue<3>, DecodeTurboValue<3>),
+                   kStaticNvfp4 = Static("static nvfp4", 4, false, Nvfp4Bytes, EncodeStaticNvfp4, DecodeNvfp4),
+                   kStaticInt8 = Static("static int8", 8, true, ScaledBytes, EncodeStaticInt8, DecodeInt8);
 
 struct Name {
   std::string_view name;
@@ -293,6 +320,25 @@ KvFormats::KvFormats(DType element) : k(nullptr), v(nullptr) {
   NIBBLE_CHECK(k && element != DType::kNone, "no cache of {}", DTypeName(element));
 }
 
+KvFormats StaticNvfp4Kv() { return {&kStaticNvfp4, &kStaticNvfp4}; }
+KvFormats StaticInt8Kv() { return {&kStaticInt8, &kStaticInt8}; }
+
+Result<KvRule> KvRule::ForHeads(int64_t first, int64_t count, int64_t heads, int64_t width) const {
+  const auto size = [](const std::vector<float>& values) { return static_cast<int64_t>(values.size()); };
+  if (size(scale) != 1 && size(scale) != heads) return Corrupt("{} scales for {} key/value heads", scale.size(), heads);
+  const bool by_element = size(bias) == heads * width;
+  if (!bias.empty() && size(bias) != 1 && size(bias) != heads && !by_element)
+    return Corrupt("a bias of {} elements for {} key/value heads of {}", bias.size(), heads, width);
+  KvRule cut;
+  cut.scale.clear();
+  for (int64_t head = first; head < first + count; ++head) {
+    cut.scale.push_back(scale_of(head));
+    for (int64_t i = 0; i < width && !bias.empty(); ++i)
+      cut.bias.push_back(bias[static_cast<size_t>(by_element ? head * width + i : size(bias) == 1 ? 0 : head)]);
+  }
+  return cut;
+}
+
 std::string KvFormats::name() const { return k->name == v->name ? std::string(k->name) : fmt::format("{} / {}", k->name, v->name); }
 
 std::span<const std::string_view> KvFormatNames() {
@@ -316,12 +362,16 @@ int64_t KvRowBytes(const KvFormat& format, int64_t width) {
   return RoundUp(width, 16) * DTypeBytes(format.element);
 }
 
-void DecodeKvRow(const KvFormat& format, const std::byte* row, int64_t width, float scale, float* out) {
+void DecodeKvRow(const KvFormat& format, const std::byte* row, int64_t width, float scale, const float* bias, float* out) {
   std::fill(out + width, out + RoundUp(width, 16), 0.0f);
-  if (format.element == DType::kNone) return format.decode(row, width, out);
-  ConvertToF32(format.element, row, width, out);
+  if (format.element == DType::kNone)
+    format.decode(row, width, out);
+  else
+    ConvertToF32(format.element, row, width, out);
   if (format.element == DType::kE4M3)
     for (int64_t i = 0; i < width; ++i) out[i] *= scale;
+  if (format.adds_bias && bias)
+    for (int64_t i = 0; i < width; ++i) out[i] += bias[i];
 }
 
 }  // namespace nibble

@@ -9,14 +9,18 @@
 //   int8                    f32 scale = max(amax / 127, 1e-6); codes of x / scale, halves away from zero
 //   int4                    rotated; f32 scale = max((max - min) / 15, 1e-6) with the zero point in its 4 lowest bits; codes of
 //                           x / scale + zero, halves away from zero, low nibble first
-//   nvfp4                   f32 global = amax / (6 * 448), or the checkpoint's; e4m3 scales for 16; e2m1 codes. K rotated unless
-//   the
-//                           checkpoint gave the global
+//   nvfp4                   f32 global = amax / (6 * 448); e4m3 scales for 16; e2m1 codes. K rotated
 //   turbo4 turbo3           keys: f16 norm, indices of Lloyd-Max centroids of the rotated unit vector (norm corrected); values: f16
 //                           scale, f16 minimum, uniform codes
 //
 // Rotation: x' = x H / sqrt(b) by blocks of b, the largest power of two that divides the width; undone on reading, so that queries
 // and outputs stay as they are. It spreads the few large channels of keys over all codes.
+//
+// Static caches are those whose scales a checkpoint brings (KvRule); users cannot name them, since they are nothing without it:
+//   fp8                     as above
+//   static nvfp4            nvfp4 with global = scale / 6, not rotated; scale is amax / 448, as ModelOpt stores it. ModelOpt's tool
+//                           measures amax of x - bias where it stores a bias, but quantizes x; so does this
+//   static int8             codes of (x - bias) / scale, halves to even
 // Source: vLLM's cache dtypes int8_per_token_head, int4_per_token_head (theirs has random signs too), nvfp4 and turboquant.
 #pragma once
 
@@ -25,6 +29,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/status.h"
 #include "tensors/dtype.h"
@@ -37,8 +42,10 @@ struct KvFormat {
   std::string_view name;
   DType element = DType::kNone;  // what attention reads; kNone: rows are encoded
   int bits = 16;                 // of one element, scales not counted
-  // Encoded formats only. width: elements of the head; scale: the layer's from the checkpoint, 0: none. Rows are of
-  // row_bytes(width) bytes. Thread-safe, allocate nothing; out [width].
+  bool keeps_ends = false;       // the first and the last positions of a sequence are read from bf16 copies
+  bool adds_bias = false;        // what is stored is x - KvRule's bias
+  // Encoded formats only. width: elements of the head; scale: KvRule's. Rows are of row_bytes(width) bytes. Thread-safe, allocate
+  // nothing; out [width].
   int64_t (*row_bytes)(int64_t width) = nullptr;
   void (*encode)(const float* x, int64_t width, float scale, std::byte* row) = nullptr;
   void (*decode)(const std::byte* row, int64_t width, float* out) = nullptr;
@@ -52,11 +59,27 @@ struct KvFormats {
   KvFormats(const KvFormat* of_k, const KvFormat* of_v) : k(of_k), v(of_v) {}
   // Attention reads both as they lie: one type of element. Otherwise rows are decoded first.
   bool direct() const { return k->element == v->element && k->element != DType::kNone; }
-  // 4 bits and fewer: the first and the last positions of a sequence are read from bf16 copies.
-  bool keeps_ends() const { return k->bits <= 4 || v->bits <= 4; }
+  bool keeps_ends() const { return k->keeps_ends || v->keeps_ends; }
   std::string name() const;  // "bf16", "int8", "turbo3 / bf16"
   friend bool operator==(const KvFormats& a, const KvFormats& b) { return a.k == b.k && a.v == b.v; }
 };
+
+// What a checkpoint says of the K or the V of a layer.
+struct KvRule {
+  std::vector<float> scale = {1};  // [1] or [heads]
+  std::vector<float> bias;         // [], [1], [heads] or [heads * width]
+  // [width], or null; after ForHeads.
+  const float* bias_of(int64_t head, int64_t width) const { return bias.empty() ? nullptr : bias.data() + head * width; }
+  float scale_of(int64_t head) const { return scale.size() == 1 ? scale[0] : scale[static_cast<size_t>(head)]; }
+  // Heads [first, first + count) of `heads`, bias empty or [count * width]. Corrupt if the sizes above do not hold.
+  Result<KvRule> ForHeads(int64_t first, int64_t count, int64_t heads, int64_t width) const;
+};
+struct KvRules {
+  KvRule k, v;
+};
+
+KvFormats StaticNvfp4Kv();
+KvFormats StaticInt8Kv();
 
 // What users may write; aliases (fp8_e4m3, int8_per_token_head, turboquant_k8v4 ...) are read too.
 std::span<const std::string_view> KvFormatNames();
@@ -65,7 +88,7 @@ Result<KvFormats> ParseKvFormats(std::string_view name);
 
 // Bytes of a row, `width` elements of a head in strides of 16 elements for plain formats.
 int64_t KvRowBytes(const KvFormat& format, int64_t width);
-// Any format: a stored row to f32, out [width rounded up to 16], zero padded. scale: of e4m3 elements.
-void DecodeKvRow(const KvFormat& format, const std::byte* row, int64_t width, float scale, float* out);
+// Any format: a stored row to f32, out [width rounded up to 16], zero padded. scale: of e4m3 elements; bias [width], or null.
+void DecodeKvRow(const KvFormat& format, const std::byte* row, int64_t width, float scale, const float* bias, float* out);
 
 }  // namespace nibble

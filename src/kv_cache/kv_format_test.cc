@@ -27,7 +27,7 @@ std::vector<float> RoundTrip(const KvFormat& format, const std::vector<float>& x
   format.encode(x.data(), width, scale, row.data());
   EXPECT_EQ(row.back(), std::byte{0xa5}) << "wrote beyond its row";
   std::vector<float> out(static_cast<size_t>((width + 15) / 16 * 16), 7.0f);
-  DecodeKvRow(format, row.data(), width, 1, out.data());
+  DecodeKvRow(format, row.data(), width, 1, nullptr, out.data());
   for (size_t i = x.size(); i < out.size(); ++i) EXPECT_EQ(out[i], 0);
   out.resize(x.size());
   return out;
@@ -85,6 +85,23 @@ TEST(KvFormat, Int8RowIsBitForBitTheRule) {
   EXPECT_EQ(KvRowBytes(*ParseKvFormats("int4")->k, 128), 68);
   EXPECT_EQ(KvRowBytes(*ParseKvFormats("turbo3")->k, 128), 52);
   EXPECT_EQ(KvRowBytes(*ParseKvFormats("bf16")->k, 80), 160);
+}
+
+// ModelOpt's rule for blocks of 16: e4m3 of amax / (6 g), g = scale / 6, then e2m1 of x / (that * g); no rotation, no copies.
+TEST(KvFormat, StaticNvfp4ReadsTheCheckpointsScale) {
+  const KvFormats formats = StaticNvfp4Kv();
+  std::vector<float> x(16, 0.0f);
+  x[0] = 6.0f, x[1] = -2.6f, x[2] = 0.2f;
+  EXPECT_EQ(RoundTrip(*formats.k, x, 6.0f), (std::vector<float>{6, -3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}));
+  x[0] = 6000.0f;  // the block's scale saturates at 448
+  EXPECT_EQ(RoundTrip(*formats.k, x, 6.0f)[0], 6.0f * 448.0f);
+  EXPECT_FALSE(formats.keeps_ends());
+  EXPECT_FALSE(formats.k->adds_bias);
+  EXPECT_FALSE(ParseKvFormats(formats.name()));
+}
+
+TEST(KvFormat, StaticInt8ReadsTheCheckpointsScaleHalvesToEven) {
+  EXPECT_EQ(RoundTrip(*StaticInt8Kv().k, {1.25f, 1.75f, -1.25f, 100.0f}, 0.5f), (std::vector<float>{1, 2, -1, 63.5f}));
 }
 
 TEST(KvFormat, NamesAndAliases) {

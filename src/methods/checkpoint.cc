@@ -297,12 +297,15 @@ Result<std::vector<float>> Checkpoint::Vector(const std::string& name, int64_t s
   return values;
 }
 
-Result<KvCacheMethod::Scales> Checkpoint::KvScales(const std::string& attention_name) {
-  const LayerQuery query{.kind = LayerKind::kAttention, .name = attention_name, .has = [&](std::string_view suffix) {
-                           return Has(fmt::format("{}.{}", attention_name, suffix));
-                         }};
-  NIBBLE_TRY(auto method, quantization_->GetKvCacheMethod(query));
-  if (!method) return KvCacheMethod::Scales{};
+Result<std::shared_ptr<const KvCacheMethod>> Checkpoint::KvMethod(const std::string& attention_name) const {
+  LayerQuery query{.kind = LayerKind::kAttention, .name = attention_name};
+  if (has_weights()) query.has = [&](std::string_view suffix) { return Has(fmt::format("{}.{}", attention_name, suffix)); };
+  return quantization_->GetKvCacheMethod(query);
+}
+
+Result<KvRules> Checkpoint::KvScales(const std::string& attention_name) {
+  NIBBLE_TRY(const auto method, KvMethod(attention_name));
+  if (!method) return KvRules{};
   NIBBLE_TRY(const BoundParams params, Bind(attention_name, method->CreateWeights(attention_name)));
   return method->ProcessWeightsAfterLoading(params);
 }

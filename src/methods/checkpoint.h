@@ -64,7 +64,8 @@ class Checkpoint {
   Result<std::vector<float>> Vector(const std::string& name, int64_t size);
 
   // Scales and format of an attention layer's K/V cache, default when the checkpoint has none.
-  Result<KvCacheMethod::Scales> KvScales(const std::string& attention_name);
+  Result<std::shared_ptr<const KvCacheMethod>> KvMethod(const std::string& attention_name) const;
+  Result<KvRules> KvScales(const std::string& attention_name);
 
   // Tensors that nobody claimed and no rule ignores, and modules of the adapter that nobody asked for.
   std::vector<std::string> Unclaimed() const;

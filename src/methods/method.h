@@ -10,6 +10,7 @@
 #include <functional>
 #include <initializer_list>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -19,6 +20,7 @@
 #include "formats/stored_weight.h"
 #include "io/json.h"
 #include "kernels/linear.h"
+#include "kv_cache/kv_format.h"
 
 namespace nibble {
 
@@ -86,12 +88,10 @@ class MoeMethod {
 class KvCacheMethod {
  public:
   virtual ~KvCacheMethod() = default;
+  // The checkpoint's own cache; none: it names none that this build makes, and what it says of K and V serves who asks for a cache.
+  virtual std::optional<KvFormats> formats() const = 0;
   virtual std::vector<ParamDecl> CreateWeights(std::string_view attention_name) const = 0;
-  struct Scales {
-    DType format = DType::kNone;  // the checkpoint's own cache format; kNone: it has none
-    float k_scale = 1, v_scale = 1;
-  };
-  virtual Result<Scales> ProcessWeightsAfterLoading(const BoundParams& params) const = 0;
+  virtual Result<KvRules> ProcessWeightsAfterLoading(const BoundParams& params) const = 0;
 };
 
 enum class LayerKind : uint8_t { kLinear, kEmbedding, kLmHead, kExpert, kAttention };

@@ -217,6 +217,23 @@ Status CheckLeftovers(Checkpoint& checkpoint, const Architecture& architecture) 
                  left.size(), architecture.name, names, left.size() > 5 ? ", ..." : "");
 }
 
+// What the checkpoint says of each layer's K and V, cut to the heads of each rank.
+Status BindKvRules(Checkpoint& checkpoint, LoadedModel* model) {
+  const int64_t heads = model->config.kv_heads, ranks = static_cast<int64_t>(model->graphs.size());
+  for (size_t layer = 0; layer < model->graphs[0].states.size(); ++layer) {
+    const std::string name = fmt::format("model.layers.{}.self_attn", layer);
+    NIBBLE_TRY(const KvRules whole, checkpoint.KvScales(name));
+    for (int64_t rank = 0; rank < ranks; ++rank) {
+      const LayerState& state = model->graphs[static_cast<size_t>(rank)].states[layer];
+      KvRules mine;
+      NIBBLE_TRY_IN(name + ".k_proj", mine.k, whole.k.ForHeads(rank * heads / ranks, state.heads, heads, state.k_dim));
+      NIBBLE_TRY_IN(name + ".v_proj", mine.v, whole.v.ForHeads(rank * heads / ranks, state.heads, heads, state.v_dim));
+      model->weights[static_cast<size_t>(rank)].kv_rules.push_back(std::move(mine));
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<ModelConfig> ConfigOf(const Checkpoint& checkpoint, const LoadOptions& options) {
@@ -231,14 +248,9 @@ Result<Graph> BuildGraph(const ModelConfig& config, int rank, int ranks) {
   return architecture->build(config, rank, ranks);
 }
 
-Result<DType> KvScheme(Checkpoint& checkpoint) {
-  const std::string name = "model.layers.0.self_attn";
-  if (checkpoint.has_weights()) {
-    NIBBLE_TRY(const KvCacheMethod::Scales scales, checkpoint.KvScales(name));
-    return scales.format;
-  }
-  NIBBLE_TRY(const auto method, checkpoint.quantization().GetKvCacheMethod({.kind = LayerKind::kAttention, .name = name}));
-  return method ? DType::kE4M3 : DType::kNone;  // the only format that checkpoints name and this build reads
+Result<std::optional<KvFormats>> KvScheme(const Checkpoint& checkpoint) {
+  NIBBLE_TRY(const auto method, checkpoint.KvMethod("model.layers.0.self_attn"));
+  return method ? method->formats() : std::nullopt;
 }
 
 Result<std::vector<LinearPart>> LinearParts(Checkpoint& checkpoint, const LinearSpec& spec) {
@@ -274,10 +286,7 @@ Result<LoadedModel> LoadModel(Checkpoint& checkpoint, const LoadOptions& options
     model.graphs.push_back(std::move(graph));
   }
   NIBBLE_RETURN_IF_ERROR(Loader(checkpoint, options, teams, &model).Run(progress));
-  for (size_t layer = 0; layer < model.graphs[0].states.size(); ++layer) {
-    NIBBLE_TRY(auto scales, checkpoint.KvScales(fmt::format("model.layers.{}.self_attn", layer)));
-    for (BoundWeights& weights : model.weights) weights.kv_scales.push_back({scales.k_scale, scales.v_scale});
-  }
+  NIBBLE_RETURN_IF_ERROR(BindKvRules(checkpoint, &model));
   NIBBLE_RETURN_IF_ERROR(CheckLeftovers(checkpoint, *model.architecture));
   for (size_t rank = 0; rank < model.graphs.size(); ++rank) {
     InsertPrepare(&model.graphs[rank], model.weights[rank]);

@@ -38,8 +38,8 @@ struct LoadedModel {
 Result<ModelConfig> ConfigOf(const Checkpoint& checkpoint, const LoadOptions& options);
 Result<Graph> BuildGraph(const ModelConfig& config, int rank, int ranks);
 
-// Number format that the checkpoint asks of the K/V cache; kNone: it asks for none. Works for a config alone.
-Result<DType> KvScheme(Checkpoint& checkpoint);
+// The K/V cache that the checkpoint asks for, if any. Works for a config alone.
+Result<std::optional<KvFormats>> KvScheme(const Checkpoint& checkpoint);
 
 // Binds, cuts and packs every weight. teams[r] packs rank r's. Errors name the tensor. Leftover tensors are an error.
 Result<LoadedModel> LoadModel(Checkpoint& checkpoint, const LoadOptions& options,

@@ -107,13 +107,31 @@ TEST(CtConfig, KvScalesWarnWhenAbsentAndWhenNonsense) {
   const auto scales = method->ProcessWeightsAfterLoading({.name = "a.self_attn", .params = {{"k_scale", &k}, {"v_scale", &v}}});
   const auto none = method->ProcessWeightsAfterLoading({.name = "b.self_attn"});
   SetLogSink(nullptr);
-  EXPECT_EQ(scales->format, DType::kE4M3);
-  EXPECT_EQ(scales->k_scale, 0.5f);
-  EXPECT_EQ(scales->v_scale, 1.0f);
-  EXPECT_EQ(none->k_scale, 1.0f);
+  EXPECT_EQ(method->formats(), KvFormats(DType::kE4M3));
+  EXPECT_EQ(scales->k.scale, std::vector{0.5f});
+  EXPECT_EQ(scales->v.scale, std::vector{1.0f});
+  EXPECT_EQ(none->k.scale, std::vector{1.0f});
   EXPECT_EQ(warnings.size(), 3u);
+}
+
+TEST(CtConfig, KvScalesByHeadAndZeroPoints) {
   const auto integers = *(*Parse(R"({"kv_cache_scheme":{"num_bits":8,"type":"int"}})"))->GetKvCacheMethod({});
-  EXPECT_EQ(integers->ProcessWeightsAfterLoading({.name = "b"})->format, DType::kNone);
+  EXPECT_EQ(integers->formats(), StaticInt8Kv());
+  const float k_scales[2] = {0.5f, 2.0f}, v_scale = 0.25f;
+  const int8_t k_zeros[2] = {0, -3}, v_zero = 0;
+  StoredTensor k{.view = TensorView(k_scales, DType::kF32, {2, 1, 1})}, v{.view = TensorView(&v_scale, DType::kF32, {1})};
+  StoredTensor kz{.view = TensorView(k_zeros, DType::kI8, {2, 1, 1})}, vz{.view = TensorView(&v_zero, DType::kI8, {1})};
+  const BoundParams params{.name = "a.self_attn",
+                           .params = {{"k_scale", &k}, {"v_scale", &v}, {"k_zero_point", &kz}, {"v_zero_point", &vz}}};
+  const KvRules rules = *integers->ProcessWeightsAfterLoading(params);
+  EXPECT_EQ(rules.k.bias, (std::vector{-0.0f, 6.0f}));
+  EXPECT_TRUE(rules.v.bias.empty());
+  const KvRule second = *rules.k.ForHeads(1, 1, 2, 3);
+  EXPECT_EQ(second.scale, std::vector{2.0f});
+  EXPECT_EQ(second.bias, (std::vector{6.0f, 6.0f, 6.0f}));
+  EXPECT_EQ(rules.k.ForHeads(0, 4, 4, 3).error().message, "2 scales for 4 key/value heads");
+  const auto fewer = *(*Parse(R"({"kv_cache_scheme":{"num_bits":4,"type":"int"}})"))->GetKvCacheMethod({});
+  EXPECT_FALSE(fewer->formats());
 }
 
 // The published matrix, stored as the values that are not zero.

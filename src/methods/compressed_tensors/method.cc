@@ -124,10 +124,10 @@ class CtQuantizationConfig : public QuantizationConfig {
   Result<std::shared_ptr<const KvCacheMethod>> GetKvCacheMethod(const LayerQuery&) const override {
     if (!config_.kv_cache) return nullptr;
     const CtArgs& args = *config_.kv_cache;
-    if (args.is_float && args.bits == 8) return MakeKvScales(DType::kE4M3);
-    Warn("{}: kv_cache_scheme of {} bits, {}: not applied, the cache keeps its own format; readable is 8 bits, float", where_,
-         args.bits, args.is_float ? "float" : "int");
-    return MakeKvScales(DType::kNone);
+    if (args.bits == 8) return MakeKvScales(args.is_float ? KvFormats(DType::kE4M3) : StaticInt8Kv());
+    Warn("{}: kv_cache_scheme of {} bits, {}: not applied, the cache keeps its own format; readable is 8 bits", where_, args.bits,
+         args.is_float ? "float" : "int");
+    return MakeKvScales(std::nullopt);
   }
 
   // Rotations of queries and keys alike change no score.

@@ -98,7 +98,7 @@ class Fp8QuantizationConfig : public QuantizationConfig {
   Result<std::shared_ptr<const KvCacheMethod>> GetKvCacheMethod(const LayerQuery& layer) const override {
     const bool stored = layer.has && (layer.has("k_scale") || layer.has("v_scale"));
     if (!config_.kv_cache && !stored) return nullptr;
-    return MakeKvScales(DType::kE4M3);
+    return MakeKvScales(KvFormats(DType::kE4M3));
   }
   // One byte a weight, a float32 scale a block.
   double EstimateBits(const LayerQuery& layer) const override {

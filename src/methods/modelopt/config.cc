@@ -90,12 +90,14 @@ Status ParseKvCache(const Json& json, const std::string& where, ModelOptConfig& 
   for (const char* key : {"kv_cache_scheme", "kv_cache_quant_algo"}) {
     const Json* kv = JsonFind(json, key);
     if (!kv) continue;
-    const bool fp8 = kv->is_object() ? kv->value("type", "") == "float" && kv->value("num_bits", 0) == 8
-                                     : kv->is_string() && Lower(kv->get<std::string>()) == "fp8";
     if (!kv->is_object() && !kv->is_string())
       return Corrupt("{}: {} is {}, wanted an object or a name", where, key, kv->type_name());
-    config.kv_cache = fp8 ? ModelOptConfig::kFp8Kv : ModelOptConfig::kOtherKv;
-    config.kv_name = kv->is_string() ? kv->get<std::string>() : fp8 ? "FP8" : kv->dump();
+    const bool fp8_object = kv->is_object() && kv->value("type", "") == "float" && kv->value("num_bits", 0) == 8;
+    config.kv_name = kv->is_string() ? kv->get<std::string>() : fp8_object ? "FP8" : kv->dump();
+    const std::string name = Lower(config.kv_name);
+    config.kv_cache = name == "fp8" || name == "fp8_affine"       ? ModelOptConfig::kFp8Kv
+                      : name == "nvfp4" || name == "nvfp4_affine" ? ModelOptConfig::kNvfp4Kv
+                                                                  : ModelOptConfig::kOtherKv;
   }
   return {};
 }

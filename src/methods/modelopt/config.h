@@ -24,7 +24,7 @@ struct ModelOptConfig {
   const ModelOptAlgo* algo = nullptr;                 // of every layer; null when `layers` tells
   std::map<std::string, const ModelOptAlgo*> layers;  // quantized_layers of MIXED_PRECISION
   std::vector<std::string> excluded;                  // names, parts of names, wildcards
-  enum KvCache : uint8_t { kNoKv, kFp8Kv, kOtherKv } kv_cache = kNoKv;
+  enum KvCache : uint8_t { kNoKv, kFp8Kv, kNvfp4Kv, kOtherKv } kv_cache = kNoKv;
   std::string kv_name;  // as written
 
   static Result<ModelOptConfig> Parse(const Json& json, const std::string& where);

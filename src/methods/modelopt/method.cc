@@ -223,8 +223,9 @@ class ModelOptQuantizationConfig : public QuantizationConfig {
   }
 
   Result<std::shared_ptr<const KvCacheMethod>> GetKvCacheMethod(const LayerQuery&) const override {
-    if (config_.kv_cache == ModelOptConfig::kNoKv) return nullptr;
-    return MakeKvScales(config_.kv_cache == ModelOptConfig::kFp8Kv ? DType::kE4M3 : DType::kNone);
+    if (config_.kv_cache == ModelOptConfig::kFp8Kv) return MakeKvScales(KvFormats(DType::kE4M3));
+    if (config_.kv_cache == ModelOptConfig::kNvfp4Kv) return MakeKvScales(StaticNvfp4Kv());
+    return config_.kv_cache == ModelOptConfig::kNoKv ? nullptr : MakeKvScales(std::nullopt);
   }
 
   double EstimateBits(const LayerQuery& layer) const override {

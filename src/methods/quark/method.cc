@@ -76,7 +76,7 @@ class QuarkQuantizationConfig : public QuantizationConfig {
   Result<std::shared_ptr<const KvCacheMethod>> GetKvCacheMethod(const LayerQuery&) const override {
     // The tool quantizes the outputs of the projections, keys before they are rotated, and so does this method; a cache of FP8
     // codes would round rotated keys once more. Its scales serve whoever asks for such a cache.
-    return config_.kv_output.empty() ? nullptr : MakeKvScales(DType::kNone);
+    return config_.kv_output.empty() ? nullptr : MakeKvScales(std::nullopt);
   }
 
   double EstimateBits(const LayerQuery& layer) const override {
