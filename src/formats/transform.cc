@@ -90,6 +90,15 @@ void WalshHadamard(float* x, int64_t size, int64_t step) {
 }
 
 void MultiplyRow(const TensorView& matrix, bool transpose, const float* in, int64_t step, int64_t size, float* out) {
+  if (transpose && matrix.dtype == DType::kF32 && matrix.contiguous()) {  // large ones come this way: no conversion, whole lines
+    const auto* row = matrix.as<float>();
+    for (int64_t j = 0; j < size; ++j, row += size) {
+      double sum = 0;
+      for (int64_t i = 0; i < size; ++i) sum += static_cast<double>(in[i * step]) * static_cast<double>(row[i]);
+      out[j] = static_cast<float>(sum);
+    }
+    return;
+  }
   for (int64_t j = 0; j < size; ++j) {
     double sum = 0;
     for (int64_t i = 0; i < size; ++i) sum += static_cast<double>(in[i * step]) * (transpose ? At(matrix, j, i) : At(matrix, i, j));

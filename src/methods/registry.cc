@@ -129,6 +129,7 @@ Result<std::unique_ptr<QuantizationConfig>> LoadQuantizationConfig(const std::st
                                                                    const std::map<std::string, std::string>* metadata) {
   NIBBLE_TRY(FoundSettings found, FindSettings(folder, model_config));
   found.source.metadata = metadata;
+  found.source.tensors = tensors;
   const auto& [json, source] = found;
   const std::string& where = source.where;
   if (json.is_null()) {

@@ -21,6 +21,8 @@ struct ConfigSource {
   std::vector<std::string> path;  // keys that lead to it inside the file
   // "__metadata__" of the weights' files, where tools keep what a tensor means; may be null.
   const std::map<std::string, std::string>* metadata = nullptr;
+  // The tensors, for settings that name some of their own; may be null.
+  const TensorIndex* tensors = nullptr;
 };
 
 // Keys of the object `key` of the method's JSON in the order of the file, where the first match wins; sorted if there is no file.

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <bit>
+
 #include "base/log.h"
+#include "formats/transform.h"
 #include "methods/checkpoint_test.h"
 #include "methods/compressed_tensors/config.h"
 
@@ -171,6 +174,136 @@ TEST(CtTransforms, OnlineRotationsBecomeTransforms) {
   EXPECT_EQ(down->weight->in[0].kind, Transform::kHadamard);
   EXPECT_EQ(down->weight->in[0].block, 4);
   EXPECT_TRUE((*config->GetQuantMethod({.name = "a.up_proj"}))->MakeWeight(params)->weight->in.empty());
+}
+
+constexpr const char* kInt8Channel = R"("format":"int-quantized","config_groups":{"g":{"targets":["Linear"],
+    "weights":{"num_bits":8,"strategy":"channel"}}})";
+
+// A matrix of +-1 that the file stores under another module: diag(signs) (base (x) Sylvester) is recognized.
+TEST(CtTransforms, MatricesAreSharedByModulesOfOneSize) {
+  double matrix[4][4];
+  const double signs[4] = {1, -1, -1, 1};
+  for (int i = 0; i < 4; ++i)
+    for (int j = 0; j < 4; ++j) matrix[i][j] = signs[i] * (std::popcount(static_cast<unsigned>(i & j)) % 2 ? -1 : 1);
+  double other[2][2] = {{3, 4}, {5, 6}};
+  std::vector<StoredTensor> stored(2);
+  stored[0].name = "a.down_proj.R4_input.weight";
+  stored[0].view = TensorView(&matrix[0][0], DType::kF64, {4, 4});
+  stored[1].name = "a.down_proj.u_output.weight";
+  stored[1].view = TensorView(&other[0][0], DType::kF64, {2, 2});
+  const TensorIndex index = *TensorIndex::Make(std::move(stored));
+  const std::string text = fmt::format(
+      R"({{{},"transform_config":{{"config_groups":{{
+      "R4":{{"type":"random-hadamard","head_dim":4,"apply":[{{"targets":["re:.*down_proj$"],"location":"input"}}]}},
+      "u":{{"type":"random-matrix","apply":[{{"targets":["re:.*down_proj$"],"location":"output","inverse":true}}]}}}}}}}})",
+      kInt8Channel);
+  const auto config =
+      *FindQuantization("compressed-tensors")->from_config(*ParseJson(text, "test"), {.where = "config.json", .tensors = &index});
+  const int8_t codes[16] = {1, 2, 3, 4};
+  const float scales[3] = {1, 2, 3};
+  StoredTensor weight{.view = TensorView(codes, DType::kI8, {2, 8})}, scale{.view = TensorView(scales, DType::kF32, {2, 1})};
+  BoundParams params{.name = "b.down_proj", .n = 2, .k = 8, .params = {{"weight", &weight}, {"weight_scale", &scale}}};
+  const auto part = (*config->GetQuantMethod({.name = "b.down_proj"}))->MakeWeight(params);
+  ASSERT_TRUE(part) << part.error().ToString();
+  ASSERT_EQ(part->weight->in.size(), 1u);
+  EXPECT_EQ(part->weight->in[0].kind, Transform::kHadamard);
+  float x[8] = {1, 2, 3, 4, -1, 0, 2, 1}, scratch[8];
+  std::vector<float> wanted;
+  for (int block = 0; block < 2; ++block)
+    for (int j = 0; j < 4; ++j) {
+      double sum = 0;
+      for (int i = 0; i < 4; ++i) sum += static_cast<double>(x[4 * block + i]) * matrix[i][j] / 2;
+      wanted.push_back(static_cast<float>(sum));
+    }
+  ASSERT_TRUE(ApplyTransforms(part->weight->in, x, 8, scratch));
+  EXPECT_EQ(std::vector<float>(x, x + 8), wanted);
+  float y[2] = {1, 10};  // y M as stored, though the scheme says inverse: the file holds the inverse
+  ASSERT_TRUE(ApplyTransforms(part->weight->out, y, 2, scratch));
+  EXPECT_EQ(y[0], 53);
+  EXPECT_EQ(y[1], 64);
+  weight.view = TensorView(codes, DType::kI8, {3, 4});
+  scale.view = TensorView(scales, DType::kF32, {3, 1});
+  params.n = 3, params.k = 4;
+  const auto missing = (*config->GetQuantMethod({.name = "b.down_proj"}))->MakeWeight(params);
+  ASSERT_FALSE(missing);
+  EXPECT_NE(missing.error().ToString().find("u_output"), std::string::npos) << missing.error().ToString();
+}
+
+TEST(CtTransforms, QueriesAndKeysMustTurnAlike) {
+  const auto with = [](const char* type, const char* second) {
+    return Parse(fmt::format(R"({{"transform_config":{{"config_groups":{{"R3":{{"type":"{}","head_dim":4,
+        "apply":[{{"targets":["a"],"location":"q_attn"}}{}]}}}}}}}})",
+                             type, second));
+  };
+  EXPECT_TRUE(with("hadamard", R"(,{"targets":["a"],"location":"k_cache"})"));
+  EXPECT_EQ(with("hadamard", "").error().code, Code::kUnsupported);
+  EXPECT_EQ(with("random-matrix", R"(,{"targets":["a"],"location":"k_cache"})").error().code, Code::kUnsupported);
+  EXPECT_EQ(with("givens", "").error().code, Code::kUnsupported);
+}
+
+// Groups that quantize what goes in or comes out of float weights.
+TEST(CtConfig, ActivationsAloneMayBeQuantized) {
+  const auto config = *Parse(R"({"format":"dense","config_groups":{"g":{"targets":["Linear"],
+      "input_activations":{"num_bits":8,"type":"int","strategy":"tensor"}}},"ignore":["lm_head"]})");
+  const auto has = [](std::string_view suffix) { return suffix == "weight" || suffix == "input_scale"; };
+  const auto method = *config->GetQuantMethod({.name = "a.q_proj", .has = has});
+  ASSERT_TRUE(method);
+  const float values[4] = {1, 2, 3, 4}, one = 0.5f;
+  StoredTensor weight{.view = TensorView(values, DType::kF32, {2, 2})}, scale{.view = TensorView(&one, DType::kF32, {1})};
+  const auto part = method->MakeWeight({.name = "a.q_proj", .params = {{"weight", &weight}, {"input_scale", &scale}}});
+  ASSERT_TRUE(part) << part.error().ToString();
+  EXPECT_TRUE(std::holds_alternative<Dense>(part->weight->body));
+  EXPECT_EQ(part->act.grain, ActivationSpec::kTensor);
+  EXPECT_EQ(part->act.scale, 0.5f);
+  EXPECT_FALSE(*config->GetQuantMethod({.kind = LayerKind::kLmHead, .name = "lm_head", .has = has}));
+}
+
+// Saved before it was compressed: the codes are made here, with the scales of the file.
+TEST(CtWeights, UncompressedOnesAreQuantizedWhenRead) {
+  const auto load = [](const char* status, const char* args, const StoredTensor& weight,
+                       std::vector<std::pair<std::string_view, const StoredTensor*>> more) {
+    const auto config = *Parse(fmt::format(
+        R"({{"format":"dense","quantization_status":"{}","config_groups":{{"g":{{"targets":["Linear"],"weights":{}}}}}}})", status,
+        args));
+    more.emplace_back("weight", &weight);
+    const auto part = (*config->GetQuantMethod({.name = "a"}))->MakeWeight({.name = "a", .params = std::move(more)});
+    EXPECT_TRUE(part) << part.error().ToString();
+    std::vector<float> found(4);
+    if (part) DecodeRows(*part->weight, {0, 2}, {0, 2}, found.data());
+    return found;
+  };
+  const float values[4] = {0.9f, -0.3f, 2.6f, 100}, scales[2] = {0.25f, 0.5f}, global = 0.5f;
+  const int8_t zeros[2] = {1, -2};
+  const StoredTensor weight{.view = TensorView(values, DType::kF32, {2, 2})},
+      scale{.view = TensorView(scales, DType::kF32, {2, 1})}, zero{.view = TensorView(zeros, DType::kI8, {2, 1})},
+      divisor{.view = TensorView(&global, DType::kF32, {1})};
+  const char* int4 = R"({"num_bits":4,"strategy":"channel","symmetric":false})";
+  EXPECT_EQ(load("frozen", int4, weight, {{"weight_scale", &scale}, {"weight_zero_point", &zero}}),
+            (std::vector<float>{1, -0.25f, 2.5f, 4.5f}));
+  EXPECT_EQ(load("compressed", int4, weight, {{"weight_scale", &scale}, {"weight_zero_point", &zero}}),
+            std::vector<float>(values, values + 4));
+  EXPECT_EQ(load("frozen", R"({"num_bits":4,"type":"float","strategy":"tensor_group","group_size":16})", weight,
+                 {{"weight_scale", &scale}, {"weight_global_scale", &divisor}}),
+            (std::vector<float>{1, -0.25f, 3, 6}));
+}
+
+TEST(CtConfig, FormatNamesMeanWhatTheCodesAre) {
+  const auto form = [](const char* format, const char* weights) {
+    return (*Parse(
+                fmt::format(R"({{"format":"{}","config_groups":{{"g":{{"targets":["Linear"],"weights":{}}}}}}})", format, weights)))
+        ->GetQuantMethod({.name = "a"});
+  };
+  EXPECT_TRUE(form("float-quantized", R"({"num_bits":8,"strategy":"channel"})"));
+  EXPECT_TRUE(form("int-quantized", R"({"num_bits":8,"type":"float","strategy":"channel"})"));
+  EXPECT_EQ(form("pack-quantized", R"({"num_bits":8,"type":"float","strategy":"channel"})").error().code, Code::kUnsupported);
+  // Scales that the tool rounded away when it saved.
+  EXPECT_EQ(form("mxfp4-pack-quantized", R"({"num_bits":4,"type":"float","strategy":"tensor_group","group_size":32})").error().code,
+            Code::kUnsupported);
+  EXPECT_EQ(form("nvfp4-pack-quantized",
+                 R"({"num_bits":4,"type":"float","strategy":"group","group_size":16,"scale_dtype":"torch.uint8"})")
+                .error()
+                .code,
+            Code::kUnsupported);
 }
 
 }  // namespace

@@ -122,25 +122,37 @@ Status ParseTransform(const std::string& name, const Json& scheme, const std::st
   NIBBLE_TRY_IN(where, const std::string type, JsonString(scheme, "type", ""));
   NIBBLE_TRY_IN(where, const bool randomize, JsonBool(scheme, "randomize", false));
   NIBBLE_TRY_IN(where, const int64_t block, JsonInt(scheme, "head_dim", 0));
+  if (type != "hadamard" && type != "random-hadamard" && type != "random-matrix")
+    return Unsupported("{}: type \"{}\"; readable are hadamard, random-hadamard, random-matrix", where, type);
+  const CtTransform::Kind kind = type == "random-matrix"            ? CtTransform::kAnyMatrix
+                                 : type == "hadamard" && !randomize ? CtTransform::kSylvester
+                                                                    : CtTransform::kHadamard;
   const Json* apply = JsonFind(scheme, "apply");
   if (!apply || !apply->is_array()) return Corrupt("{}: apply is missing or no list", where);
+  int turned = 0;
   for (const Json& item : *apply) {
     NIBBLE_TRY_IN(where, const std::string location, JsonString(item, "location", ""));
     if (location == "weight_input" || location == "weight_output") continue;
-    if (location == "q_attn" || location == "k_cache") continue;  // turned alike, queries and keys have the same products
+    if (location == "q_attn" || location == "k_cache") {
+      // Turned alike by a rotation, queries and keys have the same products.
+      if (type == "random-matrix")
+        return Unsupported(
+            "{}: queries and keys times a random matrix, which changes their products; readable are (random-)hadamard", where);
+      turned += location == "q_attn" ? 1 : -1;
+      config.turns_keys = true;
+      continue;
+    }
     if (location != "input" && location != "output")
       return Unsupported("{}: location \"{}\"; readable are input, output, q_attn, k_cache", where, location);
-    if (type != "hadamard" || randomize) {
-      return Unsupported("{}: online transform of type \"{}\"{}; readable is hadamard", where, type,
-                         randomize ? ", randomized" : "");
-    }
-    CtTransform transform{.name = name, .output = location == "output", .block = block};
+    CtTransform transform{.kind = kind, .name = name, .output = location == "output", .randomize = randomize, .block = block};
     NIBBLE_TRY(transform.targets, ParseTargets(item, "targets", where));
     NIBBLE_TRY(transform.ignore, ParseTargets(item, "ignore", where));
     NIBBLE_TRY_IN(where, transform.inverse, JsonBool(item, "inverse", false));
     config.transforms.push_back(std::move(transform));
   }
-  return {};
+  if (turned == 0) return {};
+  return Unsupported("{}: queries and keys are not turned alike (locations q_attn and k_cache), which changes their products",
+                     where);
 }
 
 Status ParseTransforms(const Json& json, const std::string& where, CtConfig& config) {
@@ -181,11 +193,14 @@ int CtTargets::Rank(const LayerQuery& layer) const {
 
 Result<CtConfig> CtConfig::Parse(const Json& json, const std::string& where) {
   CtConfig config;
-  NIBBLE_RETURN_IF_ERROR(CheckKeys(
-      json, where, {"quant_method", "format", "config_groups", "ignore", "kv_cache_scheme", "sparsity_config", "transform_config"},
-      {"quantization_status", "global_compression_ratio", "version", "packed_modules_mapping", "total_num_heads",
-       "total_num_kv_heads", "provider", "autoround_version", "run_compressed"}));
+  NIBBLE_RETURN_IF_ERROR(CheckKeys(json, where,
+                                   {"quant_method", "format", "config_groups", "ignore", "kv_cache_scheme", "sparsity_config",
+                                    "transform_config", "quantization_status"},
+                                   {"global_compression_ratio", "version", "packed_modules_mapping", "total_num_heads",
+                                    "total_num_kv_heads", "provider", "autoround_version", "run_compressed"}));
   NIBBLE_TRY_IN(where, config.format, JsonString(json, "format", ""));
+  NIBBLE_TRY_IN(where, const std::string status, JsonString(json, "quantization_status", "compressed"));
+  config.uncompressed = status != "compressed" && status != "decompressed";
   NIBBLE_RETURN_IF_ERROR(ParseGroups(json, where, config));
   NIBBLE_TRY(config.ignore, ParseTargets(json, "ignore", where));
   NIBBLE_TRY(config.kv_cache, ParseArgs(json, "kv_cache_scheme", where));

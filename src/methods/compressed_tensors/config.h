@@ -36,11 +36,16 @@ struct CtGroup {
   std::optional<CtArgs> weights, inputs, outputs;
 };
 
-// One online rotation: x (or y) times a Hadamard matrix of blocks of `block` features (0: all).
+// One online rotation: x (or y) times a matrix, by blocks of `block` features (0: all).
 struct CtTransform {
+  enum Kind : uint8_t {
+    kSylvester,  // the Hadamard matrix of that name, which needs no file
+    kHadamard,   // some matrix of +-1, divided by the root of its size; inverse: transposed
+    kAnyMatrix,  // as it is stored, inverses too
+  } kind = kSylvester;
   std::string name;  // "R4"; its matrix is stored as "<module>.R4_input.weight" under the first module that uses it
   CtTargets targets, ignore;
-  bool output = false, inverse = false;
+  bool output = false, inverse = false, randomize = false;  // randomize: rows and columns permuted by a stored "perm"
   int64_t block = 0;
 };
 
@@ -50,6 +55,10 @@ struct CtConfig {
   CtTargets ignore;
   std::optional<CtArgs> kv_cache;
   std::vector<CtTransform> transforms;
+  // The weights of format "dense" are to be quantized when they are used (saved before they were compressed); else they are plain.
+  bool uncompressed = false;
+  // Keys are turned before they are cached: the scales of kv_cache are those of turned keys.
+  bool turns_keys = false;
 
   static Result<CtConfig> Parse(const Json& json, const std::string& where);
   // The group of a layer: exact name before expression before class, then file order; null if none names it.

@@ -5,7 +5,9 @@
 #include "base/log.h"
 #include "formats/transform.h"
 #include "methods/compressed_tensors/config.h"
+#include "methods/compressed_tensors/rotations.h"
 #include "methods/compressed_tensors/sparse.h"
+#include "methods/compressed_tensors/uncompressed.h"
 #include "methods/compressed_tensors/weights.h"
 #include "methods/kv_scales.h"
 #include "methods/param_checks.h"
@@ -13,23 +15,29 @@
 namespace nibble {
 namespace {
 
-enum class Form : uint8_t { kPacked, kInts, kFloats, kBlockFloats, kMarlin24 };
+// kUncompressed: floats that are still to be quantized; kDense: floats that stay so.
+enum class Form : uint8_t { kPacked, kInts, kFloats, kBlockFloats, kMarlin24, kUncompressed, kDense };
+
+Result<StoredWeight> MakePlain(const BoundParams& bound, const CtArgs&) {
+  const BoundParams params = WithStoredShape(bound, {.suffix = "weight"});
+  NIBBLE_TRY(const TensorView view, RequireParam(params, "weight", {params.n, params.k}));
+  return MakeDense(view, params.origin("weight"), params.Keep("weight"));
+}
 
 class CtLinearMethod : public LinearMethod {
  public:
-  CtLinearMethod(CtGroup group, Form form, const std::vector<CtTransform>& transforms) : group_(std::move(group)), form_(form) {
-    for (const CtTransform& transform : transforms) {
-      (transform.output ? out_ : in_)
-          .push_back({.kind = Transform::kHadamard, .block = transform.block, .inverse = transform.inverse});
-      stored_.push_back(fmt::format("{}_{}.weight", transform.name, transform.output ? "output" : "input"));
-    }
+  CtLinearMethod(CtGroup group, Form form, std::vector<CtTransform> transforms, std::shared_ptr<const CtRotations> rotations)
+      : group_(std::move(group)), form_(form), transforms_(std::move(transforms)), rotations_(std::move(rotations)) {
+    for (const CtTransform& transform : transforms_)
+      for (const char* what : {"weight", "perm"}) stored_.push_back(CtRotationSuffix(transform, what));
   }
 
   std::vector<ParamDecl> CreateWeights(const LinearShape&) const override {
-    const std::vector<DType> zeros = {DType::kI8, DType::kI32}, indices = {DType::kI32, DType::kI64};
+    const std::vector<DType> zeros = {DType::kI8, DType::kI32, DType::kE4M3}, indices = {DType::kI32, DType::kI64};
     const std::vector<DType> scales = {DType::kBF16, DType::kF16, DType::kF32, DType::kE8M0, DType::kE4M3, DType::kU8};
     std::vector<ParamDecl> params = WeightParams(scales);
-    params.push_back({"weight_scale", scales, ParamDecl::kGroupScale, form_ != Form::kMarlin24});
+    const bool scaled = form_ != Form::kMarlin24 && form_ != Form::kDense;
+    params.push_back({"weight_scale", scales, ParamDecl::kGroupScale, scaled});
     params.push_back({"weight_zero_point", zeros, ParamDecl::kZeroPoint, false});
     params.push_back({"weight_g_idx", indices, ParamDecl::kGroupIndex, false});
     params.push_back({"input_scale", scales, ParamDecl::kTensorScale, false});
@@ -39,19 +47,22 @@ class CtLinearMethod : public LinearMethod {
     params.push_back({"output_global_scale", scales, ParamDecl::kTensorScale, false});
     params.push_back({"output_zero_point", {DType::kI8, DType::kI32, DType::kE4M3}, ParamDecl::kMeta, false});
     for (const std::string& name : stored_) {
-      params.push_back({name, {DType::kF64, DType::kF32, DType::kBF16, DType::kF16}, ParamDecl::kTransform, false});
+      params.push_back({name, {DType::kF64, DType::kF32, DType::kBF16, DType::kF16, DType::kI64}, ParamDecl::kTransform, false});
     }
     return params;
   }
 
   Result<LinearPart> MakeWeight(const BoundParams& params) const override {
-    static constexpr Result<StoredWeight> (*kMake[])(const BoundParams&, const CtArgs&) = {MakePackedInts, MakeInts, MakeFloats,
-                                                                                           MakeBlockFloats, MakeMarlin24};
+    static constexpr Result<StoredWeight> (*kMake[])(const BoundParams&, const CtArgs&) = {
+        MakePackedInts, MakeInts, MakeFloats, MakeBlockFloats, MakeMarlin24, MakeUncompressed, MakePlain};
     const auto make = kMake[static_cast<int>(form_)];
-    const auto expand = [&](const BoundParams& whole) { return make(whole, *group_.weights); };
-    NIBBLE_TRY(StoredWeight weight, IsSparse(params) ? ExpandSparse(params, expand) : make(params, *group_.weights));
-    weight.in = in_;
-    weight.out = out_;
+    const CtArgs args = group_.weights.value_or(CtArgs());
+    const auto expand = [&](const BoundParams& whole) { return make(whole, args); };
+    if (form_ != Form::kBlockFloats && form_ != Form::kUncompressed && params.Find("weight_global_scale"))
+      Warn("{}: weight_global_scale has no part in {} weights, as the tool reads them", params.name,
+           args.is_float ? "such" : "integer");
+    NIBBLE_TRY(StoredWeight weight, IsSparse(params) ? ExpandSparse(params, expand) : make(params, args));
+    NIBBLE_RETURN_IF_ERROR(AddRotations(params.name, weight));
     NIBBLE_RETURN_IF_ERROR(CheckTransforms(weight.in, weight.k));
     NIBBLE_RETURN_IF_ERROR(CheckTransforms(weight.out, weight.n));
     NIBBLE_TRY(const ActivationSpec act, MakeActivations(params, group_.inputs, "input"));
@@ -61,12 +72,24 @@ class CtLinearMethod : public LinearMethod {
   }
 
  private:
+  Status AddRotations(const std::string& name, StoredWeight& weight) const {
+    for (const CtTransform& transform : transforms_) {
+      NIBBLE_TRY(CtRotation rotation, rotations_->Make(transform, name, transform.output ? weight.n : weight.k));
+      (transform.output ? weight.out : weight.in).push_back(rotation.transform);
+      for (auto& keep : rotation.keep)
+        if (keep) weight.keep.push_back(std::move(keep));
+    }
+    return {};
+  }
+
   std::vector<ParamDecl> WeightParams(const std::vector<DType>& scales) const {
     const std::vector<DType> words = {DType::kI32, DType::kU32}, indices = {DType::kI32, DType::kI64};
     std::vector<ParamDecl> params;
     switch (form_) {
       case Form::kPacked:
-        return {{"weight_packed", words, ParamDecl::kPacked, true}, {"weight_shape", indices, ParamDecl::kMeta, false}};
+        return {{"weight_packed", words, ParamDecl::kPacked, true},
+                {"weight_shape", indices, ParamDecl::kMeta, false},
+                {"weight_global_scale", scales, ParamDecl::kTensorScale, false}};
       case Form::kMarlin24:
         return {{"weight_packed", words, ParamDecl::kPacked, true},
                 {"scale_packed", scales, ParamDecl::kGroupScale, true},
@@ -78,22 +101,29 @@ class CtLinearMethod : public LinearMethod {
         }
         return {{"weight", {DType::kE4M3, DType::kE5M2, DType::kU8}, ParamDecl::kWeight, true},
                 {"weight_global_scale", scales, ParamDecl::kTensorScale, false}};
+      case Form::kUncompressed:
+      case Form::kDense: params = {{"weight", {DType::kF32, DType::kBF16, DType::kF16}, ParamDecl::kWeight, false}}; break;
       case Form::kInts: params = {{"weight", {DType::kI8}, ParamDecl::kWeight, false}}; break;
       case Form::kFloats: params = {{"weight", {DType::kE4M3, DType::kE5M2}, ParamDecl::kWeight, false}}; break;
     }
+    params.push_back({"weight_global_scale", scales, ParamDecl::kTensorScale, false});
     for (ParamDecl& param : SparseParams()) params.push_back(std::move(param));
     return params;
   }
 
   CtGroup group_;
   Form form_;
-  std::vector<Transform> in_, out_;
-  std::vector<std::string> stored_;  // names of matrices that may be stored; they are the Hadamard matrices that we make ourselves
+  std::vector<CtTransform> transforms_;
+  std::shared_ptr<const CtRotations> rotations_;
+  std::vector<std::string> stored_;  // names of matrices that may be stored with this module
 };
 
 class CtQuantizationConfig : public QuantizationConfig {
  public:
-  CtQuantizationConfig(CtConfig config, std::string where) : config_(std::move(config)), where_(std::move(where)) {}
+  CtQuantizationConfig(CtConfig config, const ConfigSource& source)
+      : config_(std::move(config)),
+        where_(source.where),
+        rotations_(std::make_shared<const CtRotations>(config_.transforms, source.tensors)) {}
 
   std::string_view name() const override { return "compressed_tensors"; }
   std::string Describe() const override {
@@ -108,25 +138,42 @@ class CtQuantizationConfig : public QuantizationConfig {
 
   Result<std::shared_ptr<const LinearMethod>> GetQuantMethod(const LayerQuery& layer) const override {
     if (layer.kind == LayerKind::kAttention) return nullptr;
-    if (!IsQuantized(layer)) return layer.has && IsSparse(layer) ? MakeSparseMethod() : nullptr;
+    std::vector<CtTransform> transforms;
+    for (const CtTransform& transform : config_.transforms)
+      if (transform.targets.Rank(layer) > 0 && transform.ignore.Rank(layer) == 0) transforms.push_back(transform);
     const CtGroup* group = config_.FindGroup(layer);
+    if (!IsQuantized(layer)) {
+      if (layer.has && IsSparse(layer)) return MakeSparseMethod();
+      const bool acts = group && !group->weights && (group->inputs || group->outputs) && config_.ignore.Rank(layer) == 0;
+      if (!acts && transforms.empty()) return nullptr;
+      return std::make_shared<const CtLinearMethod>(acts ? *group : CtGroup(), Form::kDense, std::move(transforms), rotations_);
+    }
     if (!group || !group->weights) {
       return Corrupt("{}: {} has a weight_scale, but no config group that quantizes weights names it", where_, layer.name);
     }
     NIBBLE_TRY(const Form form, FormOf(layer, *group));
-    std::vector<CtTransform> transforms;
-    for (const CtTransform& transform : config_.transforms) {
-      if (transform.targets.Rank(layer) > 0 && transform.ignore.Rank(layer) == 0) transforms.push_back(transform);
-    }
-    return std::make_shared<const CtLinearMethod>(*group, form, transforms);
+    return std::make_shared<const CtLinearMethod>(*group, form, std::move(transforms), rotations_);
   }
 
   Result<std::shared_ptr<const KvCacheMethod>> GetKvCacheMethod(const LayerQuery&) const override {
     if (!config_.kv_cache) return nullptr;
     const CtArgs& args = *config_.kv_cache;
-    if (args.bits == 8) return MakeKvScales(args.is_float ? KvFormats(DType::kE4M3) : StaticInt8Kv());
-    Warn("{}: kv_cache_scheme of {} bits, {}: not applied, the cache keeps its own format; readable is 8 bits", where_, args.bits,
-         args.is_float ? "float" : "int");
+    if (config_.turns_keys) {
+      Warn(
+          "{}: kv_cache_scheme quantizes keys that transform_config turned after their positions were; not applied, the cache "
+          "keeps "
+          "its own format",
+          where_);
+      return MakeKvScales(std::nullopt);
+    }
+    const bool scaled = args.strategy == CtArgs::kTensor || args.strategy == CtArgs::kAttentionHead;
+    if (args.bits == 8 && scaled && args.dynamic == CtArgs::kStatic)
+      return MakeKvScales(args.is_float ? KvFormats(DType::kE4M3) : StaticInt8Kv());
+    Warn(
+        "{}: kv_cache_scheme of {} bits, {}, {}: not applied, the cache keeps its own format; readable is 8 bits, static, by "
+        "tensor "
+        "or attn_head",
+        where_, args.bits, args.is_float ? "float" : "int", args.dynamic == CtArgs::kStatic ? "static" : "dynamic");
     return MakeKvScales(std::nullopt);
   }
 
@@ -162,6 +209,13 @@ class CtQuantizationConfig : public QuantizationConfig {
     return group && group->weights;
   }
 
+  // Exponents kept as e4m3 numbers, and numbers below 1 kept as whole ones: what a group size of the other format makes of the
+  // scales.
+  static bool LosesScales(const CtArgs& weights, const std::string& format) {
+    if (!weights.is_float || weights.bits != 4) return false;
+    if (format == "mxfp4-pack-quantized") return weights.strategy == CtArgs::kTensorGroup;
+    return format == "nvfp4-pack-quantized" && weights.scale_dtype == "torch.uint8";
+  }
   Result<Form> FormOf(const LayerQuery& layer, const CtGroup& group) const {
     const std::string& format = group.format;
     const bool integers = !group.weights->is_float;
@@ -169,26 +223,37 @@ class CtQuantizationConfig : public QuantizationConfig {
     static constexpr std::string_view kMicro[] = {
         "nvfp4-pack-quantized", "mxfp4-pack-quantized", "mxfp6-pack-quantized", "mxfp8-quantized",
         "mxfp8-pack-quantized", "float-quantized",      "naive-quantized",      ""};
+    // Three names of one form, whatever the type of the codes.
+    const bool bytes = format == "int-quantized" || format == "float-quantized" || format == "naive-quantized";
+    if (format == "dense") return config_.uncompressed ? Form::kUncompressed : Form::kDense;
+    if (LosesScales(*group.weights, format))
+      return Unsupported(
+          "{}, config_groups \"{}\": format \"{}\" with strategy {} and scale_dtype \"{}\": llm-compressor rounds these "
+          "scales away when it saves; quantize again as preset NVFP4A16 or MXFP4A16",
+          where_, group.name, format, group.weights->strategy == CtArgs::kTensorGroup ? "tensor_group" : "group",
+          group.weights->scale_dtype);
     if (micro && std::find(std::begin(kMicro), std::end(kMicro), format) != std::end(kMicro)) return Form::kBlockFloats;
     if (format == "marlin-24" && integers) return Form::kMarlin24;
     if (format == "pack-quantized" && integers) return Form::kPacked;
-    if ((format == "int-quantized" || format == "naive-quantized") && integers) return Form::kInts;
-    if ((format == "float-quantized" || format == "naive-quantized") && !integers && !micro) return Form::kFloats;
+    if (bytes && !micro) return integers ? Form::kInts : Form::kFloats;
     if (format.empty() && layer.has && !micro)
       return layer.has("weight_packed") ? Form::kPacked : integers ? Form::kInts : Form::kFloats;
     return Unsupported(
         "{}, config_groups \"{}\": format \"{}\" with {}-bit {} weights; readable are pack-quantized, int-quantized, "
-        "float-quantized, naive-quantized, nvfp4-, mxfp4- and mxfp6-pack-quantized, mxfp8-quantized, marlin-24",
+        "float-quantized, naive-quantized, nvfp4-, mxfp4- and mxfp6-pack-quantized, mxfp8-quantized, marlin-24, dense; save the "
+        "model "
+        "again without naming a format",
         where_, group.name, format, group.weights->bits, integers ? "int" : "float");
   }
 
   CtConfig config_;
   std::string where_;
+  std::shared_ptr<const CtRotations> rotations_;
 };
 
 Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
   NIBBLE_TRY(CtConfig config, CtConfig::Parse(json, source.where));
-  return std::make_unique<CtQuantizationConfig>(std::move(config), source.where);
+  return std::make_unique<CtQuantizationConfig>(std::move(config), source);
 }
 
 }  // namespace

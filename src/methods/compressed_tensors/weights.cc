@@ -58,6 +58,8 @@ Result<std::optional<Plane>> Zeros(const BoundParams& params, const CtArgs& args
     if (args.symmetric) return std::optional<Plane>();
     return Corrupt("{} is missing, but the scheme is asymmetric", ParamName(params, "weight_zero_point"));
   }
+  if (stored.dtype == DType::kE4M3)
+    return Corrupt("{} is e4m3, wanted i8 or i32 for integer weights", ParamName(params, "weight_zero_point"));
   return DTypeBytes(stored.dtype) == 1 ? ByteZeros(params, args) : PackedZeros(params, args, scale);
 }
 
@@ -166,7 +168,7 @@ Result<ActivationSpec> MakeActivations(const BoundParams& params, const std::opt
   if (!inputs) return act;
   const CtArgs& args = *inputs;
   const DType element = FloatOf(args.bits);
-  if (args.is_float ? element == DType::kNone || !args.symmetric : args.bits != 8 && args.bits != 4) {
+  if (args.is_float ? element == DType::kNone || !args.symmetric : args.bits < 2) {
     return Unsupported("{}: activations of {} bits, {}{}", params.name, args.bits, args.is_float ? "float" : "int",
                        args.symmetric ? "" : ", asymmetric");
   }
