@@ -55,7 +55,10 @@ int CeilLog2(float x) {
 }
 
 // The exponents of tools that call log2 in f32, where a number just below a power of two gives the whole logarithm.
-bool UsesLog2(const Spec& spec) { return spec.rule != Spec::kModelOpt && spec.rule != Spec::kCompressedTensors; }
+bool UsesLog2(const Spec& spec) {
+  if (spec.rule == Spec::kTorchao) return spec.scale_code == Spec::kPow2Up;
+  return spec.rule != Spec::kModelOpt && spec.rule != Spec::kCompressedTensors;
+}
 
 // amax rounded to `mantissa` bits, then cut to its binade.
 int EvenLog2(float amax, int mantissa) {

@@ -11,6 +11,7 @@
 #include "formats/packing/marlin.h"
 #include "formats/packing/planar.h"
 #include "formats/packing/slices.h"
+#include "formats/packing/tinygemm.h"
 
 namespace nibble {
 namespace {
@@ -291,6 +292,24 @@ TEST(Marlin, QqqTilesReadWhatTheyEncode) {
     Words words(static_cast<size_t>(k / 16 * n * 2));
     EncodeMarlinTiles(codes.data(), n, k, 4, words.data(), order);
     ExpectCodes(MarlinTiles(View(words, k / 16, n * 2), 4, order), codes, n, k);
+  }
+}
+
+// Word (i, j, lane, w) by the published order of its codes.
+TEST(Tinygemm, ReadsTheTilesOfTensorCores) {
+  for (const int64_t tiles : {2, 4, 8}) {
+    SCOPED_TRACE(tiles);
+    const int64_t n = 24, k = 16 * tiles * 3, columns = 3;
+    const Codes codes = RandomCodes(n * k, 4);
+    Words words(static_cast<size_t>(n * k / 8));
+    EncodeTinygemmTiles(codes.data(), n, k, tiles, words.data());
+    ExpectCodes(TinygemmTiles(TensorView(words.data(), DType::kI32, {n / 8, columns, 32, tiles / 2})), codes, n, k);
+    const int64_t i = 1, j = 2, lane = 13, w = tiles / 2 - 1, row = 8 * i + lane / 4, first = 16 * (tiles * j + 2 * w);
+    uint32_t wanted = 0;
+    const int64_t offsets[8] = {2, 10, 18, 26, 3, 11, 19, 27};  // 2 (13 % 4) + {0, 8, 16, 24}, then the columns beside them
+    for (int at = 0; at < 8; ++at)
+      wanted |= static_cast<uint32_t>(codes[static_cast<size_t>(row * k + first + offsets[at])]) << (4 * at);
+    EXPECT_EQ(words[static_cast<size_t>(((i * columns + j) * 32 + lane) * (tiles / 2) + w)], wanted);
   }
 }
 

@@ -116,6 +116,7 @@ Status ParseBlockActivations(const Json& kwargs, const std::string& type, const 
     act.global = True(kwargs, "use_dynamic_per_tensor_scale") ? 0 : 1;  // 1: unless the checkpoint has one
     return {};
   }
+  act.rule = ActivationSpec::kTorchao;
   NIBBLE_TRY(act.code, ElementType(kwargs, where));
   const Json* mode = JsonFind(kwargs, "scaling_mode");
   if (Is(mode, "RCEIL")) {
@@ -159,8 +160,9 @@ Status ParseActivations(const Json& data, const std::string& where, TorchaoTenso
   }
   if (type == "QuantizeTensorToFloat8Kwargs") {
     const std::string dtype = Text(JsonFind(*kwargs, "float8_dtype"));
-    if (dtype != "float8_e4m3fn") return Unsupported("{}: activations in {}, readable: float8_e4m3fn", where, dtype);
-    act.code = DType::kE4M3;
+    if (dtype != "float8_e4m3fn" && dtype != "float8_e5m2")
+      return Unsupported("{}: activations in {}, readable: float8_e4m3fn, float8_e5m2", where, dtype);
+    act.code = dtype == "float8_e5m2" ? DType::kE5M2 : DType::kE4M3;
     NIBBLE_TRY_IN(where, const double upper, JsonNumber(*kwargs, "hp_value_ub", 0.0));
     act.upper_bound = static_cast<float>(upper);
     return ParseGranularity(*kwargs, where, act);
@@ -234,6 +236,13 @@ Result<TorchaoTensor> TorchaoTensor::Parse(const std::string& text, const std::s
   NIBBLE_RETURN_IF_ERROR(ParseActivations(*data, where, tensor));
   NIBBLE_RETURN_IF_ERROR(ParseElement(*data, where, tensor));
   tensor.swizzled = True(*data, "is_swizzled_scales");
+  if (const Json* shape = JsonFind(*data, "shape"); shape && shape->is_array() && shape->size() == 2) {
+    const Json &n = (*shape)[0], &k = (*shape)[1];
+    if (!n.is_number_integer() || !k.is_number_integer() || n.get<int64_t>() < 1 || k.get<int64_t>() < 1)
+      return Corrupt("{}: shape is {}", where, shape->dump());
+    tensor.n = n.get<int64_t>();
+    tensor.k = k.get<int64_t>();
+  }
   return tensor;
 }
 

@@ -17,6 +17,7 @@ namespace nibble {
 struct TorchaoTensor {
   std::string type;                  // "Int8Tensor"
   int64_t block_n = 0, block_k = 0;  // elements that share a scale; 0: the whole extent
+  int64_t n = 0, k = 0;              // of the tensor it stands for, where that is written; 0: not
   DType element = DType::kNone;      // MX: of the codes
   int bits = 8;                      // intx: of the codes
   bool swizzled = false;

@@ -6,6 +6,7 @@
 #include "formats/packing/bit_stream.h"
 #include "formats/packing/bytes.h"
 #include "formats/packing/swizzle.h"
+#include "formats/packing/tinygemm.h"
 #include "methods/block_float_weight.h"
 #include "methods/fp8_weight.h"
 #include "methods/param_checks.h"
@@ -83,8 +84,28 @@ Result<TensorView> Transposed(const BoundParams& params, std::string_view suffix
   return view.Transpose(0, 1);
 }
 
-// Int4Tensor: two codes a byte, low nibble first, two's complement; W = q * scale + zero. The codes are read as q + 8, so the
-// additive term is zero - 8 * scale: exact in f32 for every pair of 8-bit mantissas less than 2^16 apart.
+// W = (code - 8) * scale + zero, both [n, groups]. The additive term of the plain codes is zero - 8 * scale: exact in f32 for every
+// pair of 8-bit mantissas less than 2^16 apart.
+void AddScaleAndZero(const TensorView& scale, const TensorView& zero, int64_t group, StoredWeight& weight, Coded& coded) {
+  coded.scale = Plane{.data = scale, .block_k = group};
+  const int64_t rows = zero.dim(0), columns = zero.dim(1);
+  Tensor bias(DType::kF32, {rows, columns});
+  bool symmetric = true;
+  for (int64_t n = 0; n < rows; ++n)
+    for (int64_t g = 0; g < columns; ++g) {
+      const float z = LoadScalar(zero.dtype, zero.data, n * zero.stride[0] + g * zero.stride[1]);
+      const float s = LoadScalar(scale.dtype, scale.data, n * scale.stride[0] + g * scale.stride[1]);
+      bias.as<float>()[n * columns + g] = z - 8 * s;
+      symmetric = symmetric && z == 0;
+    }
+  coded.zero_default = 8;
+  if (symmetric) return;
+  coded.rule = ValueRule::kIntPlusBias;
+  coded.zero = Plane{.data = bias.view, .block_k = group};
+  weight.keep.push_back(bias.bytes);
+}
+
+// Int4Tensor: two codes a byte, low nibble first, two's complement; W = q * scale + zero, the codes are read as q + 8.
 Result<StoredWeight> MakeInt4(const BoundParams& params, const TorchaoTensor& tensor) {
   if (params.k % 2 != 0) return Corrupt("{}: {} columns, wanted an even number", ParamName(params, kCodes), params.k);
   StoredWeight weight = StartWeight(params, "int_group", kCodes);
@@ -99,21 +120,28 @@ Result<StoredWeight> MakeInt4(const BoundParams& params, const TorchaoTensor& te
   weight.keep.push_back(flipped.bytes);
   Coded coded;
   coded.codes = DenseStream(flipped.view, 4, StreamAxis::kAlongK);
-  coded.scale = Plane{.data = scale, .block_k = blocks.k};
-  if (AllZero(params.View(kZero))) {
-    coded.zero_default = 8;
-  } else {
-    coded.rule = ValueRule::kIntPlusBias;
-    Tensor bias(DType::kF32, {params.n, blocks.columns});
-    for (int64_t n = 0; n < params.n; ++n)
-      for (int64_t g = 0; g < blocks.columns; ++g) {
-        const float z = LoadScalar(zero.dtype, zero.data, n * zero.stride[0] + g * zero.stride[1]);
-        const float s = LoadScalar(scale.dtype, scale.data, n * scale.stride[0] + g * scale.stride[1]);
-        bias.as<float>()[n * blocks.columns + g] = z - 8 * s;
-      }
-    coded.zero = Plane{.data = bias.view, .block_k = blocks.k};
-    weight.keep.push_back(bias.bytes);
-  }
+  AddScaleAndZero(scale, zero, blocks.k, weight, coded);
+  weight.body = std::move(coded);
+  return weight;
+}
+
+// Int4TilePackedTo4dTensor: codes 0..15 in tiles of a matrix that was padded to [8, 1024], scale_and_zero [groups, n, 2] of it;
+// W = (code - 8) * scale + zero.
+Result<StoredWeight> MakeInt4Tiles(const BoundParams& params, const TorchaoTensor& tensor) {
+  StoredWeight weight = StartWeight(params, "int_group", kCodes);
+  NIBBLE_TRY(const TensorView words, RequireRank(params, kCodes, 4));
+  const int64_t tiles = 2 * words.dim(3), n = 8 * words.dim(0), k = 16 * tiles * words.dim(1), group = tensor.block_k;
+  if (DTypeBytes(words.dtype) != 4 || words.dim(2) != 32 || !words.contiguous() || n < params.n || k < params.k)
+    return Corrupt("{} is {} {}, wanted i32 [{}, columns, 32, tiles/2] for a weight [{},{}]", ParamName(params, kCodes),
+                   DTypeName(words.dtype), words.shape.ToString(), CeilDiv(params.n, 8), params.n, params.k);
+  if (group < 1 || k % group != 0 || (tensor.block_n > 1))
+    return Corrupt("{}: block_size [{},{}], wanted [1, a divisor of {}]", ParamName(params, kCodes), tensor.block_n, group, k);
+  NIBBLE_TRY(const TensorView both, RequireParam(params, kScaleAndZero, {k / group, n, 2}));
+  const TensorView scale = both.Select(2, 0).Transpose(0, 1).Slice(0, 0, params.n),
+                   zero = both.Select(2, 1).Transpose(0, 1).Slice(0, 0, params.n);
+  Coded coded;
+  coded.codes = TinygemmTiles(words);
+  AddScaleAndZero(scale, zero, group, weight, coded);
   weight.body = std::move(coded);
   return weight;
 }
@@ -191,6 +219,13 @@ Result<StoredWeight> MakeBlockFloat(const BoundParams& params, const TorchaoTens
 
 // Extents as the codes tell, where the caller leaves them open.
 BoundParams WithShape(const BoundParams& params, const TorchaoTensor& tensor) {
+  if (tensor.type == "Int4TilePackedTo4dTensor") {  // the tiles know only the padded shape
+    const TensorView words = params.View(kCodes);
+    BoundParams known = params;
+    if (known.n == 0) known.n = tensor.n > 0 ? tensor.n : words.rank() == 4 ? 8 * words.dim(0) : 0;
+    if (known.k == 0) known.k = tensor.k > 0 ? tensor.k : words.rank() == 4 ? 32 * words.dim(1) * words.dim(3) : 0;
+    return known;
+  }
   StoredExtent extent{.suffix = kCodes};
   const bool nibbles = tensor.type == "Int4Tensor" || tensor.type == "NVFP4Tensor" || tensor.element == DType::kE2M1;
   if (nibbles) extent.column_num = 2;
@@ -202,9 +237,14 @@ struct Type {
   std::string_view name;
   Result<StoredWeight> (*make)(const BoundParams&, const TorchaoTensor&);
 };
-constexpr Type kTypes[] = {{"Int8Tensor", MakeBytes},      {"IntxUnpackedToInt8Tensor", MakeBytes},
-                           {"Int4Tensor", MakeInt4},       {"Int4PlainInt32Tensor", MakeInt4Words},
-                           {"Float8Tensor", MakeFloat8},   {"MXTensor", MakeBlockFloat},
+constexpr Type kTypes[] = {{"Int8Tensor", MakeBytes},
+                           {"IntxUnpackedToInt8Tensor", MakeBytes},
+                           {"Int4Tensor", MakeInt4},
+                           {"Int4TilePackedTo4dTensor", MakeInt4Tiles},
+                           {"Int4PlainInt32Tensor", MakeInt4Words},
+                           {"Float8Tensor", MakeFloat8},
+                           {"PrototypeFloat8Tensor", MakeFloat8},
+                           {"MXTensor", MakeBlockFloat},
                            {"NVFP4Tensor", MakeBlockFloat}};
 
 // x *= act_pre_scale, a vector or one number.

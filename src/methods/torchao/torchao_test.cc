@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include "formats/packing/tinygemm.h"
 #include "methods/checkpoint_test.h"
 #include "methods/torchao/config.h"
+#include "methods/torchao/tensors.h"
 
 namespace nibble {
 namespace {
@@ -51,6 +53,11 @@ TEST(TorchaoTensors, ActivationsFollowTheTensor) {
   EXPECT_EQ(mx.code, DType::kE2M1);
   EXPECT_EQ(mx.scale_code, ActivationSpec::kPow2Up);
   EXPECT_EQ(mx.group, 32);
+  EXPECT_EQ(mx.rule, ActivationSpec::kTorchao);  // EVEN rounds amax to the mantissa of the code, e4m3's three bits too
+  EXPECT_EQ(ActOf(R"("act_quant_kwargs":{"_type":"QuantizeTensorToFloat8Kwargs","_data":{"float8_dtype":{"_type":"torch.dtype",
+    "_data":"float8_e5m2"}}})")
+                .code,
+            DType::kE5M2);
 }
 
 TEST(TorchaoTensors, RefuseWhatTheyCannotMean) {
@@ -62,6 +69,41 @@ TEST(TorchaoTensors, RefuseWhatTheyCannotMean) {
                            R"({"_type":"Int8Tensor","_data":{"act_quant_kwargs":{"_type":"Magic","_data":{}}}})",
                            R"({"_type":"X","_data":{"target_dtype":{"_type":"torch.dtype","_data":"int9"}}})"})
     EXPECT_EQ(TorchaoTensor::Parse(text, "test").error().code, Code::kUnsupported) << text;
+}
+
+// The tiles are those of a matrix padded to [8, 1024]; `shape` tells the extent where nobody else does.
+TEST(TorchaoTensors, Int4TilesOfAPaddedMatrix) {
+  const int64_t n = 5, k = 40, rows = 8, columns = 1024, group = 32, groups = columns / group;
+  std::vector<uint8_t> codes(static_cast<size_t>(rows * columns));
+  for (size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<uint8_t>(i * 7 / 3 % 16);
+  std::vector<uint32_t> words(codes.size() / 8);
+  EncodeTinygemmTiles(codes.data(), rows, columns, 8, words.data());
+  std::vector<float> both;
+  for (int64_t g = 0; g < groups; ++g)
+    for (int64_t row = 0; row < rows; ++row)
+      both.insert(both.end(), {0.5f * static_cast<float>(row + 1), static_cast<float>(g - 3)});
+  StoredTensor qdata{.view = TensorView(words.data(), DType::kI32, {1, 8, 32, 4})},
+      scales{.view = TensorView(both.data(), DType::kF32, {groups, rows, 2})};
+  const auto tensor = *TorchaoTensor::Parse(
+      R"({"_type":"Int4TilePackedTo4dTensor","_data":{"block_size":[1,32],"shape":[5,40]},"_tensor_data_names":["qdata"]})",
+      "test");
+  BoundParams params{.name = "m", .params = {{"_weight_qdata", &qdata}, {"_weight_scale_and_zero", &scales}}};
+  const auto part = MakeTorchaoWeight(params, tensor);
+  ASSERT_TRUE(part) << part.error().ToString();
+  EXPECT_EQ(part->weight->n, n);
+  EXPECT_EQ(part->weight->k, k);
+  std::vector<float> found(static_cast<size_t>(n * k));
+  DecodeRows(*part->weight, {0, n}, {0, k}, found.data());
+  for (int64_t row = 0; row < n; ++row)
+    for (int64_t column = 0; column < k; ++column)
+      ASSERT_EQ(found[static_cast<size_t>(row * k + column)],
+                static_cast<float>(codes[static_cast<size_t>(row * columns + column)] - 8) * 0.5f * static_cast<float>(row + 1) +
+                    static_cast<float>(column / group - 3));
+  params.k = 2000;  // wider than the tiles
+  EXPECT_EQ(MakeTorchaoWeight(params, tensor).error().code, Code::kCorrupt);
+  params.k = k;
+  scales.view = TensorView(both.data(), DType::kF32, {groups, 4, 4});
+  EXPECT_EQ(MakeTorchaoWeight(params, tensor).error().code, Code::kCorrupt);
 }
 
 TEST(TorchaoConfig, RecipesByModule) {
