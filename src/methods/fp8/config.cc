@@ -11,8 +11,8 @@ Status CheckAllKeys(const Json& json, const std::string& where) {
                    {"quant_method", "method", "activation_scheme", "ignored_layers", "modules_to_not_convert", "weight_block_size",
                     "fmt", "scale_fmt", "kv_cache_scheme", "checkpoint_format", "format", "bits", "weight_scale_method",
                     "weight_scale_semantics", "dynamic", "store_dtype", "activation_scale_ub"},
-                   {"dequantize", "modules_to_convert", "group_size", "lm_head", "desc_act", "meta", "pack_dtype", "sym",
-                    "packed_modules_mapping", "provider", "true_sequential"});
+                   {"dequantize", "modules_to_convert", "expert_dtype", "group_size", "lm_head", "desc_act", "meta", "pack_dtype",
+                    "sym", "packed_modules_mapping", "provider", "true_sequential"});
 }
 
 Status ParseBlock(const Json& json, const std::string& where, Fp8Config& config) {

@@ -89,5 +89,49 @@ TEST(Fp8, ExpertsMayBeMxfp4) {
   EXPECT_EQ(part->act.scale_code, ActivationSpec::kPow2Up);
 }
 
+// Experts one by one, their scales all together; up's rows begin inside a block of gate's.
+TEST(Fp8Experts, ScalesOfAllExpertsTogether) {
+  uint8_t codes[6] = {0x38, 0x38, 0x38, 0x38, 0x38, 0x38};  // ones, [3,2]
+  const float fused[2][3][1] = {{{1}, {2}, {3}}, {{4}, {5}, {6}}}, down[2][1][2] = {{{1, 2}}, {{3, 4}}}, input[2] = {0.25f, 0.5f};
+  std::vector<StoredTensor> stored(3);
+  stored[0].name = "m.experts.gate_up_proj_scale_inv";
+  stored[0].view = TensorView(&fused[0][0][0], DType::kF32, {2, 3, 1});
+  stored[1].name = "m.experts.down_proj_scale_inv";
+  stored[1].view = TensorView(&down[0][0][0], DType::kF32, {2, 1, 2});
+  stored[2].name = "m.experts.gate_up_proj_activation_scale";
+  stored[2].view = TensorView(input, DType::kF32, {2});
+  const TensorIndex index = *TensorIndex::Make(std::move(stored));
+  const auto parse = [&](const char* text) {
+    return *FindQuantization("fp8")->from_config(*ParseJson(text, "test"), {.where = "config.json", .tensors = &index});
+  };
+  const auto config = parse(R"({"activation_scheme":"dynamic","weight_block_size":[2,2]})");
+  const auto decode = [&](const QuantizationConfig& settings, const std::string& name, Shape shape) {
+    const auto method = *settings.GetQuantMethod(
+        {.kind = LayerKind::kExpert, .name = name, .has = [](std::string_view suffix) { return suffix == "weight"; }});
+    std::vector<float> found;
+    EXPECT_TRUE(method) << name;
+    if (!method) return found;
+    StoredTensor weight{.view = TensorView(codes, DType::kE4M3, shape)};
+    const auto part = method->MakeWeight({.name = name, .n = shape[0], .k = shape[1], .params = {{"weight", &weight}}});
+    EXPECT_TRUE(part) << part.error().ToString();
+    if (!part) return found;
+    found.resize(6);
+    DecodeRows(*part->weight, {0, shape[0]}, {0, shape[1]}, found.data());
+    return found;
+  };
+  EXPECT_EQ(decode(*config, "m.experts.1.gate_proj", {3, 2}), (std::vector<float>{4, 4, 4, 4, 5, 5}));
+  EXPECT_EQ(decode(*config, "m.experts.1.w3", {3, 2}), (std::vector<float>{5, 5, 6, 6, 6, 6}));
+  EXPECT_EQ(decode(*config, "m.experts.0.down_proj", {2, 3}), (std::vector<float>{1, 1, 2, 1, 1, 2}));
+  EXPECT_FALSE(*config->GetQuantMethod({.name = "m.gate", .has = [](std::string_view suffix) { return suffix == "weight"; }}));
+  const auto fixed = parse(R"({"activation_scheme":"static"})");
+  const auto method = *fixed->GetQuantMethod({.name = "m.experts.1.w1", .has = [](std::string_view s) { return s == "weight"; }});
+  StoredTensor weight{.view = TensorView(codes, DType::kE4M3, {3, 2})};
+  EXPECT_EQ(method->MakeWeight({.name = "m.experts.1.w1", .n = 3, .k = 2, .params = {{"weight", &weight}}})->act.scale, 0.5f);
+  weight.view = TensorView(codes, DType::kE4M3, {6, 1});  // more rows than there are scales for
+  const auto blocks = *config->GetQuantMethod({.name = "m.experts.1.w3", .has = [](std::string_view s) { return s == "weight"; }});
+  EXPECT_EQ(blocks->MakeWeight({.name = "m.experts.1.w3", .n = 6, .k = 1, .params = {{"weight", &weight}}}).error().code,
+            Code::kCorrupt);
+}
+
 }  // namespace
 }  // namespace nibble

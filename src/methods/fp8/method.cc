@@ -5,6 +5,7 @@
 
 #include "methods/block_float_weight.h"
 #include "methods/fp8/config.h"
+#include "methods/fp8/expert_scales.h"
 #include "methods/fp8_weight.h"
 #include "methods/kv_scales.h"
 #include "methods/param_checks.h"
@@ -17,7 +18,8 @@ constexpr std::string_view kInputScales[] = {"input_scale", "activation_scale", 
 
 class Fp8LinearMethod : public LinearMethod {
  public:
-  explicit Fp8LinearMethod(const Fp8Config& config) : config_(config) {}
+  explicit Fp8LinearMethod(const Fp8Config& config, std::optional<ExpertScales> shared = std::nullopt)
+      : config_(config), shared_(std::move(shared)) {}
 
   std::vector<ParamDecl> CreateWeights(const LinearShape&) const override {
     const std::vector<DType> scales = {DType::kF32, DType::kBF16, DType::kF16, DType::kE8M0, DType::kU8};
@@ -31,14 +33,34 @@ class Fp8LinearMethod : public LinearMethod {
     return params;
   }
 
-  Result<LinearPart> MakeWeight(const BoundParams& params) const override {
+  Result<LinearPart> MakeWeight(const BoundParams& bound) const override {
+    if (!shared_) return Make(bound, config_);
+    // As if the module had scales of its own.
+    BoundParams params = WithStoredShape(bound, {.suffix = "weight"});
+    NIBBLE_TRY(const ExpertScales::Blocks blocks, shared_->Of(params.n, config_.block_n));
+    NIBBLE_TRY(float activation, shared_->Activation());
+    StoredTensor scale{.name = params.name + ".weight_scale_inv", .view = blocks.scales.view, .shape = blocks.scales.view.shape},
+        input{.name = params.name + ".activation_scale", .view = TensorView(&activation, DType::kF32, {1})};
+    params.params.emplace_back("weight_scale_inv", &scale);
+    if (activation > 0) params.params.emplace_back("activation_scale", &input);
+    Fp8Config config = config_;
+    if (config.block_n > 0) config.block_n = blocks.rows;
+    NIBBLE_TRY(LinearPart part, Make(params, config));
+    auto weight = std::make_shared<StoredWeight>(*part.weight);
+    weight->keep.push_back(blocks.scales.bytes);
+    part.weight = std::move(weight);
+    return part;
+  }
+
+ private:
+  Result<LinearPart> Make(const BoundParams& params, const Fp8Config& config) const {
     const bool inv = params.Find("weight_scale_inv");
     if (inv && params.Find("weight_scale")) {
       return Corrupt("{} and weight_scale are both present; one of them must go", ParamName(params, "weight_scale_inv"));
     }
-    const Fp8Layout layout{.block_n = config_.block_n,
-                           .block_k = config_.block_k,
-                           .reciprocal = config_.inverse && inv,
+    const Fp8Layout layout{.block_n = config.block_n,
+                           .block_k = config.block_k,
+                           .reciprocal = config.inverse && inv,
                            .scale_suffix = inv ? "weight_scale_inv" : "weight_scale"};
     NIBBLE_TRY(StoredWeight weight, IsMxfp4(params)
                                         ? MakeBlockFloatWeight(params, {.group = 32, .scale = layout.scale_suffix, .e8m0 = true})
@@ -47,7 +69,6 @@ class Fp8LinearMethod : public LinearMethod {
     return FinishPart(std::move(weight), act);
   }
 
- private:
   // DeepSeek V4's experts: two codes a byte.
   static bool IsMxfp4(const BoundParams& params) {
     const DType dtype = params.View("weight").dtype;
@@ -78,11 +99,12 @@ class Fp8LinearMethod : public LinearMethod {
   }
 
   Fp8Config config_;
+  std::optional<ExpertScales> shared_;
 };
 
 class Fp8QuantizationConfig : public QuantizationConfig {
  public:
-  explicit Fp8QuantizationConfig(Fp8Config config) : config_(std::move(config)) {}
+  Fp8QuantizationConfig(Fp8Config config, TensorIndex shared) : config_(std::move(config)), shared_(std::move(shared)) {}
 
   std::string_view name() const override { return "fp8"; }
   std::string Describe() const override {
@@ -92,13 +114,20 @@ class Fp8QuantizationConfig : public QuantizationConfig {
     return text + " " + kActivations[config_.activations];
   }
   Result<std::shared_ptr<const LinearMethod>> GetQuantMethod(const LayerQuery& layer) const override {
-    if (layer.kind == LayerKind::kAttention || !IsQuantized(layer)) return nullptr;
+    if (layer.kind == LayerKind::kAttention) return nullptr;
+    if (!IsQuantized(layer)) {
+      auto shared = layer.has ? ExpertScales::Find(shared_, layer.name) : std::nullopt;
+      return shared ? std::make_shared<const Fp8LinearMethod>(config_, std::move(shared)) : nullptr;
+    }
     return std::make_shared<const Fp8LinearMethod>(config_);
   }
   Result<std::shared_ptr<const KvCacheMethod>> GetKvCacheMethod(const LayerQuery& layer) const override {
     const bool stored = layer.has && (layer.has("k_scale") || layer.has("v_scale"));
     if (!config_.kv_cache && !stored) return nullptr;
     return MakeKvScales(KvFormats(DType::kE4M3));
+  }
+  std::vector<std::string_view> ignored_suffixes() const override {
+    return {std::begin(ExpertScales::kSuffixes), std::end(ExpertScales::kSuffixes)};
   }
   // One byte a weight, a float32 scale a block.
   double EstimateBits(const LayerQuery& layer) const override {
@@ -121,11 +150,13 @@ class Fp8QuantizationConfig : public QuantizationConfig {
            std::none_of(config_.ignored_patterns.begin(), config_.ignored_patterns.end(), matches);
   }
   Fp8Config config_;
+  TensorIndex shared_;  // scales of all experts together
 };
 
 Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
   NIBBLE_TRY(Fp8Config config, Fp8Config::Parse(json, source.where));
-  return std::make_unique<Fp8QuantizationConfig>(std::move(config));
+  NIBBLE_TRY(TensorIndex shared, ExpertScales::Collect(source.tensors));
+  return std::make_unique<Fp8QuantizationConfig>(std::move(config), std::move(shared));
 }
 
 }  // namespace
@@ -136,7 +167,7 @@ const QuantizationEntry* fp8_method() {
       .quant_methods = {"fp8", "fbgemm_fp8", "ptpc_fp8", "deepseek_v4_fp8"},
       .summary = "FP8 weights per tensor, row or block, MXFP4 experts beside them; static, dynamic or float activations",
       .formats = {"fp8", "block_float"},
-      .checked = {"transformers 5.17.0", "gptqmodel 7.7.0"},
+      .checked = {"transformers 5.17.0", "transformers 5.23.0", "gptqmodel 7.7.0"},
       .from_config = FromConfig};
   return &entry;
 }
