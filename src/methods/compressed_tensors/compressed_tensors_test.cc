@@ -2,11 +2,13 @@
 #include <gtest/gtest.h>
 
 #include <bit>
+#include <cmath>
 
 #include "base/log.h"
 #include "formats/transform.h"
 #include "methods/checkpoint_test.h"
 #include "methods/compressed_tensors/config.h"
+#include "methods/compressed_tensors/rotations.h"
 
 namespace nibble {
 namespace {
@@ -227,6 +229,32 @@ TEST(CtTransforms, MatricesAreSharedByModulesOfOneSize) {
   const auto missing = (*config->GetQuantMethod({.name = "b.down_proj"}))->MakeWeight(params);
   ASSERT_FALSE(missing);
   EXPECT_NE(missing.error().ToString().find("u_output"), std::string::npos) << missing.error().ToString();
+}
+
+// Rows and columns of the stored matrix in the order of "perm".
+TEST(CtTransforms, RandomizedOnesArePermuted) {
+  const float matrix[4] = {1, 1, 1, -1};
+  const int64_t order[2] = {1, 0};
+  const auto apply = [&](std::vector<StoredTensor> stored) -> Result<std::vector<float>> {
+    NIBBLE_TRY(const TensorIndex index, TensorIndex::Make(std::move(stored)));
+    CtTransform transform{.kind = CtTransform::kHadamard, .name = "R", .randomize = true, .block = 2};
+    const CtRotations rotations({transform}, &index);
+    NIBBLE_TRY(const CtRotation rotation, rotations.Make(transform, "b", 2));
+    std::vector<float> x = {3, 5}, scratch(2);
+    NIBBLE_RETURN_IF_ERROR(ApplyTransforms({&rotation.transform, 1}, x.data(), 2, scratch.data()));
+    return x;
+  };
+  std::vector<StoredTensor> stored(1);
+  stored[0].name = "a.R_input.weight";
+  stored[0].view = TensorView(matrix, DType::kF32, {2, 2});
+  EXPECT_EQ(apply(stored).error().code, Code::kCorrupt);
+  stored.emplace_back();
+  stored[1].name = "a.R_input.perm";
+  stored[1].view = TensorView(order, DType::kI64, {2});
+  const auto turned = apply(stored);
+  ASSERT_TRUE(turned) << turned.error().ToString();
+  EXPECT_NEAR((*turned)[0], 2 / std::sqrt(2.0), 1e-6);  // [3 5] [-1 1; 1 1] / sqrt(2)
+  EXPECT_NEAR((*turned)[1], 8 / std::sqrt(2.0), 1e-6);
 }
 
 TEST(CtTransforms, QueriesAndKeysMustTurnAlike) {

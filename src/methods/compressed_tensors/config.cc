@@ -122,6 +122,7 @@ Status ParseTransform(const std::string& name, const Json& scheme, const std::st
   NIBBLE_TRY_IN(where, const std::string type, JsonString(scheme, "type", ""));
   NIBBLE_TRY_IN(where, const bool randomize, JsonBool(scheme, "randomize", false));
   NIBBLE_TRY_IN(where, const int64_t block, JsonInt(scheme, "head_dim", 0));
+  if (block < 0) return Corrupt("{}: head_dim is {}", where, block);
   if (type != "hadamard" && type != "random-hadamard" && type != "random-matrix")
     return Unsupported("{}: type \"{}\"; readable are hadamard, random-hadamard, random-matrix", where, type);
   const CtTransform::Kind kind = type == "random-matrix"            ? CtTransform::kAnyMatrix

@@ -152,6 +152,8 @@ Result<CtRotation> CtRotations::FromFile(const CtTransform& transform, const std
   const StoredTensor* perm = nullptr;
   for (const StoredTensor& tensor : stored_.at(transform.name))
     if (transform.randomize && tensor.name == perm_name) perm = &tensor;
+  if (transform.randomize && transform.kind == CtTransform::kHadamard && !perm)
+    return Corrupt("{}: transform \"{}\" is randomized, but there is no \"{}\"", module, transform.name, perm_name);
   NIBBLE_TRY(const Matrix matrix, ReadMatrix(*best, perm, size));
   // Arbitrary matrices are stored as they are multiplied by, inverses too.
   const CtRotation rotation =
