@@ -194,7 +194,18 @@ Result<LinearPart> Checkpoint::Expert(const std::string& prefix, const std::vect
   return Online(StoredExpert(prefix, other_prefixes, expert, which, n, k));
 }
 
-Result<LinearPart> Checkpoint::StoredLinear(const LinearQuery& query) {
+// Mixtral's router is block_sparse_moe.gate in its own files, and mlp.gate where a tool saves what transformers 5 has in memory
+// (GPTQModel).
+std::string Checkpoint::RouterOnDisk(const std::string& module) const {
+  static constexpr std::string_view kOwn = ".block_sparse_moe.gate";
+  if (!module.ends_with(kOwn) || HasModule(module)) return module;
+  const std::string other = module.substr(0, module.size() - kOwn.size()) + ".mlp.gate";
+  return HasModule(other) ? other : module;
+}
+
+Result<LinearPart> Checkpoint::StoredLinear(const LinearQuery& asked) {
+  LinearQuery query = asked;
+  query.name = RouterOnDisk(asked.name);
   const bool fused = !query.fused_name.empty() && HasModule(query.fused_name) && !HasModule(query.name);
   if (!fused) {
     if (!HasModule(query.name)) return NotFound("{}: module \"{}\": the checkpoint has none of its tensors", path_, query.name);

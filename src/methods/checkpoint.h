@@ -81,7 +81,8 @@ class Checkpoint {
   Result<BoundParams> Bind(const std::string& module, const std::vector<ParamDecl>& decls);
   Result<LinearPart> Module(LayerKind kind, const std::string& module, const std::string& fused_name, int64_t n, int64_t k);
   Status BindBias(const std::string& module, Range rows, LinearPart* part);
-  Result<LinearPart> StoredLinear(const LinearQuery& query);
+  Result<LinearPart> StoredLinear(const LinearQuery& asked);
+  std::string RouterOnDisk(const std::string& module) const;
   Result<LinearPart> StoredExpert(const std::string& prefix, const std::vector<std::string>& other_prefixes, int64_t expert,
                                   MoeMatrix which, int64_t n, int64_t k);
   Result<LinearPart> Online(Result<LinearPart> part);
