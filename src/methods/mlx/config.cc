@@ -20,9 +20,7 @@ Result<MlxMode> ParseMode(const Json& json, const std::string& where) {
 }
 
 Result<MlxSettings> ParseSettings(const Json& json, const std::string& where, MlxSettings settings) {
-  if (json.contains("mode") || !json.contains("bits")) {
-    NIBBLE_TRY(settings.mode, ParseMode(json, where));
-  }
+  NIBBLE_TRY(settings.mode, ParseMode(json, where));
   const ModeFacts facts = kFacts[static_cast<size_t>(settings.mode)];
   NIBBLE_TRY_IN(where, settings.bits, JsonInt(json, "bits", facts.bits ? facts.bits : settings.bits));
   NIBBLE_TRY_IN(where, settings.group_size, JsonInt(json, "group_size", facts.bits ? facts.group_size : settings.group_size));
@@ -43,7 +41,8 @@ Result<MlxConfig> MlxConfig::Parse(const Json& json, const std::string& where) {
   NIBBLE_TRY(config.base, ParseSettings(json, where, {}));
   for (const auto& [key, value] : json.items()) {
     if (value.is_object()) {
-      NIBBLE_TRY(config.modules[key], ParseSettings(value, fmt::format("{}, \"{}\"", where, key), config.base));
+      // The model's settings do not reach here: in an mxfp4 model a router's {"bits": 8, "group_size": 64} is affine.
+      NIBBLE_TRY(config.modules[key], ParseSettings(value, fmt::format("{}, \"{}\"", where, key), {}));
     } else if (value.is_boolean() && key != "quantize_activations") {
       config.modules[key] = value.get<bool>() ? std::optional(config.base) : std::nullopt;
     } else {

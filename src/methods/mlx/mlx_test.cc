@@ -32,6 +32,14 @@ TEST(MlxConfig, ModulesHaveSettingsOfTheirOwn) {
   EXPECT_EQ(config.Find("lm_head")->group_size, 32);
 }
 
+// mlx-lm's own: a router of 8 bits in a model of mxfp4, without a word about its mode.
+TEST(MlxConfig, AModuleWithoutAModeIsAffine) {
+  const MlxConfig config = *Parse(R"({"group_size":32,"bits":4,"mode":"mxfp4","a.mlp.gate":{"group_size":64,"bits":8}})");
+  EXPECT_EQ(config.Find("a.mlp.gate")->mode, MlxMode::kAffine);
+  EXPECT_EQ(config.Find("a.mlp.gate")->bits, 8);
+  EXPECT_EQ(config.Find("a.mlp.up_proj")->mode, MlxMode::kMxFp4);
+}
+
 TEST(MlxConfig, RefusesWhatItCannotMean) {
   EXPECT_EQ(Parse(R"({"bits":4,"group_size":64,"mode":"best"})").error().ToString(),
             "unsupported: config.json: mode \"best\"; readable are affine, mxfp4, mxfp8, nvfp4");
