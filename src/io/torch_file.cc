@@ -16,6 +16,8 @@ using Members = std::map<std::string, std::span<const std::byte>>;
 
 constexpr size_t kMaxPickle = size_t{64} << 20;
 constexpr int kMaxDepth = 32;
+// Values read, those counted again that several others hold: honest files hold theirs once, or few times.
+constexpr int64_t kMaxReads = int64_t{1} << 24;
 
 struct StorageType {
   std::string_view name;
@@ -105,9 +107,11 @@ class Reader {
     }
     if (dict->kind != Kind::kDict) return Corrupt("{}: the pickle holds no dict of tensors", where_);
     for (size_t i = 0; i + 1 < dict->items.size(); i += 2) {
-      const PickleValue& key = At(dict->items[i]);
-      if (key.kind == Kind::kString) NIBBLE_RETURN_IF_ERROR(Add(key.text, At(dict->items[i + 1])));
+      const PickleValue &key = At(dict->items[i]), &value = At(dict->items[i + 1]);
+      if (key.kind != Kind::kString) continue;
+      NIBBLE_RETURN_IF_ERROR(value.kind == Kind::kDict ? AddModule(key.text, value, 0) : Add(key.text, value));
     }
+    if (reads_ > kMaxReads) return Corrupt("{}: its values hold each other so often that they never end", where_);
     return std::move(out_);
   }
 
@@ -128,6 +132,29 @@ class Reader {
   const PickleValue& Arguments(const PickleValue& call) const { return At(call.items[1]); }  // a tuple, the pickle was checked
   tl::unexpected<Error> Bad(std::string_view name, std::string_view what) const {
     return Corrupt("{}: tensor \"{}\": {}", where_, name, what);
+  }
+
+  // A module with a dict of its own (HQQ): its tensors, and as JSON the numbers beside them.
+  Status AddModule(const std::string& module, const PickleValue& dict, int depth) {
+    if (depth > kMaxDepth) return {};
+    const size_t before = out_.entries.size();
+    Json data = Json::object();
+    for (size_t i = 0; i + 1 < dict.items.size() && ++reads_ <= kMaxReads; i += 2) {
+      const PickleValue &key = At(dict.items[i]), &value = At(dict.items[i + 1]);
+      if (key.kind != Kind::kString) continue;
+      if (value.kind == Kind::kDict) {
+        NIBBLE_RETURN_IF_ERROR(AddModule(module + "." + key.text, value, depth + 1));
+      } else if (const std::string_view callee = Callee(value); IsTensor(value) || callee == "torch._utils._rebuild_parameter" ||
+                                                                callee == "torch._tensor._rebuild_from_type_v2") {
+        NIBBLE_RETURN_IF_ERROR(Add(module + "." + key.text, value));
+      } else {
+        data[key.text] = ToJson(value, 0);
+      }
+    }
+    if (out_.entries.size() == before || data.empty()) return {};
+    const Json json = {{"_type", "dict"}, {"_data", std::move(data)}};
+    out_.metadata[module] = json.dump(-1, ' ', false, Json::error_handler_t::replace);
+    return {};
   }
 
   Status Add(const std::string& name, const PickleValue& value) {
@@ -189,8 +216,8 @@ class Reader {
   }
 
   // Attributes as torchao's own encoder writes them: typed values are {"_type", "_data"}. What has no JSON is null.
-  Json ToJson(const PickleValue& value, int depth) const {
-    if (depth > kMaxDepth) return nullptr;
+  Json ToJson(const PickleValue& value, int depth) {
+    if (depth > kMaxDepth || ++reads_ > kMaxReads) return nullptr;
     switch (value.kind) {
       case Kind::kBool: return value.integer != 0;
       case Kind::kInt: return value.integer;
@@ -216,7 +243,7 @@ class Reader {
     }
   }
   // A data class has a state; an enumeration one argument, its value.
-  Json ObjectToJson(const PickleValue& value, int depth) const {
+  Json ObjectToJson(const PickleValue& value, int depth) {
     const std::string_view callee = Callee(value);
     if (!callee.starts_with("torchao.") && callee != "torch.Size") return nullptr;
     const PickleValue& arguments = Arguments(value);
@@ -302,6 +329,7 @@ class Reader {
   const Members& members_;
   std::string prefix_;
   const std::string& where_;
+  int64_t reads_ = 0;
   TorchFile out_;
 };
 

@@ -3,7 +3,9 @@
 //
 // Values of the state dict: plain tensors and parameters become tensors; tensor subclasses (torchao) become what they are in
 // safetensors: a tensor "module._name_attribute" for each tensor attribute of "module.name", and JSON in `metadata` under
-// "module.name": {"_type": class, "_data": {other attributes}, "_tensor_data_names": [...]}. Other values are left out.
+// "module.name": {"_type": class, "_data": {other attributes}, "_tensor_data_names": [...]}. A dict in the dict (HQQ: one for each
+// module) becomes "module.name" for each of its tensors, and in `metadata` under "module": {"_type": "dict", "_data": {the rest}}.
+// Other values are left out.
 #pragma once
 
 #include <map>

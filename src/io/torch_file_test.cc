@@ -68,6 +68,24 @@ TEST(TorchFile, FlattensTensorSubclasses) {
   EXPECT_EQ(json["_data"]["act_quant_kwargs"]["_data"]["granularity"]["_type"], "PerRow");
 }
 
+// hqq's qmodel.pt: a dict for each module.
+TEST(TorchFile, ModulesWithDictsOfTheirOwn) {
+  const std::string path = testing::Repo("tests/data/checkpoints/hqq-qmodel-mixtral/qmodel.pt");
+  const auto file = MappedFile::Open(path).value();
+  const auto contents = ParseTorchFile(file->bytes(), path);
+  ASSERT_TRUE(contents) << contents.error().ToString();
+  const std::string module = "model.layers.0.block_sparse_moe.gate";
+  ASSERT_EQ(contents->metadata.count(module), 1u);
+  const Json json = ParseJson(contents->metadata.at(module), "test").value();
+  EXPECT_EQ(json["_data"]["shape"], Json({2, 64}));
+  EXPECT_EQ(json["_data"]["nbits"], 8);
+  EXPECT_EQ(json["_data"]["compute_dtype"]["_data"], "float16");
+  std::vector<std::string> names;
+  for (const auto& entry : contents->entries)
+    if (entry.name.starts_with(module)) names.push_back(entry.name.substr(module.size()));
+  EXPECT_THAT(names, ::testing::UnorderedElementsAre(".W_q", ".scale", ".zero"));
+}
+
 TEST(TorchFile, ExecutesNothing) {
   const Opened opened = Open("evil.bin");
   ASSERT_FALSE(opened.contents);

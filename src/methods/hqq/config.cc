@@ -6,6 +6,8 @@
 namespace nibble {
 namespace {
 
+constexpr int64_t kMaxExtent = 1 << 24;  // of a matrix
+
 // quant_config as hqq writes it: weight_quant_params and what is null nowadays.
 Result<HqqSettings> ParseSettings(const Json& json, const std::string& where) {
   const Json* params = JsonFind(json, "weight_quant_params");
@@ -26,6 +28,21 @@ Result<HqqSettings> ParseSettings(const Json& json, const std::string& where) {
   return settings;
 }
 
+// [n, k] of a module; left at 0 where there is none.
+Status ParseShape(const Json& data, const std::string& where, HqqSettings& settings) {
+  const Json* shape = JsonFind(data, "shape");
+  if (!shape) return {};
+  const auto extent = [](const Json& value) {
+    return value.is_number_integer() && value.get<int64_t>() > 0 && value.get<int64_t>() < kMaxExtent;
+  };
+  if (!shape->is_array() || shape->size() != 2 || !extent((*shape)[0]) || !extent((*shape)[1])) {
+    return Corrupt("{}: shape is {}, wanted two numbers", where, shape->dump());
+  }
+  settings.n = (*shape)[0].get<int64_t>();
+  settings.k = (*shape)[1].get<int64_t>();
+  return {};
+}
+
 }  // namespace
 
 Result<HqqConfig> HqqConfig::Parse(const Json& json, const std::string& where) {
@@ -44,6 +61,22 @@ Result<HqqConfig> HqqConfig::Parse(const Json& json, const std::string& where) {
   }
   NIBBLE_TRY(config.skip_modules, NameList(json, "skip_modules", where));
   return config;
+}
+
+Status HqqConfig::ReadModules(const std::map<std::string, std::string>* metadata) {
+  if (!metadata) return {};
+  for (const auto& [module, text] : *metadata) {
+    auto json = text.starts_with('{') ? ParseJson(text, module) : Result<Json>(Json());
+    const Json* data = json && json->is_object() ? JsonFind(*json, "_data") : nullptr;
+    if (!data || !data->is_object() || !data->contains("nbits")) continue;  // another file's notes
+    const std::string where = fmt::format("qmodel.pt, \"{}\"", module);
+    HqqSettings settings;
+    NIBBLE_TRY_IN(where, settings.bits, JsonInt(*data, "nbits"));
+    NIBBLE_TRY_IN(where, settings.axis, JsonInt(*data, "axis", 1));
+    NIBBLE_RETURN_IF_ERROR(ParseShape(*data, where, settings));
+    modules.emplace(module, settings);
+  }
+  return {};
 }
 
 const HqqSettings* HqqConfig::Find(const std::string& module) const {

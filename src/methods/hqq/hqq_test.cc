@@ -55,6 +55,51 @@ TEST(HqqConfig, RefusesWhatItCannotMean) {
             Code::kUnsupported);
 }
 
+// Axis 0, 4 rows of 6: groups of 3 rows of the regrouped [3, 8] matrix, which begin in the middle of a row; groups of 8 [8, 3] take
+// half a row. One byte a code, so that the words are the codes.
+TEST(HqqWeight, GroupsThatAreNoDivisorOfTheRows) {
+  for (const int64_t group : {3, 8}) {
+    SCOPED_TRACE(group);
+    const int64_t columns = 24 / group;
+    Tensor words(DType::kU8, {group, columns}), scale(DType::kF32, {1, columns}), zero(DType::kF32, {1, columns});
+    for (int64_t i = 0; i < 24; ++i) words.as<uint8_t>()[i] = static_cast<uint8_t>(i * 7);
+    for (int64_t i = 0; i < columns; ++i)
+      scale.as<float>()[i] = 0.5f + static_cast<float>(i), zero.as<float>()[i] = static_cast<float>(i);
+    const StoredTensor stored[] = {
+        {.name = "W_q", .view = words.view}, {.name = "scale", .view = scale.view}, {.name = "zero", .view = zero.view}};
+    const auto config = *FindQuantization("hqq")->from_config(
+        *ParseJson(R"({"quant_config":{"weight_quant_params":{"nbits":8,"group_size":8,"axis":0}}})", "test"), {"config.json"});
+    const auto method = *config->GetQuantMethod({.kind = LayerKind::kLinear, .name = "gate"});
+    const auto part = method->MakeWeight(
+        {.name = "gate", .n = 4, .k = 6, .params = {{"W_q", &stored[0]}, {"scale", &stored[1]}, {"zero", &stored[2]}}});
+    ASSERT_TRUE(part) << part.error().ToString();
+    float got[24];
+    DecodeRows(*part->weight, {0, 4}, {0, 6}, got);
+    for (int64_t i = 0; i < 24; ++i) {
+      EXPECT_EQ(got[i], (static_cast<float>(static_cast<uint8_t>(i * 7)) - static_cast<float>(i % columns)) *
+                            (0.5f + static_cast<float>(i % columns)))
+          << i;
+    }
+  }
+}
+
+TEST(HqqConfig, ModulesOfAPickledFile) {
+  HqqConfig config;
+  const std::map<std::string, std::string> metadata = {
+      {"format", "pt"},
+      {"a.q_proj", R"({"_type":"dict","_data":{"nbits":3,"axis":0,"shape":[16,32],"packing":"3bit_32"}})"},
+      {"a.weight", R"({"_type":"Int8Tensor","_data":{}})"}};
+  ASSERT_TRUE(config.ReadModules(&metadata));
+  ASSERT_EQ(config.modules.size(), 1u);
+  const HqqSettings& settings = config.modules.at("a.q_proj");
+  EXPECT_EQ(settings.bits, 3);
+  EXPECT_EQ(settings.axis, 0);
+  EXPECT_EQ(settings.n, 16);
+  EXPECT_EQ(settings.k, 32);
+  const std::map<std::string, std::string> bad = {{"a", R"({"_data":{"nbits":4,"shape":[-1,32]}})"}};
+  EXPECT_EQ(config.ReadModules(&bad).error().ToString(), "corrupt: qmodel.pt, \"a\": shape is [-1,32], wanted two numbers");
+}
+
 TEST(HqqWeight, ErrorsNameTensorAndSizes) {
   const std::string folder = testing::Repo("src/methods/hqq/golden/hqq-4bit-g64");
   const testing::TestCheckpoint checkpoint = testing::TestCheckpoint::Open(folder);

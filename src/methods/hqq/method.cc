@@ -43,7 +43,7 @@ class HqqLinearMethod : public LinearMethod {
     coded.zero.emplace().data = params.View("zero");
     SlicedLayout layout{.bits = geometry.bits, .first_high = true, .k = params.k};
     if (geometry.axis == 0) {
-      NIBBLE_RETURN_IF_ERROR(SetColumnScales(params, geometry, layout, coded, weight));
+      SetColumnScales(params, geometry, layout, coded, weight);
     } else {
       SetRowScales(params, geometry, coded);
     }
@@ -54,15 +54,17 @@ class HqqLinearMethod : public LinearMethod {
 
  private:
   // [n, k] from the stored shape where the model does not say.
-  static Result<BoundParams> WithShape(const BoundParams& bound) {
+  Result<BoundParams> WithShape(const BoundParams& bound) const {
     BoundParams params = bound;
-    const TensorView shape = bound.View("shape");
-    if (!shape) {
+    auto n = static_cast<float>(settings_.n), k = static_cast<float>(settings_.k);
+    if (const TensorView shape = bound.View("shape")) {
+      if (shape.elems() != 2) return Corrupt("{} has {} elements, wanted 2", ParamName(bound, "shape"), shape.elems());
+      n = LoadScalar(shape.dtype, shape.data, 0);
+      k = LoadScalar(shape.dtype, shape.data, 1);
+    } else if (settings_.n == 0) {
       if (bound.n > 0 && bound.k > 0) return params;
       return Unsupported("{} is missing: nothing says how many rows the weight has", ParamName(bound, "shape"));
     }
-    if (shape.elems() != 2) return Corrupt("{} has {} elements, wanted 2", ParamName(bound, "shape"), shape.elems());
-    const float n = LoadScalar(shape.dtype, shape.data, 0), k = LoadScalar(shape.dtype, shape.data, 1);
     if (!(n > 0 && k > 0 && n < 0x1p24f && k < 0x1p24f)) return Corrupt("{} says [{},{}]", ParamName(bound, "shape"), n, k);
     if (params.n == 0) params.n = static_cast<int64_t>(n);
     if (params.k == 0) params.k = static_cast<int64_t>(k);
@@ -130,12 +132,9 @@ class HqqLinearMethod : public LinearMethod {
 
   // Axis 0: W's rows n, n + slots, n + 2 slots ... share the scales [slots, k]. The body keeps such rows together, a row map leads
   // there.
-  static Status SetColumnScales(const BoundParams& params, const Geometry& geometry, SlicedLayout& layout, Coded& coded,
-                                StoredWeight& weight) {
-    if (geometry.columns % params.k != 0) {
-      return Unsupported("{}: axis 0 with groups of {}, which do not divide {} rows", ParamName(params, "W_q"), geometry.rows,
-                         params.n);
-    }
+  static void SetColumnScales(const BoundParams& params, const Geometry& geometry, SlicedLayout& layout, Coded& coded,
+                              StoredWeight& weight) {
+    if (geometry.columns % params.k != 0) return SpreadColumnScales(params, geometry, coded, weight);
     const int64_t slots = geometry.columns / params.k, group = geometry.rows;
     layout.group = group;
     layout.rows_per_slot = slots;
@@ -151,7 +150,23 @@ class HqqLinearMethod : public LinearMethod {
     }
     weight.row_map = map.view;
     weight.keep.push_back(map.bytes);
-    return {};
+  }
+
+  // Axis 0 with groups that are no divisor of the rows (a router's four rows, say): a group begins anywhere in a row. Where it
+  // takes whole parts of rows, all rows have the same scales; else every element gets its own.
+  static void SpreadColumnScales(const BoundParams& params, const Geometry& geometry, Coded& coded, StoredWeight& weight) {
+    const bool same_rows = params.k % geometry.columns == 0;
+    const int64_t rows = same_rows ? 1 : params.n;
+    for (Plane* plane : {&coded.scale, &*coded.zero}) {
+      Tensor spread(DType::kF32, {rows, params.k});
+      for (int64_t i = 0; i < rows * params.k; ++i) {
+        spread.as<float>()[i] = LoadScalar(plane->data.dtype, plane->data.data, i % geometry.columns);
+      }
+      plane->data = spread.view;
+      plane->block_n = same_rows ? 0 : 1;
+      plane->block_k = 1;
+      weight.keep.push_back(spread.bytes);
+    }
   }
 
   HqqSettings settings_;
@@ -173,6 +188,7 @@ class HqqQuantizationConfig : public QuantizationConfig {
     const HqqSettings* settings = config_.Find(layer.name);
     const bool quantized = layer.has ? layer.has("W_q") : ConfigSays(layer);
     if (!quantized || layer.kind == LayerKind::kAttention) return nullptr;
+    if (const auto own = config_.modules.find(layer.name); own != config_.modules.end()) settings = &own->second;
     return std::make_shared<const HqqLinearMethod>(settings ? *settings : config_.base);
   }
   // Codes (5 and 6 bits take whole bytes, 3 bits tenths of 32), and for each group two 32-bit numbers.
@@ -193,6 +209,7 @@ class HqqQuantizationConfig : public QuantizationConfig {
 
 Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
   NIBBLE_TRY(HqqConfig config, HqqConfig::Parse(json, source.where));
+  NIBBLE_RETURN_IF_ERROR(config.ReadModules(source.metadata));
   return std::make_unique<HqqQuantizationConfig>(std::move(config));
 }
 
