@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstring>
 #include <map>
+#include <optional>
 
 #include "io/tensor_index.h"
 #include "methods/param_checks.h"
@@ -19,6 +20,7 @@ constexpr int64_t kMaxCentroids = 1 << 16;
 struct VptqLayer {
   int64_t vector = 8, outlier_vector = 0, centroids = 0, residuals = 0, outlier_centroids = 0, groups = 1, outliers = 0;
   bool packed = true, norm = false, permuted = false;
+  bool from_tensors = false;  // GPTQModel: groups and outlier columns stand in the tensors alone
 
   int index_bits() const { return std::bit_width(static_cast<uint64_t>(centroids - 1)); }
   int residual_bits() const { return residuals > 1 ? std::bit_width(static_cast<uint64_t>(residuals - 1)) : 0; }
@@ -103,13 +105,13 @@ class VptqMethod : public LinearMethod {
     if (params.n == 0 || params.k == 0)
       return Unsupported("{}: the shape of this weight stands only in the model's config", ParamName(params, "indices"));
     auto state = std::make_shared<VptqState>();
-    state->layer = layer_;
+    state->layer = layer_.from_tensors ? WithStoredSizes(params) : layer_;
     state->n = params.n;
     state->k = params.k;
     NIBBLE_RETURN_IF_ERROR(BindCodes(params, *state));
     NIBBLE_RETURN_IF_ERROR(BindOutliers(params, *state));
     NIBBLE_RETURN_IF_ERROR(BindColumns(params, *state));
-    const double bits = layer_.index_bits() + layer_.residual_bits();
+    const double bits = state->layer.index_bits() + state->layer.residual_bits();
     state->codec = {"vptq", DecodeVptq, bits / static_cast<double>(layer_.vector)};
     StoredWeight weight = StartWeight(params, "codebook", "indices");
     weight.body = Custom{.codec = &state->codec, .state = state};
@@ -117,24 +119,34 @@ class VptqMethod : public LinearMethod {
   }
 
  private:
-  Status BindCodes(const BoundParams& params, VptqState& state) const {
-    if (layer_.outliers >= params.k || (params.k - layer_.outliers) % layer_.groups != 0)
-      return Corrupt("{}: {} outlier columns and {} groups do not fit {} columns", ParamName(params, "indices"), layer_.outliers,
-                     layer_.groups, params.k);
-    const int64_t lines = CeilDiv(params.n, layer_.vector), columns = state.group_columns();
-    const int64_t words = layer_.packed ? CeilDiv(columns * (layer_.index_bits() + layer_.residual_bits()), 32) : columns;
-    NIBBLE_TRY(state.indices, RequireParam(params, "indices", {layer_.groups, lines, words}));
-    NIBBLE_TRY(state.centroids, RequireParam(params, "centroids.weight", {layer_.groups, layer_.centroids * layer_.vector}));
-    if (layer_.residual_bits() == 0) return {};
-    NIBBLE_TRY(state.residuals, RequireParam(params, "res_centroids.weight", {layer_.groups, layer_.residuals * layer_.vector}));
+  VptqLayer WithStoredSizes(const BoundParams& params) const {
+    VptqLayer layer = layer_;
+    if (const TensorView indices = params.View("indices"); indices.rank() == 3) layer.groups = std::max<int64_t>(indices.dim(0), 1);
+    if (const TensorView outliers = params.View("outlier_indices"); outliers && outliers.rank() == 3)
+      layer.outliers = outliers.dim(2);
+    return layer;
+  }
+
+  static Status BindCodes(const BoundParams& params, VptqState& state) {
+    const VptqLayer& layer = state.layer;
+    if (layer.outliers >= params.k || (params.k - layer.outliers) % layer.groups != 0)
+      return Corrupt("{}: {} outlier columns and {} groups do not fit {} columns", ParamName(params, "indices"), layer.outliers,
+                     layer.groups, params.k);
+    const int64_t lines = CeilDiv(params.n, layer.vector), columns = state.group_columns();
+    const int64_t words = layer.packed ? CeilDiv(columns * (layer.index_bits() + layer.residual_bits()), 32) : columns;
+    NIBBLE_TRY(state.indices, RequireParam(params, "indices", {layer.groups, lines, words}));
+    NIBBLE_TRY(state.centroids, RequireParam(params, "centroids.weight", {layer.groups, layer.centroids * layer.vector}));
+    if (layer.residual_bits() == 0) return {};
+    NIBBLE_TRY(state.residuals, RequireParam(params, "res_centroids.weight", {layer.groups, layer.residuals * layer.vector}));
     return {};
   }
-  Status BindOutliers(const BoundParams& params, VptqState& state) const {
-    if (layer_.outliers == 0) return {};
+  static Status BindOutliers(const BoundParams& params, VptqState& state) {
+    const VptqLayer& layer = state.layer;
+    if (layer.outliers == 0) return {};
     NIBBLE_TRY(state.outlier_indices,
-               RequireParam(params, "outlier_indices", {1, CeilDiv(params.n, layer_.outlier_vector), layer_.outliers}));
+               RequireParam(params, "outlier_indices", {1, CeilDiv(params.n, layer.outlier_vector), layer.outliers}));
     NIBBLE_TRY(state.outlier_centroids,
-               RequireParam(params, "outlier_centroids.weight", {1, layer_.outlier_centroids * layer_.outlier_vector}));
+               RequireParam(params, "outlier_centroids.weight", {1, layer.outlier_centroids * layer.outlier_vector}));
     return {};
   }
   Status BindColumns(const BoundParams& params, VptqState& state) const {
@@ -201,34 +213,51 @@ Result<VptqLayer> ParseLayer(const Json& json, const std::string& where) {
 
 class VptqConfig : public QuantizationConfig {
  public:
-  explicit VptqConfig(std::map<std::string, VptqLayer> layers) : layers_(std::move(layers)) {}
+  VptqConfig(std::map<std::string, VptqLayer> layers, std::optional<VptqLayer> all) : layers_(std::move(layers)), all_(all) {}
   std::string_view name() const override { return "vptq"; }
-  std::string Describe() const override { return fmt::format("vptq, {} layers", layers_.size()); }
+  std::string Describe() const override {
+    return all_ ? fmt::format("vptq, vectors of {}, {} centroids", all_->vector, all_->centroids)
+                : fmt::format("vptq, {} layers", layers_.size());
+  }
   Result<std::shared_ptr<const LinearMethod>> GetQuantMethod(const LayerQuery& layer) const override {
-    const auto found = layers_.find(layer.name);
-    if (found == layers_.end() || (layer.has && !layer.has("indices"))) return nullptr;
-    return std::make_shared<const VptqMethod>(found->second);
+    const VptqLayer* found = Find(layer);
+    if (!found || (layer.has && !layer.has("indices"))) return nullptr;
+    return std::make_shared<const VptqMethod>(*found);
   }
   double EstimateBits(const LayerQuery& layer) const override {
-    const auto found = layers_.find(layer.name);
-    if (found == layers_.end()) return 0;
-    return static_cast<double>(found->second.index_bits() + found->second.residual_bits()) /
-           static_cast<double>(found->second.vector);
+    const VptqLayer* found = Find(layer);
+    if (!found) return 0;
+    return static_cast<double>(found->index_bits() + found->residual_bits()) / static_cast<double>(found->vector);
   }
 
  private:
+  const VptqLayer* Find(const LayerQuery& layer) const {
+    const auto found = layers_.find(layer.name);
+    if (found != layers_.end()) return &found->second;
+    const bool linear = layer.kind == LayerKind::kLinear || layer.kind == LayerKind::kExpert || layer.has;
+    return all_ && linear ? &*all_ : nullptr;
+  }
   std::map<std::string, VptqLayer> layers_;
+  std::optional<VptqLayer> all_;  // of every module
 };
 
 Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
   const Json* layers = JsonFind(json, "config_for_layers");
-  if (!layers || !layers->is_object())
-    return Unsupported("{}: config_for_layers is missing: the sizes of the codebooks stand only there", source.where);
   std::map<std::string, VptqLayer> parsed;
+  if (!layers && JsonFind(json, "vector_lens")) {  // GPTQModel's: one setting for all
+    Json sizes = json;
+    sizes.erase("group_num");  // -1, not decided: the tensors tell
+    NIBBLE_TRY(VptqLayer all, ParseLayer(sizes, source.where));
+    all.from_tensors = true;
+    return std::make_unique<VptqConfig>(std::move(parsed), all);
+  }
+  if (!layers || !layers->is_object())
+    return Unsupported("{}: neither config_for_layers nor vector_lens is there: nothing else says the sizes of the codebooks",
+                       source.where);
   for (const auto& [name, value] : layers->items()) {
     NIBBLE_TRY(parsed[name], ParseLayer(value, fmt::format("{}, config_for_layers \"{}\"", source.where, name)));
   }
-  return std::make_unique<VptqConfig>(std::move(parsed));
+  return std::make_unique<VptqConfig>(std::move(parsed), std::nullopt);
 }
 
 }  // namespace
@@ -238,6 +267,7 @@ const QuantizationEntry* vptq_method() {
                                           .quant_methods = {"vptq"},
                                           .summary = "VPTQ: vector codebooks with residuals and outlier columns",
                                           .formats = {"codebook"},
+                                          .checked = {"gptqmodel 7.7.0"},
                                           .from_config = FromConfig};
   return &entry;
 }

@@ -55,9 +55,16 @@ struct Module {
 constexpr const char* kConfig =
     R"({"config_for_layers":{"m":{"vector_lens":[4,2],"num_centroids":[8,16],"num_res_centroids":[-1,4],"group_num":2,"outlier_size":1}}})";
 
-TEST(Vptq, PutsVectorsAndColumnsInPlace) {
+// GPTQModel's: one setting for all modules; groups and outlier columns stand in the tensors.
+constexpr const char* kOneForAll =
+    R"({"vector_lens":[4,2],"num_centroids":[8,16],"num_res_centroids":[-1,4],"group_num":-1,"npercent":15.0})";
+
+class VptqSettings : public ::testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(All, VptqSettings, ::testing::Values(kConfig, kOneForAll));
+
+TEST_P(VptqSettings, PutVectorsAndColumnsInPlace) {
   Module module;
-  const auto part = module.Load(kConfig);
+  const auto part = module.Load(GetParam());
   ASSERT_TRUE(part) << part.error().ToString();
   std::vector<float> out(4 * 7);
   DecodeRows(*part->weight, {0, 4}, {0, 7}, out.data());
