@@ -14,11 +14,17 @@ struct Checked {
   int64_t groups = 0, group = 0;  // group 0: one for all
 };
 
-Status CheckBits(const BoundParams& params, const TensorView& qweight, int64_t in, int bits) {
+Status CheckBits(const BoundParams& params, const TensorView& qweight, int64_t in, const GptqLayout& layout) {
+  const int bits = layout.bits, word = layout.word_bits;
   if (bits < 2 || bits > 8)
     return Unsupported("{}: {} bits in GPTQ's layout, known are 2 to 8", ParamName(params, "qweight"), bits);
-  if (in * bits % 32 == 0 && qweight.dim(0) == in * bits / 32) return {};
-  const int64_t found = in > 0 ? qweight.dim(0) * 32 / in : 0;
+  for (const std::string_view name : {"qweight", "qzeros"}) {
+    const TensorView view = params.View(name);
+    if (!view || DTypeBytes(view.dtype) * 8 == word) continue;
+    return Corrupt("{} is {}, but the config's pack_dtype is int{}", ParamName(params, name), DTypeName(view.dtype), word);
+  }
+  if (in * bits % word == 0 && qweight.dim(0) == in * bits / word) return {};
+  const int64_t found = in > 0 ? qweight.dim(0) * word / in : 0;
   return Corrupt(
       "{} is {}: that many words hold {}-bit codes of {} features, but the config says {} bits; correct bits in the config",
       ParamName(params, "qweight"), qweight.shape.ToString(), found, in, bits);
@@ -27,7 +33,7 @@ Status CheckBits(const BoundParams& params, const TensorView& qweight, int64_t i
 Result<Checked> CheckShapes(const BoundParams& params, const GptqLayout& layout, int64_t in, int64_t out) {
   Checked checked;
   NIBBLE_TRY(checked.qweight, RequireRank(params, "qweight", 2));
-  NIBBLE_RETURN_IF_ERROR(CheckBits(params, checked.qweight, in, layout.bits));
+  NIBBLE_RETURN_IF_ERROR(CheckBits(params, checked.qweight, in, layout));
   if (layout.planar && (in % 32 != 0 || out % 32 != 0)) {
     return Unsupported("{}: split planes of {} by {} features, wanted multiples of 32", ParamName(params, "qweight"), in, out);
   }
@@ -39,7 +45,7 @@ Result<Checked> CheckShapes(const BoundParams& params, const GptqLayout& layout,
   checked.groups = checked.group == 0 ? 1 : CeilDiv(in, checked.group);
   NIBBLE_TRY(checked.scales, RequireParam(params, "scales", {checked.groups, out}));
   if (params.Find("qzeros")) {
-    NIBBLE_RETURN_IF_ERROR(RequireParam(params, "qzeros", {checked.groups, CeilDiv(out * layout.bits, 32)}));
+    NIBBLE_RETURN_IF_ERROR(RequireParam(params, "qzeros", {checked.groups, CeilDiv(out * layout.bits, layout.word_bits)}));
   }
   return checked;
 }
@@ -53,7 +59,7 @@ float Bias(const GptqLayout& layout) { return layout.zeros_plus_one ? 1.0f : 0.0
 }  // namespace
 
 std::vector<ParamDecl> GptqParams() {
-  const std::vector<DType> words = {DType::kI32, DType::kU32};
+  const std::vector<DType> words = {DType::kI32, DType::kU32, DType::kI16, DType::kI8, DType::kU8};
   return {{"qweight", words, ParamDecl::kPacked, true},
           {"scales", {DType::kF16, DType::kBF16, DType::kF32}, ParamDecl::kGroupScale, true},
           {"qzeros", words, ParamDecl::kZeroPoint, false},
@@ -61,7 +67,8 @@ std::vector<ParamDecl> GptqParams() {
 }
 
 Result<LinearPart> MakeGptqWeight(const BoundParams& bound, const GptqLayout& layout) {
-  const BoundParams params = WithStoredShape(bound, {.suffix = "qweight", .row_num = 32, .row_den = layout.bits, .swapped = true});
+  const BoundParams params =
+      WithStoredShape(bound, {.suffix = "qweight", .row_num = layout.word_bits, .row_den = layout.bits, .swapped = true});
   NIBBLE_TRY(const Checked checked, CheckShapes(params, layout, params.k, params.n));
   StoredWeight weight = StartWeight(params, "int_group", "qweight");
   Coded coded;
@@ -81,7 +88,7 @@ Result<LinearPart> MakeGptqWeight(const BoundParams& bound, const GptqLayout& la
 }
 
 Result<LinearPart> MakeGptqEmbedding(const BoundParams& bound, const GptqLayout& layout) {
-  const BoundParams params = WithStoredShape(bound, {.suffix = "qweight", .row_num = 32, .row_den = layout.bits});
+  const BoundParams params = WithStoredShape(bound, {.suffix = "qweight", .row_num = layout.word_bits, .row_den = layout.bits});
   NIBBLE_TRY(const Checked checked, CheckShapes(params, layout, params.n, params.k));
   StoredWeight weight = StartWeight(params, "int_group", "qweight");
   if (const TensorView map = params.View("g_idx")) {

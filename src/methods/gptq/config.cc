@@ -36,6 +36,22 @@ Status CheckSettings(const GptqSettings& settings, const std::string& where) {
   return {};
 }
 
+// Other words than 32 bits exist in GPTQ's own two layouts only, and for widths that fill them.
+Result<int> ParseWordBits(const Json& json, const GptqConfig& config) {
+  NIBBLE_TRY(const std::string name, JsonString(json, "pack_dtype", "int32"));
+  if (name == "int32") return 32;
+  if (name != "int8" && name != "int16") {
+    return Unsupported("pack_dtype \"{}\"; readable are int8, int16, int32: save the model again with pack_dtype int32", name);
+  }
+  const bool own = config.format == GptqFormat::kV1 || config.format == GptqFormat::kV2;
+  const int64_t bits = config.base.bits;
+  if (!own || (bits != 2 && bits != 4 && bits != 8)) {
+    return Unsupported("pack_dtype \"{}\" with {} bits in this checkpoint_format; readable with gptq and gptq_v2 of 2, 4, 8 bits",
+                       name, bits);
+  }
+  return name == "int8" ? 8 : 16;
+}
+
 // A list of names, or a list of lists of names.
 Status ParseModules(const Json& json, const std::string& where, std::vector<std::string>& names) {
   const Json* list = JsonFind(json, "modules_in_block_to_quantize");
@@ -116,10 +132,9 @@ Result<GptqConfig> GptqConfig::Parse(const Json& json, const ConfigSource& sourc
   if (!config.rotation.empty() && config.rotation != "hadamard" && config.rotation != "random") {
     return Unsupported("{}: rotation \"{}\"; known are hadamard, random", where, config.rotation);
   }
-  NIBBLE_TRY_IN(where, const std::string pack, JsonString(json, "pack_dtype", "int32"));
-  if (pack != "int32") return Unsupported("{}: pack_dtype \"{}\"; readable is int32", where, pack);
   NIBBLE_RETURN_IF_ERROR(CheckSettings(config.base, where));
   NIBBLE_TRY(config.format, ParseFormat(json, where));
+  NIBBLE_TRY_IN(where, config.word_bits, ParseWordBits(json, config));
   NIBBLE_TRY_IN(where, const std::string zeros, JsonString(json, "zeros_mode", "quantized"));
   config.rescale = zeros == "rescale";
   NIBBLE_TRY_IN(where, const bool interleaved, JsonBool(json, "fast_decoding", false));

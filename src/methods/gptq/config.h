@@ -22,6 +22,7 @@ struct GptqSettings {
 struct GptqConfig {
   GptqSettings base;
   GptqFormat format = GptqFormat::kV1;
+  int word_bits = 32;    // pack_dtype
   bool rescale = false;  // zeros_mode of BitBLAS
   bool static_groups = false;
   std::string rotation;                       // "", "hadamard", "random"

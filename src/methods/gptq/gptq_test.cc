@@ -85,6 +85,10 @@ TEST(GptqConfig, RefusesWhatItCannotMean) {
   EXPECT_EQ(Parse(R"({"bits":4,"dynamic":{"(":{}}})").error().code, Code::kCorrupt);
   EXPECT_EQ(Parse(R"({"bits":4,"dynamic":{"a":{"bits":0}}})").error().code, Code::kCorrupt);
   EXPECT_EQ(Parse(R"({"bits":"four"})").error().code, Code::kCorrupt);
+  EXPECT_EQ(error(R"({"bits":4,"pack_dtype":"int64"})"),
+            "unsupported: config.json: pack_dtype \"int64\"; readable are int8, int16, int32: save the model again with pack_dtype "
+            "int32");
+  EXPECT_EQ(Parse(R"({"bits":3,"pack_dtype":"int16"})").error().code, Code::kUnsupported);
 }
 
 TEST(GptqConfig, UnknownKeysAreNamed) {
@@ -94,6 +98,42 @@ TEST(GptqConfig, UnknownKeysAreNamed) {
   SetLogSink(nullptr);
   ASSERT_EQ(warnings.size(), 1u);
   EXPECT_NE(warnings[0].find("\"bitz\""), std::string::npos);
+}
+
+// The same words cut into smaller ones: little-endian bytes in their order along k.
+TEST(GptqWeight, WordsOfEightAndSixteenBits) {
+  const int64_t n = 8, k = 32;
+  for (const int word : {8, 16}) {
+    SCOPED_TRACE(word);
+    const int64_t per_word = word / 4;
+    const DType dtype = word == 8 ? DType::kI8 : DType::kI16;
+    Tensor codes(dtype, {k / per_word, n}), zeros(dtype, {1, n / per_word}), scales(DType::kF32, {1, n});
+    const auto set = [&](Tensor& words, int64_t at, int64_t field, int value) {
+      if (word == 8) words.as<uint8_t>()[at] |= static_cast<uint8_t>(value << (4 * field));
+      if (word == 16) words.as<uint16_t>()[at] |= static_cast<uint16_t>(value << (4 * field));
+    };
+    const auto code = [](int64_t row, int64_t column) { return static_cast<int>((row * 5 + column * 3) % 16); };
+    for (int64_t row = 0; row < n; ++row) {
+      scales.as<float>()[row] = 0.5f;
+      set(zeros, row / per_word, row % per_word, static_cast<int>(row));
+      for (int64_t column = 0; column < k; ++column) set(codes, column / per_word * n + row, column % per_word, code(row, column));
+    }
+    const StoredTensor stored[] = {{.name = "x.qweight", .view = codes.view}, {.view = zeros.view}, {.view = scales.view}};
+    const BoundParams params{
+        .name = "x", .n = n, .k = k, .params = {{"qweight", &stored[0]}, {"qzeros", &stored[1]}, {"scales", &stored[2]}}};
+    const LayerQuery layer{.kind = LayerKind::kLinear, .name = "x"};
+    const auto config = *Parse(word == 8 ? R"({"bits":4,"group_size":-1,"pack_dtype":"int8"})"
+                                         : R"({"bits":4,"group_size":-1,"pack_dtype":"int16"})");
+    const auto part = (*config->GetQuantMethod(layer))->MakeWeight(params);
+    ASSERT_TRUE(part) << part.error().ToString();
+    std::vector<float> got(static_cast<size_t>(n * k));
+    DecodeRows(*part->weight, {0, n}, {0, k}, got.data());
+    for (int64_t i = 0; i < n * k; ++i)
+      EXPECT_EQ(got[static_cast<size_t>(i)], 0.5f * static_cast<float>(code(i / k, i % k) - (i / k + 1))) << i;
+    const auto plain = *Parse(R"({"bits":4,"group_size":-1})");
+    const std::string text = (*plain->GetQuantMethod(layer))->MakeWeight(params).error().ToString();
+    EXPECT_NE(text.find(fmt::format("x.qweight is i{}, but the config's pack_dtype is int32", word)), std::string::npos) << text;
+  }
 }
 
 TEST(GptqWeight, ErrorsNameTensorAndShapes) {

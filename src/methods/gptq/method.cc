@@ -121,6 +121,7 @@ class GptqQuantizationConfig : public QuantizationConfig {
     const GptqLayout layout{.bits = static_cast<int>(settings.bits),
                             .group_size = settings.group_size,
                             .zeros_plus_one = config_.format == GptqFormat::kV1,
+                            .word_bits = config_.word_bits,
                             .planar = planar};
     const bool needs_map = settings.desc_act && settings.group_size > 0 && !config_.static_groups;
     std::vector<Transform> in;
