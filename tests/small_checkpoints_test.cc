@@ -13,9 +13,10 @@ struct Case {
 };
 void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 
-constexpr double kFloat = 1e-6;
+constexpr double kFloat = 1e-6, kQuantized = 1e-4;
 constexpr Case kCases[] = {
     {"hqq-qmodel-mixtral", kFloat},
+    {"quanto-qint8-act-e5m2", kQuantized},
 };
 
 class SmallCheckpoints : public ::testing::TestWithParam<Case> {

@@ -2,7 +2,6 @@
 // Checkpoints of optimum-quanto: quanto_qmap.json names the types of every quantized module.
 #include <map>
 
-#include "base/log.h"
 #include "formats/packing/bytes.h"
 #include "formats/packing/slices.h"
 #include "methods/param_checks.h"
@@ -39,8 +38,10 @@ class QuantoLinearMethod : public LinearMethod {
     StoredWeight weight = StartWeight(params, "dense", packed() ? "weight._data._data" : "weight._data");
     weight.format = FindFormat(packed() ? "int_group" : "fp8");
     weight.body = Custom{.codec = FindQuantoCodec(types_.weights), .state = std::move(state)};
-    NIBBLE_TRY(const ActivationSpec act, Activations(params));
-    return FinishPart(std::move(weight), act);
+    NIBBLE_TRY(const ActivationSpec act, Activations(params, "input_scale"));
+    LinearPart part = FinishPart(std::move(weight), act);
+    NIBBLE_TRY(part.out_act, Activations(params, "output_scale"));
+    return part;
   }
 
  private:
@@ -85,16 +86,18 @@ class QuantoLinearMethod : public LinearMethod {
     return {};
   }
 
-  Result<ActivationSpec> Activations(const BoundParams& params) const {
+  // The tool quantizes what goes in and what comes out, each with a scale of its own.
+  Result<ActivationSpec> Activations(const BoundParams& params, std::string_view scale) const {
     if (types_.activations.empty() || types_.activations == "none") return ActivationSpec{};
-    const bool ints = types_.activations == "qint8";
-    if (!ints && types_.activations != "qfloat8" && types_.activations != "qfloat8_e4m3fn") {
-      return Unsupported("{}: activations of {}; readable are qint8, qfloat8_e4m3fn", params.name, types_.activations);
+    static constexpr std::pair<std::string_view, DType> kCodes[] = {
+        {"qint8", DType::kI8}, {"qfloat8", DType::kE4M3}, {"qfloat8_e4m3fn", DType::kE4M3}, {"qfloat8_e5m2", DType::kE5M2}};
+    for (const auto& [name, code] : kCodes) {
+      if (types_.activations != name) continue;
+      ActivationSpec act{.grain = ActivationSpec::kTensor, .code = code, .dynamic = false};
+      NIBBLE_TRY(act.scale, ScalarParam(params, scale));
+      return act;
     }
-    ActivationSpec act{.grain = ActivationSpec::kTensor, .code = ints ? DType::kI8 : DType::kE4M3, .dynamic = false};
-    NIBBLE_TRY(act.scale, ScalarParam(params, "input_scale"));
-    Warn("{}: the quantization of outputs is not applied", params.name);
-    return act;
+    return Unsupported("{}: activations of {}; readable are qint8, qfloat8_e4m3fn, qfloat8_e5m2", params.name, types_.activations);
   }
 
   QuantoTypes types_;
