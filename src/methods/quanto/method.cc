@@ -93,7 +93,10 @@ class QuantoLinearMethod : public LinearMethod {
         {"qint8", DType::kI8}, {"qfloat8", DType::kE4M3}, {"qfloat8_e4m3fn", DType::kE4M3}, {"qfloat8_e5m2", DType::kE5M2}};
     for (const auto& [name, code] : kCodes) {
       if (types_.activations != name) continue;
-      ActivationSpec act{.grain = ActivationSpec::kTensor, .code = code, .dynamic = false};
+      ActivationSpec act{.grain = ActivationSpec::kTensor,
+                         .code = code,
+                         .dynamic = false,
+                         .rule = ActivationSpec::kCompressedTensors};  // it divides by the scale, too
       NIBBLE_TRY(act.scale, ScalarParam(params, scale));
       return act;
     }
