@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "methods/gptq/config.h"
 
+#include "base/log.h"
+
 namespace nibble {
 namespace {
 
@@ -52,6 +54,17 @@ Result<int> ParseWordBits(const Json& json, const GptqConfig& config) {
   return name == "int8" ? 8 : 16;
 }
 
+// What GPTQModel does to x: a mode, or an object with one. NVFP4 streams have recipes of their own for the scales of x.
+Result<bool> ParseActivation(const Json& json, const std::string& where) {
+  const Json* value = JsonFind(json, "activation");
+  if (value && value->is_object()) value = JsonFind(*value, "mode");
+  if (!value) return false;
+  if (*value == "w4afp8") return true;
+  if (*value != "w4a_nvfp4") return Unsupported("activation is {}; known are \"w4afp8\", \"w4a_nvfp4\"", value->dump());
+  Warn("{}: activation \"w4a_nvfp4\": its activations are computed as floats here, not as NVFP4", where);
+  return false;
+}
+
 // A list of names, or a list of lists of names.
 Status ParseModules(const Json& json, const std::string& where, std::vector<std::string>& names) {
   const Json* list = JsonFind(json, "modules_in_block_to_quantize");
@@ -69,8 +82,8 @@ Status ParseModules(const Json& json, const std::string& where, std::vector<std:
 Status CheckAllKeys(const Json& json, const std::string& where) {
   return CheckKeys(json, where,
                    {"quant_method", "method", "bits", "group_size", "desc_act", "sym", "lm_head", "dynamic", "checkpoint_format",
-                    "format", "modules_in_block_to_quantize", "static_groups", "rotation", "pack_dtype", "is_marlin_format",
-                    "is_bitblas_format", "zeros_mode", "fast_decoding"},
+                    "format", "modules_in_block_to_quantize", "static_groups", "rotation", "pack_dtype", "activation",
+                    "is_marlin_format", "is_bitblas_format", "zeros_mode", "fast_decoding"},
                    {"meta",
                     "true_sequential",
                     "damp_percent",
@@ -134,6 +147,7 @@ Result<GptqConfig> GptqConfig::Parse(const Json& json, const ConfigSource& sourc
   }
   NIBBLE_RETURN_IF_ERROR(CheckSettings(config.base, where));
   NIBBLE_TRY(config.format, ParseFormat(json, where));
+  NIBBLE_TRY_IN(where, config.fp8_activations, ParseActivation(json, where));
   NIBBLE_TRY_IN(where, config.word_bits, ParseWordBits(json, config));
   NIBBLE_TRY_IN(where, const std::string zeros, JsonString(json, "zeros_mode", "quantized"));
   config.rescale = zeros == "rescale";

@@ -25,6 +25,7 @@ struct GptqConfig {
   int word_bits = 32;    // pack_dtype
   bool rescale = false;  // zeros_mode of BitBLAS
   bool static_groups = false;
+  bool fp8_activations = false;               // `activation`: w4afp8
   std::string rotation;                       // "", "hadamard", "random"
   std::vector<std::string> modules_in_block;  // empty: all; else a module is quantized if its name contains one
   ModuleRules rules;

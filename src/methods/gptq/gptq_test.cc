@@ -100,6 +100,21 @@ TEST(GptqConfig, UnknownKeysAreNamed) {
   EXPECT_NE(warnings[0].find("\"bitz\""), std::string::npos);
 }
 
+TEST(GptqConfig, ActivationsAsTheSettingsSay) {
+  const auto parse = [](const std::string& text) { return GptqConfig::Parse(*ParseJson(text, "test"), {"config.json"}); };
+  EXPECT_FALSE(parse(R"({"bits":4})")->fp8_activations);
+  EXPECT_TRUE(parse(R"({"bits":4,"activation":"w4afp8"})")->fp8_activations);
+  EXPECT_TRUE(parse(R"({"bits":4,"activation":{"mode":"w4afp8"}})")->fp8_activations);
+  EXPECT_EQ(parse(R"({"bits":4,"activation":{"mode":"w4a_best"}})").error().ToString(),
+            "unsupported: config.json: activation is \"w4a_best\"; known are \"w4afp8\", \"w4a_nvfp4\"");
+  std::vector<std::string> warnings;
+  SetLogSink([&](LogLevel, const std::string& text) { warnings.push_back(text); });
+  EXPECT_FALSE(parse(R"({"bits":4,"activation":{"mode":"w4a_nvfp4","recipe":"four_six"}})")->fp8_activations);
+  SetLogSink(nullptr);
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_NE(warnings[0].find("w4a_nvfp4"), std::string::npos);
+}
+
 // The same words cut into smaller ones: little-endian bytes in their order along k.
 TEST(GptqWeight, WordsOfEightAndSixteenBits) {
   const int64_t n = 8, k = 32;

@@ -15,8 +15,8 @@ namespace {
 
 class GptqLinearMethod : public LinearMethod {
  public:
-  GptqLinearMethod(GptqLayout layout, bool embedding, bool needs_map, std::vector<Transform> in)
-      : layout_(layout), embedding_(embedding), needs_map_(needs_map), in_(std::move(in)) {}
+  GptqLinearMethod(GptqLayout layout, bool embedding, bool needs_map, std::vector<Transform> in, ActivationSpec act)
+      : layout_(layout), embedding_(embedding), needs_map_(needs_map), in_(std::move(in)), act_(act) {}
 
   std::vector<ParamDecl> CreateWeights(const LinearShape&) const override { return GptqParams(); }
 
@@ -26,16 +26,18 @@ class GptqLinearMethod : public LinearMethod {
     }
     if (embedding_) return MakeGptqEmbedding(params, layout_);
     NIBBLE_TRY(LinearPart part, MakeGptqWeight(params, layout_));
+    part.act = act_;
     if (in_.empty()) return part;
     StoredWeight weight = *part.weight;
     weight.in = in_;
-    return FinishPart(std::move(weight));
+    return FinishPart(std::move(weight), act_);
   }
 
  private:
   GptqLayout layout_;
   bool embedding_, needs_map_;
   std::vector<Transform> in_;
+  ActivationSpec act_;
 };
 
 class GemmLinearMethod : public LinearMethod {
@@ -127,7 +129,8 @@ class GptqQuantizationConfig : public QuantizationConfig {
     std::vector<Transform> in;
     // GPTQModel rotates the input of every down_proj at run time; all other rotations are inside the weights.
     if (!config_.rotation.empty() && layer.name.ends_with(".mlp.down_proj")) in.push_back({.kind = Transform::kHadamard});
-    return std::make_shared<const GptqLinearMethod>(layout, layer.kind == LayerKind::kEmbedding, needs_map, std::move(in));
+    return std::make_shared<const GptqLinearMethod>(layout, layer.kind == LayerKind::kEmbedding, needs_map, std::move(in),
+                                                    Activations());
   }
 
   // Codes, and for each group a float16 scale and a packed zero point; g_idx is too small to count.
@@ -140,6 +143,11 @@ class GptqQuantizationConfig : public QuantizationConfig {
   }
 
  private:
+  // w4afp8: each row of x as e4m3 under its amax / 448.
+  ActivationSpec Activations() const {
+    if (!config_.fp8_activations) return {};
+    return {.grain = ActivationSpec::kToken, .code = DType::kE4M3, .rule = ActivationSpec::kCompressedTensors};
+  }
   // The tensors decide where they are known: "lm_head": false may stand beside a quantized lm_head.
   bool IsQuantized(const LayerQuery& layer, const ModuleRule* rule) const {
     const bool by_config = ConfigSays(layer, rule);
