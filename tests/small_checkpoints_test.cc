@@ -16,6 +16,7 @@ void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 constexpr double kFloat = 1e-6, kQuantized = 1e-4;
 constexpr Case kCases[] = {
     {"hqq-qmodel-mixtral", kFloat},
+    {"hqq-qmodel-quantized-scales", kFloat},
     {"quanto-qint8-act-e5m2", kQuantized},
 };
 

@@ -17,7 +17,7 @@ using Members = std::map<std::string, std::span<const std::byte>>;
 constexpr size_t kMaxPickle = size_t{64} << 20;
 constexpr int kMaxDepth = 32;
 // Values read, those counted again that several others hold: honest files hold theirs once, or few times.
-constexpr int64_t kMaxReads = int64_t{1} << 24;
+constexpr int64_t kMaxReads = int64_t{1} << 22;
 
 struct StorageType {
   std::string_view name;

@@ -74,7 +74,8 @@ Status HqqConfig::ReadModules(const std::map<std::string, std::string>* metadata
     NIBBLE_TRY_IN(where, settings.bits, JsonInt(*data, "nbits"));
     NIBBLE_TRY_IN(where, settings.axis, JsonInt(*data, "axis", 1));
     NIBBLE_RETURN_IF_ERROR(ParseShape(*data, where, settings));
-    modules.emplace(module, settings);
+    // hqq 0.1 keeps the numbers in a dict "meta" of the module.
+    modules.emplace(module.ends_with(".meta") ? module.substr(0, module.size() - 5) : module, settings);
   }
   return {};
 }

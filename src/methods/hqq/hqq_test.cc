@@ -83,6 +83,33 @@ TEST(HqqWeight, GroupsThatAreNoDivisorOfTheRows) {
   }
 }
 
+// Bytes with a scale and zero point for each column; both tensors in one, zero points first.
+TEST(HqqWeight, QuantizedScalesAreDecoded) {
+  Tensor words(DType::kU8, {4, 2}), stacked(DType::kU8, {2, 4, 1}), meta(DType::kF32, {1, 1}), meta_zero(DType::kF32, {1, 1});
+  for (int i = 0; i < 8; ++i)
+    words.as<uint8_t>()[i] = static_cast<uint8_t>(10 * i), stacked.as<uint8_t>()[i] = static_cast<uint8_t>(i + 1);
+  meta.as<float>()[0] = 0.5f;
+  meta_zero.as<float>()[0] = 1;
+  const StoredTensor stored[] = {
+      {.name = "W_q", .view = words.view}, {.view = stacked.view}, {.view = meta.view}, {.view = meta_zero.view}};
+  const auto config = *FindQuantization("hqq")->from_config(
+      *ParseJson(R"({"quant_config":{"weight_quant_params":{"nbits":8,"group_size":2,"axis":1}}})", "test"), {"config.json"});
+  const auto method = *config->GetQuantMethod({.kind = LayerKind::kLinear, .name = "x"});
+  BoundParams params{.name = "x", .n = 4, .k = 2, .params = {{"W_q", &stored[0]}, {"zero_scale", &stored[1]}}};
+  EXPECT_EQ(method->MakeWeight(params).error().ToString(),
+            "corrupt: x.meta_zero.scale is missing, wanted one number, or one for each row or column of [4,1]");
+  for (const std::string_view name : {"meta_zero.scale", "meta_scale.scale"}) params.params.emplace_back(name, &stored[2]);
+  for (const std::string_view name : {"meta_zero.zero", "meta_scale.zero"}) params.params.emplace_back(name, &stored[3]);
+  const auto part = method->MakeWeight(params);
+  ASSERT_TRUE(part) << part.error().ToString();
+  float got[8];
+  DecodeRows(*part->weight, {0, 4}, {0, 2}, got);
+  for (int i = 0; i < 8; ++i) {
+    const float zero = static_cast<float>(i / 2) * 0.5f, scale = static_cast<float>(i / 2 + 4) * 0.5f;
+    EXPECT_EQ(got[i], (static_cast<float>(10 * i) - zero) * scale) << i;
+  }
+}
+
 TEST(HqqConfig, ModulesOfAPickledFile) {
   HqqConfig config;
   const std::map<std::string, std::string> metadata = {

@@ -3,6 +3,7 @@
 // over each other in bytes, real scales and zero points.
 #include "formats/packing/slices.h"
 #include "methods/hqq/config.h"
+#include "methods/hqq/scales.h"
 #include "methods/param_checks.h"
 #include "tensors/scalar.h"
 
@@ -20,11 +21,10 @@ class HqqLinearMethod : public LinearMethod {
   explicit HqqLinearMethod(HqqSettings settings) : settings_(settings) {}
 
   std::vector<ParamDecl> CreateWeights(const LinearShape&) const override {
-    const std::vector<DType> floats = {DType::kF16, DType::kBF16, DType::kF32};
-    std::vector<ParamDecl> params = {
-        {"W_q", {DType::kU8, DType::kI32, DType::kU32, DType::kF32, DType::kF16, DType::kBF16}, ParamDecl::kPacked, true},
-        {"scale", floats, ParamDecl::kGroupScale, true},
-        {"zero", floats, ParamDecl::kZeroPoint, true}};
+    std::vector<ParamDecl> params = HqqScaleParams();
+    params.insert(
+        params.begin(),
+        {"W_q", {DType::kU8, DType::kI32, DType::kU32, DType::kF32, DType::kF16, DType::kBF16}, ParamDecl::kPacked, true});
     for (const std::string_view meta :
          {"nbits", "group_size", "shape", "axis", "packing", "compute_dtype", "unpack_view_dtype", "view_as_float", "quant_zero",
           "quant_scale", "offload_meta", "encoded_state_dict", "stores_quant_config", "channel_wise", "optimize", "round_zero"}) {
@@ -35,12 +35,14 @@ class HqqLinearMethod : public LinearMethod {
 
   Result<LinearPart> MakeWeight(const BoundParams& bound) const override {
     NIBBLE_TRY(const BoundParams params, WithShape(bound));
-    NIBBLE_TRY(const Geometry geometry, GeometryOf(params));
-    NIBBLE_TRY(const TensorView words, Words(params, geometry));
+    NIBBLE_TRY(HqqScales scales, ReadHqqScales(params));
+    NIBBLE_TRY(const Geometry geometry, GeometryOf(params, scales));
+    NIBBLE_TRY(const TensorView words, Words(params, geometry, scales.scale.elems()));
     StoredWeight weight = StartWeight(params, "int_group", "W_q");
     Coded coded;
-    coded.scale.data = params.View("scale");
-    coded.zero.emplace().data = params.View("zero");
+    coded.scale.data = scales.scale;
+    coded.zero.emplace().data = scales.zero;
+    weight.keep.insert(weight.keep.end(), scales.keep.begin(), scales.keep.end());
     SlicedLayout layout{.bits = geometry.bits, .first_high = true, .k = params.k};
     if (geometry.axis == 0) {
       SetColumnScales(params, geometry, layout, coded, weight);
@@ -79,7 +81,7 @@ class HqqLinearMethod : public LinearMethod {
   }
 
   // Scales tell the groups: one for each row or column of the cut matrix.
-  Result<Geometry> GeometryOf(const BoundParams& params) const {
+  Result<Geometry> GeometryOf(const BoundParams& params, const HqqScales& scales) const {
     Geometry geometry;
     NIBBLE_TRY(const int64_t bits, Number(params, "nbits", settings_.bits));
     NIBBLE_TRY(geometry.axis, Number(params, "axis", settings_.axis));
@@ -87,7 +89,7 @@ class HqqLinearMethod : public LinearMethod {
     if (!known) return Unsupported("{}: {} bits, known are 1, 2, 3, 4, 5, 6, 8", ParamName(params, "nbits"), bits);
     if (geometry.axis != 0 && geometry.axis != 1) return Corrupt("{} is {}", ParamName(params, "axis"), geometry.axis);
     geometry.bits = static_cast<int>(bits);
-    const TensorView scale = params.View("scale"), zero = params.View("zero");
+    const TensorView &scale = scales.scale, &zero = scales.zero;
     const int64_t elems = params.n * params.k, groups = scale.elems();
     if (zero.elems() != groups || groups <= 0 || elems % groups != 0) {
       return Corrupt("{} is {} and zero {}: the weight [{},{}] has no such groups", ParamName(params, "scale"),
@@ -100,14 +102,14 @@ class HqqLinearMethod : public LinearMethod {
   }
 
   // W_q as words of the packing, whatever float type it may be stored as (view_as_float).
-  static Result<TensorView> Words(const BoundParams& params, const Geometry& geometry) {
+  static Result<TensorView> Words(const BoundParams& params, const Geometry& geometry, int64_t scales) {
     const TensorView stored = params.View("W_q");
     const DType word = geometry.bits == 3 ? DType::kI32 : DType::kU8;
     const int64_t step = CeilDiv(geometry.rows, SlicesPerWord(geometry.bits)), bytes = step * geometry.columns * DTypeBytes(word);
     if (!stored.contiguous() || stored.size_bytes() != bytes) {
       return Corrupt("{} is {} {}: {} bytes, but {}-bit codes of [{},{}] with {} scales take {}; do nbits and axis fit the file?",
                      ParamName(params, "W_q"), DTypeName(stored.dtype), stored.shape.ToString(), stored.size_bytes(), geometry.bits,
-                     params.n, params.k, params.View("scale").elems(), bytes);
+                     params.n, params.k, scales, bytes);
     }
     return TensorView(stored.data, word, {step, geometry.columns});
   }
@@ -227,7 +229,7 @@ const QuantizationEntry* hqq_method() {
       .quant_methods = {"hqq"},
       .summary = "HQQ: integers of 1 to 8 bits with real scales and zero points, groups along inputs or outputs",
       .formats = {"int_group"},
-      .checked = {"hqq 0.2.8.post1"},
+      .checked = {"hqq 0.1.8", "hqq 0.2.8.post1"},
       .from_config = FromConfig,
       .recognizes = Recognizes};
   return &entry;
