@@ -23,11 +23,15 @@ Result<GptqFormat> ParseFormat(const Json& json, const std::string& where) {
   if (name == "gptq_v2") return GptqFormat::kV2;
   if (name == "gptq_p") return GptqFormat::kPlanar;
   if (name == "gemm") return GptqFormat::kGemm;
+  if (name == "gemv") return GptqFormat::kGemv;
+  if (name == "gemv_fast" || name == "llm-awq") return GptqFormat::kGemvFast;
   if (name == "marlin") return GptqFormat::kMarlin;
   if (name == "marlin_24") return GptqFormat::kMarlin24;
   if (name == "bitblas") return GptqFormat::kBitBlas;
-  return Unsupported("{}: checkpoint_format \"{}\"; readable are gptq, gptq_v2, gptq_p, gemm, marlin, marlin_24, bitblas", where,
-                     name);
+  return Unsupported(
+      "{}: checkpoint_format \"{}\"; readable are gptq, gptq_v2, gptq_p, gemm, gemv, gemv_fast, llm-awq, marlin, marlin_24, "
+      "bitblas",
+      where, name);
 }
 
 Status CheckSettings(const GptqSettings& settings, const std::string& where) {
@@ -41,7 +45,7 @@ Status CheckSettings(const GptqSettings& settings, const std::string& where) {
 // Other words than 32 bits exist in GPTQ's own two layouts only, and for widths that fill them.
 Result<int> ParseWordBits(const Json& json, const GptqConfig& config) {
   NIBBLE_TRY(const std::string name, JsonString(json, "pack_dtype", "int32"));
-  if (name == "int32") return 32;
+  if (name == "int32" || config.format == GptqFormat::kGemvFast) return 32;  // gemv_fast is int16 by nature
   if (name != "int8" && name != "int16") {
     return Unsupported("pack_dtype \"{}\"; readable are int8, int16, int32: save the model again with pack_dtype int32", name);
   }

@@ -9,8 +9,9 @@
 
 namespace nibble {
 
-// kGemm: AWQ's layout under the name gptq. kMarlin: `B` and `s` of AutoGPTQ, or `qweight` and `scales`, in Marlin's tiles.
-enum class GptqFormat : uint8_t { kV1, kV2, kPlanar, kGemm, kMarlin, kMarlin24, kBitBlas };
+// kGemm, kGemv, kGemvFast: AWQ's layouts under the name gptq (GPTQModel's RTN). kMarlin: `B` and `s` of AutoGPTQ, or `qweight` and
+// `scales`, in Marlin's tiles.
+enum class GptqFormat : uint8_t { kV1, kV2, kPlanar, kGemm, kGemv, kGemvFast, kMarlin, kMarlin24, kBitBlas };
 
 struct GptqSettings {
   int64_t bits = 4;

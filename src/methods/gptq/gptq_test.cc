@@ -79,9 +79,9 @@ TEST(GptqConfig, RefusesWhatItCannotMean) {
   EXPECT_EQ(error(R"({"bits":4,"group_size":0})"), "corrupt: config.json: group_size is 0, wanted -1 or a positive number");
   EXPECT_EQ(error(R"({"bits":4,"format":"gptq","checkpoint_format":"gptq_v2"})"),
             "corrupt: config.json: checkpoint_format \"gptq_v2\" contradicts format \"gptq\"");
-  EXPECT_EQ(
-      error(R"({"bits":4,"checkpoint_format":"best"})"),
-      "unsupported: config.json: checkpoint_format \"best\"; readable are gptq, gptq_v2, gptq_p, gemm, marlin, marlin_24, bitblas");
+  EXPECT_EQ(error(R"({"bits":4,"checkpoint_format":"best"})"),
+            "unsupported: config.json: checkpoint_format \"best\"; readable are gptq, gptq_v2, gptq_p, gemm, gemv, gemv_fast, "
+            "llm-awq, marlin, marlin_24, bitblas");
   EXPECT_EQ(Parse(R"({"bits":4,"dynamic":{"(":{}}})").error().code, Code::kCorrupt);
   EXPECT_EQ(Parse(R"({"bits":4,"dynamic":{"a":{"bits":0}}})").error().code, Code::kCorrupt);
   EXPECT_EQ(Parse(R"({"bits":"four"})").error().code, Code::kCorrupt);
@@ -98,6 +98,20 @@ TEST(GptqConfig, UnknownKeysAreNamed) {
   SetLogSink(nullptr);
   ASSERT_EQ(warnings.size(), 1u);
   EXPECT_NE(warnings[0].find("\"bitz\""), std::string::npos);
+}
+
+TEST(GptqConfig, AwqLayoutsUnderTheNameGptq) {
+  for (const char* format : {"gemm", "gemv", "gemv_fast", "llm-awq"}) {
+    SCOPED_TRACE(format);
+    const bool fast = format[4] == '_' || format[0] == 'l';
+    const auto config =
+        *Parse(fmt::format(R"({{"bits":4,"checkpoint_format":"{}","pack_dtype":"{}"}})", format, fast ? "int16" : "int32"));
+    const auto method = *config->GetQuantMethod({.kind = LayerKind::kLinear, .name = "x"});
+    const std::vector<ParamDecl> params = method->CreateWeights({"x", 64, 128});
+    const auto qweight = std::find_if(params.begin(), params.end(), [](const ParamDecl& p) { return p.suffix == "qweight"; });
+    ASSERT_NE(qweight, params.end());
+    EXPECT_EQ(std::count(qweight->dtypes.begin(), qweight->dtypes.end(), DType::kI16) == 1, fast);
+  }
 }
 
 TEST(GptqConfig, ActivationsAsTheSettingsSay) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // GPTQ checkpoints: which layers are quantized, and with what settings. The layouts are gptq_weight.h and awq_weight.h.
 #include <algorithm>
+#include <optional>
 
 #include "base/log.h"
 #include "methods/awq_weight.h"
@@ -40,9 +41,9 @@ class GptqLinearMethod : public LinearMethod {
   ActivationSpec act_;
 };
 
-class GemmLinearMethod : public LinearMethod {
+class AwqFormatMethod : public LinearMethod {
  public:
-  explicit GemmLinearMethod(AwqLayout layout) : layout_(layout) {}
+  explicit AwqFormatMethod(AwqLayout layout) : layout_(layout) {}
   std::vector<ParamDecl> CreateWeights(const LinearShape&) const override {
     std::vector<ParamDecl> params = AwqParams(layout_);
     params.push_back({"g_idx", {DType::kI32, DType::kI64}, ParamDecl::kMeta, false});
@@ -78,6 +79,13 @@ class BitBlasLinearMethod : public LinearMethod {
   BitBlasLayout layout_;
 };
 
+std::optional<AwqVersion> AwqVersionOf(GptqFormat format) {
+  if (format == GptqFormat::kGemm) return AwqVersion::kGemm;
+  if (format == GptqFormat::kGemv) return AwqVersion::kGemv;
+  if (format == GptqFormat::kGemvFast) return AwqVersion::kGemvFast;
+  return std::nullopt;
+}
+
 class GptqQuantizationConfig : public QuantizationConfig {
  public:
   GptqQuantizationConfig(GptqConfig config, std::string where) : config_(std::move(config)), where_(std::move(where)) {}
@@ -98,9 +106,9 @@ class GptqQuantizationConfig : public QuantizationConfig {
     const ModuleRule* rule = config_.rules.Find(layer);
     if (layer.kind == LayerKind::kAttention || !IsQuantized(layer, rule)) return nullptr;
     const GptqSettings settings = config_.SettingsOf(rule && rule->skip ? nullptr : rule);
-    if (config_.format == GptqFormat::kGemm) {
-      return std::make_shared<const GemmLinearMethod>(
-          AwqLayout{.version = AwqVersion::kGemm, .bits = static_cast<int>(settings.bits), .group_size = settings.group_size});
+    if (const auto version = AwqVersionOf(config_.format)) {
+      return std::make_shared<const AwqFormatMethod>(
+          AwqLayout{.version = *version, .bits = static_cast<int>(settings.bits), .group_size = settings.group_size});
     }
     if (config_.format == GptqFormat::kMarlin) {
       MarlinLayout layout{.bits = static_cast<int>(settings.bits), .group_size = settings.group_size};
