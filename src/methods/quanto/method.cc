@@ -149,6 +149,10 @@ Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const C
     NIBBLE_TRY_IN(here, types.weights, JsonString(value, "weights", "none"));
     NIBBLE_TRY_IN(here, types.activations, JsonString(value, "activations", "none"));
     if (types.weights == "none") continue;
+    if (types.weights == "qfloat8_e4m3fnuz") {
+      return Unsupported("{}: weights \"{}\", AMD's form of e4m3, which is not readable; quantize with qfloat8_e4m3fn instead",
+                         here, types.weights);
+    }
     if (!FindQuantoCodec(types.weights)) {
       return Unsupported("{}: weights \"{}\"; readable are qint2, qint4, qint8, qfloat8", here, types.weights);
     }

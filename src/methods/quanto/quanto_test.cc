@@ -67,6 +67,14 @@ TEST(QuantoConfig, RefusesWhatItCannotMean) {
   EXPECT_EQ(*(*Parse(R"({"x":{"weights":"qint4"}})"))->GetQuantMethod({.name = "y"}), nullptr);
 }
 
+TEST(QuantoConfig, FloatsOfAmdAreNamed) {
+  const auto config = FindQuantization("quanto")->from_config(
+      *ParseJson(R"({"m":{"weights":"qfloat8_e4m3fnuz","activations":"none"}})", "test"), {"quanto_qmap.json"});
+  ASSERT_FALSE(config);
+  EXPECT_EQ(config.error().code, Code::kUnsupported);
+  EXPECT_NE(config.error().message.find("quantize with qfloat8_e4m3fn instead"), std::string::npos);
+}
+
 TEST(QuantoWeight, ErrorsNameTensorAndSizes) {
   const std::string folder = testing::Repo("src/methods/quanto/golden/quanto-qint4");
   const std::string text = testing::TestCheckpoint::Open(folder).Load(kModule, 128, 512).error().ToString();
