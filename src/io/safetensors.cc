@@ -29,6 +29,9 @@ Status AddFile(const std::string& path, SafetensorsFiles& out, std::vector<Store
     tensor.file_offset = entry.begin;
     tensor.size_bytes = entry.end - entry.begin;
     tensor.stored_type = std::move(entry.stored_type);
+    if (tensor.stored_type.ends_with("FNUZ"))
+      tensor.unsupported = "dtype " + tensor.stored_type + ", AMD's form of fp8, is not readable; save the model with " +
+                           (tensor.stored_type.find("E5M2") == std::string::npos ? "float8_e4m3fn" : "float8_e5m2");
   }
   out.files.push_back(file);
   return {};

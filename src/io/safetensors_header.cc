@@ -144,6 +144,8 @@ struct StoredType {
 };
 // The container's names. Sub-byte floats are packed, so they are read as bytes.
 std::optional<StoredType> FindType(const std::string& name) {
+  // AMD's floats: as bytes, so that the file opens; safetensors.cc says why their values cannot be read.
+  if (name == "F8_E4M3FNUZ" || name == "F8_E5M2FNUZ") return StoredType{DType::kU8, 8};
   if (name == "F4") return StoredType{DType::kU8, 4};
   if (name == "F6_E2M3" || name == "F6_E3M2") return StoredType{DType::kU8, 6};
   const bool shouted = std::none_of(name.begin(), name.end(), [](char c) { return c >= 'a' && c <= 'z'; });

@@ -42,6 +42,14 @@ TEST(Safetensors, ReadsTensorsInFileOrderWithMetadata) {
   EXPECT_EQ(header->metadata.at("format"), "pt");
 }
 
+TEST(Safetensors, FloatsOfAmdOpenAndSayWhyTheyCannotBeRead) {
+  const std::string path = ::testing::TempDir() + "/fnuz.safetensors";
+  std::ofstream(path, std::ios::binary) << File(R"({"w":{"dtype":"F8_E4M3FNUZ","shape":[2,3],"data_offsets":[0,6]}})", 6);
+  const auto files = OpenSafetensors(path);
+  ASSERT_TRUE(files) << files.error().ToString();
+  EXPECT_THAT(files->tensors.Find("w")->unsupported, HasSubstr("save the model with float8_e4m3fn"));
+}
+
 TEST(Safetensors, KnowsEveryDtype) {
   for (const auto& [name, bytes] : std::vector<std::pair<std::string, int>>{{"BOOL", 1},
                                                                             {"U8", 1},
@@ -58,6 +66,7 @@ TEST(Safetensors, KnowsEveryDtype) {
                                                                             {"U64", 8},
                                                                             {"F8_E4M3", 1},
                                                                             {"F8_E5M2", 1},
+                                                                            {"F8_E4M3FNUZ", 1},
                                                                             {"F8_E8M0", 1}}) {
     const auto header =
         Parse(File(fmt::format(R"({{"a":{{"dtype":"{}","shape":[3],"data_offsets":[0,{}]}}}})", name, 3 * bytes), 3u * bytes));
