@@ -45,6 +45,15 @@ Element ElementOf(DType code) {
   }
 }
 
+// Nearest number of the format, saturating; NaN stays.
+inline float RoundToElement(const Element& element, float x) {
+  const float size = std::min(std::fabs(x), element.max);
+  const uint32_t exponent = std::max(std::bit_cast<uint32_t>(size) >> 23, static_cast<uint32_t>(127 + element.low));
+  // A number whose last bit weighs one step of this binade.
+  const float aligner = std::bit_cast<float>((exponent + 23 - static_cast<uint32_t>(element.mantissa)) << 23) * 1.5f;
+  return std::copysign(size + aligner - aligner, x);
+}
+
 // ---- scales ------------------------------------------------------------------------------------------------------------------
 
 float Pow2(int exponent) { return std::ldexp(1.0f, std::clamp(exponent, -127, 127)); }
@@ -113,10 +122,18 @@ Step TwoLevelScale(const Spec& spec, float amax, float max) {
   }
 }
 
+// amax / max as an unsigned number of 5 exponent and 3 mantissa bits, bias 15.
+Step E5m3Scale(float amax, float max) {
+  constexpr Element kE5m3{3, -14, 16, 114688};
+  const float scale = RoundToElement(kE5m3, amax / max);
+  return Divide(scale == 0 ? kEpsilon : scale);
+}
+
 Step FloatScale(const Spec& spec, float amax) {
   const Element element = ElementOf(spec.code);
   if (spec.upper_bound > 0) amax = std::min(amax, spec.upper_bound);
   if (spec.scale_code == Spec::kE4M3) return TwoLevelScale(spec, amax, element.max);
+  if (spec.scale_code == Spec::kE5M3) return E5m3Scale(amax, element.max);
   const bool pow2 = spec.scale_code != Spec::kFloat;
   if (spec.rule == Spec::kEngine) {
     if (spec.grain != Spec::kToken) amax = std::max(amax, 1e-10f);
@@ -210,15 +227,6 @@ inline float RoundToEven(float x) {
   return x + kAligner - kAligner;
 }
 
-// Nearest number of the format, saturating; NaN stays.
-inline float RoundToElement(const Element& element, float x) {
-  const float size = std::min(std::fabs(x), element.max);
-  const uint32_t exponent = std::max(std::bit_cast<uint32_t>(size) >> 23, static_cast<uint32_t>(127 + element.low));
-  // A number whose last bit weighs one step of this binade.
-  const float aligner = std::bit_cast<float>((exponent + 23 - static_cast<uint32_t>(element.mantissa)) << 23) * 1.5f;
-  return std::copysign(size + aligner - aligner, x);
-}
-
 void QuantizeFloats(const Spec& spec, Step step, const float* x, int64_t count, float* dequantized, int8_t* codes) {
   const Element element = ElementOf(spec.code);
   for (int64_t i = 0; i < count; ++i) {
@@ -284,6 +292,7 @@ void QuantizeWithOutliers(const Spec& spec, const float* x, int64_t k, float* de
 bool IsRunnable(const ActivationSpec& spec) {
   if (spec.grain == Spec::kNone) return true;
   if (spec.code != DType::kI8 && (!IsFloatCode(spec.code) || !spec.symmetric)) return false;
+  if (spec.code == DType::kI8 && (spec.scale_code == Spec::kE4M3 || spec.scale_code == Spec::kE5M3)) return false;
   if (spec.bits < 2 || spec.bits > 8 || (spec.grain == Spec::kGroup && spec.group < 1)) return false;
   if (!spec.dynamic) return spec.grain == Spec::kTensor && std::isfinite(spec.scale) && spec.scale > 0;
   if (spec.scale_code != Spec::kE4M3) return true;

@@ -32,6 +32,7 @@ struct ActivationSpec {
     kPow2Ceil,   // 2^(ceil(log2(amax)) - emax)
     kPow2Even,   // as kPow2Floor of amax rounded to the code's mantissa
     kE4M3,       // two levels: an e4m3 number times or over `global`
+    kE5M3,       // an unsigned e5m3 number (amdfp4 of Quark); 2^-23 in the place of 0
   } scale_code = kFloat;
   float scale = 0, zero = 0;  // static values, one part's own
   // kE4M3: kModelOpt, kQuark and kTorchao multiply by it, the others divide by it (they apply it to x). kTorchao: 0 is dynamic,

@@ -153,7 +153,11 @@ std::map<std::string, Spec> ToolSpecs() {
       {"modelopt int8 static", {.grain = Spec::kTensor, .code = DType::kI8, .dynamic = false, .rule = opt, .scale = kScale}},
       {"quark fp8 tensor", {.grain = Spec::kTensor, .code = DType::kE4M3, .rule = quark}},
       {"quark int8 tensor", integers(quark, Spec::kTensor, 8, true)},
-      {"quark int8 tensor asymmetric", integers(quark, Spec::kTensor, 8, false)}};
+      {"quark int8 tensor asymmetric", integers(quark, Spec::kTensor, 8, false)},
+      {"quark int4 group", integers(quark, Spec::kGroup, 4, true, 32)},
+      {"quark amdfp4", group(DType::kE2M1, 16, quark, Spec::kE5M3)},
+      {"auto-round mxfp4 rceil", group(DType::kE2M1, 32, round, Spec::kPow2Up)},
+      {"auto-round mxfp8 rceil", group(DType::kE4M3, 32, round, Spec::kPow2Up)}};
   specs["auto-round mxint4"].bits = 4;
   const std::pair<const char*, DType> elements[] = {{"fp4", DType::kE2M1}, {"fp6_e2m3", DType::kE2M3}, {"fp6_e3m2", DType::kE3M2}};
   const std::pair<const char*, Spec::ScaleCode> modes[] = {
@@ -192,7 +196,7 @@ TEST(Activation, IsWhatTheToolsMake) {
     }
     ++rows;
   }
-  EXPECT_EQ(rows, 33);
+  EXPECT_EQ(rows, 38);
 }
 
 }  // namespace

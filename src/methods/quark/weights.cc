@@ -202,6 +202,10 @@ Result<ActivationSpec> MakeQuarkActivations(const BoundParams& params, const Qua
       act.group = static_cast<int>(spec.scheme == QuarkSpec::kPerGroup ? spec.group : spec.block_k);
   }
   if (spec.scale_format == "e8m0") act.scale_code = spec.mode;
+  if (spec.scale_format == "e5m3") act.scale_code = ActivationSpec::kE5M3;
+  if (spec.scale_format == "e4m3" && specs.size() == 1)
+    return Unsupported("{}: {} scales as e4m3 parts of the largest of the whole batch; choose scale_format e8m0, e5m3 or float32",
+                       params.name, side);
   if (specs.size() == 2) {
     act.scale_code = ActivationSpec::kE4M3;
     NIBBLE_TRY(act.global, ScalarParam(params, second));
