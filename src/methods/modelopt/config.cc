@@ -34,7 +34,7 @@ constexpr A kAlgos[] = {{"fp8", A::kFp8, A::kFp8Static, 8},
                         {"int8_sq", A::kInt8, A::kInt8Static, 8},
                         {"mxfp8", A::kMxfp8, A::kMx, 8.25},
                         {"mxfp4", A::kMxfp4, A::kMx, 4.25},
-                        {"w4a8_mxfp4_fp8", A::kMxfp4, A::kFp8Static, 4.25}};
+                        {"w4a8_mxfp4_fp8", A::kMxfp4, A::kFp8Tensor, 4.25}};
 
 std::string Lower(std::string text) {
   std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
@@ -125,7 +125,15 @@ Result<ModelOptConfig> ModelOptConfig::Parse(const Json& top, const std::string&
   }
   NIBBLE_RETURN_IF_ERROR(ParseExcluded(json, where, config));
   NIBBLE_RETURN_IF_ERROR(ParseKvCache(json, where, config));
+  const auto attention = [](const std::string& name) { return name.find("self_attn") != std::string::npos; };
+  config.mxfp4_weights_only =
+      config.algo && config.algo->name == "mxfp4" && std::any_of(config.excluded.begin(), config.excluded.end(), attention);
   return config;
+}
+
+ModelOptAlgo ModelOptConfig::RunAs(ModelOptAlgo layer) const {
+  if (mxfp4_weights_only && layer.weights == A::kMxfp4) layer.activations = A::kFloat;
+  return layer;
 }
 
 const ModelOptAlgo* ModelOptConfig::AlgoOf(const LayerQuery& layer) const {

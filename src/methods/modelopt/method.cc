@@ -134,7 +134,7 @@ class ModelOptLinearMethod : public LinearMethod {
     NIBBLE_TRY(StoredWeight weight, Weight(params));
     NIBBLE_RETURN_IF_ERROR(AddSmoothing(params, weight));
     NIBBLE_RETURN_IF_ERROR(AddLowRank(params, weight));
-    NIBBLE_TRY(const ActivationSpec act, Activations(params));
+    NIBBLE_TRY(const ActivationSpec act, Activations(params, weight));
     return FinishPart(std::move(weight), act);
   }
 
@@ -167,29 +167,36 @@ class ModelOptLinearMethod : public LinearMethod {
     return RequireParam(params, kLoraA, {weight.lora_a.dim(0), weight.k}).transform([](const TensorView&) {});
   }
 
-  Result<ActivationSpec> Activations(const BoundParams& params) const {
-    ActivationSpec act{.grain = ActivationSpec::kGroup, .code = DType::kE4M3, .rule = ActivationSpec::kModelOpt};
-    if (algo_.activations == A::kFloat) return ActivationSpec{};
-    if (algo_.activations == A::kFp8Token) {
-      act.grain = ActivationSpec::kToken;
-      return act;
+  // Columns that share a scale of the weight share one of x (the settings name one group_size for both).
+  static int GroupOf(const StoredWeight& weight) { return static_cast<int>(std::get<Coded>(weight.body).scale.block_k); }
+
+  Result<ActivationSpec> Activations(const BoundParams& params, const StoredWeight& weight) const {
+    ActivationSpec act{.grain = ActivationSpec::kTensor, .code = DType::kE4M3, .rule = ActivationSpec::kModelOpt};
+    switch (algo_.activations) {
+      case A::kFloat: return ActivationSpec{};
+      case A::kFp8Token: act.grain = ActivationSpec::kToken; return act;
+      case A::kMx:
+        act.grain = ActivationSpec::kGroup;
+        act.group = GroupOf(weight);
+        act.scale_code = ActivationSpec::kPow2Up;
+        if (algo_.weights == A::kMxfp4) act.code = DType::kE2M1;
+        return act;
+      default: break;
     }
-    if (algo_.activations == A::kMx) {
-      act.group = 32;
-      act.scale_code = ActivationSpec::kPow2Up;
-      if (algo_.weights == A::kMxfp4) act.code = DType::kE2M1;
-      return act;
+    if (!params.Find("input_scale")) {
+      // Never calibrated (the preset has no calibration): the tool takes the largest |x| of each call. Elsewhere the file was
+      // exported for its weights alone.
+      return algo_.activations == A::kFp8Tensor ? act : ActivationSpec{};
     }
-    if (!params.Find("input_scale")) return ActivationSpec{};  // exported for weights alone
     NIBBLE_TRY(const float scale, ScalarParam(params, "input_scale"));
     if (algo_.activations == A::kNvfp4Local) {
-      act.group = 16;
+      act.grain = ActivationSpec::kGroup;
+      act.group = GroupOf(weight);
       act.code = DType::kE2M1;
       act.scale_code = ActivationSpec::kE4M3;
       act.global = scale;
     } else {
-      act.grain = ActivationSpec::kTensor;
-      act.code = algo_.activations == A::kInt8Static ? DType::kI8 : DType::kE4M3;
+      if (algo_.activations == A::kInt8Static) act.code = DType::kI8;
       act.dynamic = false;
       act.scale = scale;
     }
@@ -217,7 +224,7 @@ class ModelOptQuantizationConfig : public QuantizationConfig {
       Warn("{}: the config excludes {}, its tensors are quantized; the tensors are believed", where_, layer.name);
       algo = config_.algo;
     }
-    if (algo) return std::make_shared<const ModelOptLinearMethod>(*algo);
+    if (algo) return std::make_shared<const ModelOptLinearMethod>(config_.RunAs(*algo));
     if (!layer.has) return nullptr;
     return Corrupt("{}: {} has a weight_scale, but quantized_layers does not name it", where_, layer.name);
   }
@@ -242,6 +249,13 @@ Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const C
   NIBBLE_TRY(ModelOptConfig config, ModelOptConfig::Parse(json, source.where));
   if (config.kv_cache == ModelOptConfig::kOtherKv) {
     Warn("{}: K/V cache format {} is not applied; the cache keeps its own format", source.where, config.kv_name);
+  }
+  if (config.mxfp4_weights_only) {
+    Warn(
+        "{}: quant_algo {} does not say whether activations are quantized; since attention is excluded, this is taken for the "
+        "tool's "
+        "MXFP4_MLP_WEIGHT_ONLY and activations stay float",
+        source.where, config.algo->name);
   }
   return std::make_unique<ModelOptQuantizationConfig>(std::move(config), source.where);
 }

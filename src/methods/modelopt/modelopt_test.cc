@@ -105,5 +105,44 @@ TEST(ModelOpt, BlockScalesHaveFourDimensions) {
   EXPECT_EQ(part->act.grain, ActivationSpec::kNone);
 }
 
+// 2 x 64 codes of e2m1 in groups of 32 with the given scales; what the layer demands of x.
+ActivationSpec SmallBlocks(const std::string& config, DType scale_type, const float* input_scale, const float* global) {
+  const std::vector<uint8_t> codes(64, 0x22), scales(4, 0x38);
+  StoredTensor weight{.view = TensorView(codes.data(), DType::kU8, {2, 32})},
+      scale{.view = TensorView(scales.data(), scale_type, {2, 2})}, input{.view = TensorView(input_scale, DType::kF32, {})},
+      second{.view = TensorView(global, DType::kF32, {})};
+  BoundParams params{.name = "a", .n = 2, .k = 64, .params = {{"weight", &weight}, {"weight_scale", &scale}}};
+  if (input_scale) params.params.emplace_back("input_scale", &input);
+  if (global) params.params.emplace_back("weight_scale_2", &second);
+  const auto part = (*(*Parse(config))->GetQuantMethod({.name = "a"}))->MakeWeight(params);
+  EXPECT_TRUE(part) << part.error().ToString();
+  return part ? part->act : ActivationSpec{};
+}
+
+TEST(ModelOpt, ActivationsWithoutACalibratedScaleAreDynamic) {
+  const float input_scale = 0.5f;
+  const ActivationSpec dynamic = SmallBlocks(R"({"quant_algo":"W4A8_MXFP4_FP8"})", DType::kU8, nullptr, nullptr);
+  EXPECT_EQ(dynamic.grain, ActivationSpec::kTensor);
+  EXPECT_TRUE(dynamic.dynamic);
+  EXPECT_EQ(dynamic.code, DType::kE4M3);
+  const ActivationSpec fixed = SmallBlocks(R"({"quant_algo":"W4A8_MXFP4_FP8"})", DType::kU8, &input_scale, nullptr);
+  EXPECT_FALSE(fixed.dynamic);
+  EXPECT_EQ(fixed.scale, input_scale);
+}
+
+TEST(ModelOpt, GroupsOfActivationsAreThoseOfTheWeight) {
+  const float one = 1;
+  EXPECT_EQ(SmallBlocks(R"({"quant_algo":"NVFP4"})", DType::kE4M3, &one, &one).group, 32);
+  EXPECT_EQ(SmallBlocks(R"({"quant_algo":"mxfp4"})", DType::kU8, nullptr, nullptr).group, 32);
+}
+
+// The preset for weights alone differs from MXFP4_DEFAULT in the list of exceptions only.
+TEST(ModelOpt, Mxfp4WithoutAttentionIsForWeightsAlone) {
+  const std::string config = R"({"quant_algo":"mxfp4","ignore":["lm_head","model.layers.0.self_attn*"]})";
+  EXPECT_EQ(SmallBlocks(config, DType::kU8, nullptr, nullptr).grain, ActivationSpec::kNone);
+  EXPECT_EQ(SmallBlocks(R"({"quant_algo":"mxfp4","ignore":["lm_head"]})", DType::kU8, nullptr, nullptr).grain,
+            ActivationSpec::kGroup);
+}
+
 }  // namespace
 }  // namespace nibble
