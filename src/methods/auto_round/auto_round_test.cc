@@ -53,6 +53,49 @@ TEST(AutoRoundConfig, PackingsByTheirNames) {
   EXPECT_EQ(packing("auto_round:llm_compressor"), AutoRoundPacking::kOther);
 }
 
+// What the tool writes of an lm_head that it quantizes, or of a layer that it leaves alone.
+TEST(AutoRoundConfig, EntriesMadeFromPresetsNameFloatActivations) {
+  const AutoRoundConfig config = *Parse(R"({"bits":4,"extra_config":{
+      "lm_head":{"bits":4,"act_bits":16,"act_data_type":"float","data_type":"int","group_size":128,"rotation_config":null},
+      ".*k_proj.*":{"bits":16,"data_type":"float","act_data_type":"float"}}})");
+  EXPECT_TRUE(config.Find({.kind = LayerKind::kLmHead, .name = "lm_head"}).quantized());
+  EXPECT_FALSE(config.Find({.name = "model.layers.0.self_attn.k_proj"}).quantized());
+}
+
+// FP8_BLOCK: two numbers for the group, transformers' name for the scales.
+TEST(AutoRound, BlocksOfFp8) {
+  const std::vector<uint8_t> codes(4 * 8, 0x38);  // 1.0
+  const float scales[4] = {1, 2, 3, 4};
+  StoredTensor weight{.view = TensorView(codes.data(), DType::kE4M3, {4, 8})},
+      scale{.view = TensorView(scales, DType::kF32, {2, 2})};
+  const auto json = ParseJson(R"({"bits":8,"data_type":"fp","group_size":[2,4],"act_bits":8,"act_data_type":"fp",
+      "act_dynamic":true,"act_group_size":4,"packing_format":"auto_round:fp8"})",
+                              "test");
+  const auto config = FindQuantization("auto-round")->from_config(*json, {"config.json", nullptr});
+  ASSERT_TRUE(config) << config.error().ToString();
+  const auto has = [](std::string_view suffix) { return suffix == "weight" || suffix == "weight_scale_inv"; };
+  const auto method = *(*config)->GetQuantMethod({.name = "a", .has = has});
+  ASSERT_TRUE(method);
+  const auto part =
+      method->MakeWeight({.name = "a", .n = 4, .k = 8, .params = {{"weight", &weight}, {"weight_scale_inv", &scale}}});
+  ASSERT_TRUE(part) << part.error().ToString();
+  std::vector<float> row(8);
+  DecodeRows(*part->weight, {2, 3}, {0, 8}, row.data());
+  EXPECT_EQ(row, std::vector<float>({3, 3, 3, 3, 4, 4, 4, 4}));
+  EXPECT_EQ(part->act.grain, ActivationSpec::kGroup);
+  EXPECT_EQ(part->act.group, 4);
+  EXPECT_EQ(Parse(R"({"bits":8,"group_size":[2]})").error().code, Code::kCorrupt);
+  EXPECT_EQ(Parse(R"({"bits":8,"group_size":[0,4]})").error().code, Code::kCorrupt);
+}
+
+// Scales of static_kv_dtype are claimed, and the cache stays as it is, as when the tool loads the folder itself.
+TEST(AutoRound, CacheScalesDoNotChangeTheCache) {
+  const auto config = *FindQuantization("auto-round")->from_config(*ParseJson(R"({"bits":4,"static_kv_dtype":"fp8"})", "test"), {});
+  const auto method = *config->GetKvCacheMethod({.kind = LayerKind::kAttention, .name = "a"});
+  ASSERT_TRUE(method);
+  EXPECT_EQ(method->ProcessWeightsAfterLoading({.name = "a"})->format, DType::kNone);
+}
+
 TEST(AutoRoundConfig, RefusesWhatItCannotMean) {
   EXPECT_EQ(Parse(R"({"bits":0})").error().code, Code::kCorrupt);
   EXPECT_EQ(Parse(R"({"bits":4,"data_type":"best"})").error().code, Code::kUnsupported);

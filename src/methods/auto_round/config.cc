@@ -14,16 +14,34 @@ Result<AutoRoundData> ParseData(const std::string& name, const std::string& wher
   if (name.starts_with("mx_fp")) return AutoRoundData::kMxFp;
   if (name.starts_with("nv_fp")) return AutoRoundData::kNvFp;
   if (name.starts_with("int")) return AutoRoundData::kInt;
-  if (name.starts_with("fp")) return AutoRoundData::kFp;
+  // "float" is what entries made from a preset say of activations that stay as they are.
+  if (name.starts_with("fp") || name.starts_with("float") || name.starts_with("bf")) return AutoRoundData::kFp;
   return Unsupported("{}: data type \"{}\"; known are int, fp, mx_int, mx_fp, nv_fp", where, name);
 }
 
 constexpr const char* kDataNames[] = {"int", "fp", "mx_int", "mx_fp", "nv_fp"};
 
+// A number of columns, or [rows, columns] of the blocks of FP8_BLOCK.
+Status ParseGroup(const Json& json, const std::string& where, AutoRoundSettings& settings) {
+  const Json* group = JsonFind(json, "group_size");
+  if (group && group->is_array()) {
+    if (group->size() != 2 || !(*group)[0].is_number_integer() || !(*group)[1].is_number_integer())
+      return Corrupt("{}: group_size is {}, wanted a number or [rows, columns]", where, group->dump());
+    settings.block_n = (*group)[0].get<int64_t>();
+    settings.group_size = (*group)[1].get<int64_t>();
+    if (settings.block_n > 0 && settings.group_size > 0) return {};
+    return Corrupt("{}: group_size is {}, wanted positive numbers", where, group->dump());
+  }
+  NIBBLE_TRY_IN(where, settings.group_size, JsonInt(json, "group_size", settings.group_size));
+  if (group) settings.block_n = 1;
+  if (settings.group_size >= -1) return {};
+  return Corrupt("{}: group_size is {}, wanted -1, 0 or a positive number", where, settings.group_size);
+}
+
 // Missing keys keep the value of `settings`.
 Result<AutoRoundSettings> ParseSettings(const Json& json, const std::string& where, AutoRoundSettings settings) {
   NIBBLE_TRY_IN(where, settings.bits, JsonInt(json, "bits", settings.bits));
-  NIBBLE_TRY_IN(where, settings.group_size, JsonInt(json, "group_size", settings.group_size));
+  NIBBLE_RETURN_IF_ERROR(ParseGroup(json, where, settings));
   NIBBLE_TRY_IN(where, settings.sym, JsonBool(json, "sym", settings.sym));
   NIBBLE_TRY_IN(where, settings.act_bits, JsonInt(json, "act_bits", settings.act_bits));
   NIBBLE_TRY_IN(where, settings.act_group_size, JsonInt(json, "act_group_size", settings.act_group_size));
@@ -36,8 +54,6 @@ Result<AutoRoundSettings> ParseSettings(const Json& json, const std::string& whe
   NIBBLE_TRY(settings.act_data, ParseData(act, where));
   settings.act_ceil = act.find("rceil") != act.npos;
   if (settings.bits < 1 || settings.bits > 32) return Corrupt("{}: bits is {}, wanted 2 to 8, or 16", where, settings.bits);
-  if (settings.group_size < -1)
-    return Corrupt("{}: group_size is {}, wanted -1, 0 or a positive number", where, settings.group_size);
   return settings;
 }
 
@@ -144,7 +160,10 @@ Status CheckAllKeys(const Json& json, const std::string& where) {
                     "zero_point",
                     "version",
                     "format",
-                    "regex_config"});
+                    "regex_config",
+                    "activation_scheme",
+                    "fmt",
+                    "weight_block_size"});
 }
 
 }  // namespace

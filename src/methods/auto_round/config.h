@@ -23,6 +23,7 @@ enum class AutoRoundPacking : uint8_t {
 
 struct AutoRoundSettings {
   int64_t bits = 4, group_size = 128;
+  int64_t block_n = 1;  // rows that share a scale: FP8_BLOCK
   bool sym = true;
   AutoRoundData data = AutoRoundData::kInt;
   int64_t act_bits = 16, act_group_size = -1;

@@ -9,6 +9,7 @@
 #include "methods/block_float_weight.h"
 #include "methods/fp8_weight.h"
 #include "methods/gptq_weight.h"
+#include "methods/kv_scales.h"
 #include "methods/param_checks.h"
 
 namespace nibble {
@@ -41,7 +42,7 @@ Result<ActivationSpec> BlockActivations(const BoundParams& params, const AutoRou
   act = {.grain = ActivationSpec::kGroup, .bits = static_cast<int>(settings.act_bits), .rule = ActivationSpec::kAutoRound};
   const bool nvfp4 = settings.act_data == AutoRoundData::kNvFp;
   act.group = static_cast<int>(settings.act_group_size > 0 ? settings.act_group_size : nvfp4 ? 16 : 32);
-  act.scale_code = nvfp4 ? ActivationSpec::kE4M3 : settings.act_ceil ? ActivationSpec::kPow2Ceil : ActivationSpec::kPow2Floor;
+  act.scale_code = nvfp4 ? ActivationSpec::kE4M3 : settings.act_ceil ? ActivationSpec::kPow2Up : ActivationSpec::kPow2Floor;
   // Where the settings ask for mx_int, the tool's layers make mx_fp of that width all the same: they call its quantizer without
   // naming the type, and this is what its results hold.
   act.code = settings.act_bits == 4 ? DType::kE2M1 : settings.act_bits == 6 ? DType::kE2M3 : DType::kE4M3;
@@ -125,17 +126,25 @@ class Fp8Method : public LinearMethod {
   std::vector<ParamDecl> CreateWeights(const LinearShape&) const override {
     const std::vector<DType> floats = {DType::kBF16, DType::kF16, DType::kF32};
     return {{"weight", {DType::kE4M3, DType::kE5M2}, ParamDecl::kWeight, true},
-            {"weight_scale", floats, ParamDecl::kChannelScale, true},
+            {"weight_scale", floats, ParamDecl::kChannelScale, false},
+            {"weight_scale_inv", floats, ParamDecl::kBlockScale, false},
             {"input_scale", floats, ParamDecl::kTensorScale, false}};
   }
   Result<LinearPart> MakeWeight(const BoundParams& params) const override {
-    NIBBLE_TRY(StoredWeight weight, MakeFp8Weight(params, {.block_n = 1, .block_k = std::max<int64_t>(settings_.group_size, 0)}));
+    // FP8_BLOCK is packed as transformers' fp8, whose weight_scale_inv multiplies, too.
+    const bool inv = params.Find("weight_scale_inv") != nullptr;
+    NIBBLE_TRY(StoredWeight weight, MakeFp8Weight(params, {.block_n = settings_.block_n,
+                                                           .block_k = std::max<int64_t>(settings_.group_size, 0),
+                                                           .scale_suffix = inv ? "weight_scale_inv" : "weight_scale"}));
     ActivationSpec act;
     if (settings_.act_bits == 8) {
       act = {.grain = ActivationSpec::kToken, .code = DType::kE4M3, .dynamic = settings_.act_dynamic};
       if (!settings_.act_dynamic) {
         act.grain = ActivationSpec::kTensor;
         NIBBLE_TRY(act.scale, ScalarParam(params, "input_scale"));
+      } else if (settings_.act_group_size > 0) {
+        act.grain = ActivationSpec::kGroup;
+        act.group = static_cast<int>(settings_.act_group_size);
       }
     }
     return FinishPart(std::move(weight), act);
@@ -173,6 +182,12 @@ class AutoRoundQuantizationConfig : public QuantizationConfig {
                        settings.bits, static_cast<int>(settings.data));
   }
 
+  // static_kv_dtype, static_attention_dtype: the tool stores the scales and computes with floats when it loads them again. They
+  // serve whoever asks for a cache of FP8.
+  Result<std::shared_ptr<const KvCacheMethod>> GetKvCacheMethod(const LayerQuery&) const override {
+    return MakeKvScales(DType::kNone);
+  }
+
   // Codes, and for each group a 16-bit scale and a packed zero point, or one byte.
   double EstimateBits(const LayerQuery& layer) const override {
     const AutoRoundSettings settings = config_.Find(layer);
@@ -186,7 +201,8 @@ class AutoRoundQuantizationConfig : public QuantizationConfig {
   // The tensors decide where they are known: lists of exceptions lose entries in some versions.
   bool IsStored(const LayerQuery& layer, const AutoRoundSettings& settings) const {
     if (!layer.has) return settings.quantized();
-    const bool stored = layer.has("qweight") || layer.has("weight_packed") || layer.has("weight_scale");
+    const bool stored =
+        layer.has("qweight") || layer.has("weight_packed") || layer.has("weight_scale") || layer.has("weight_scale_inv");
     if (stored && !settings.quantized()) {
       Warn("{}: the settings say that {} is not quantized, its tensors say the opposite; the tensors are believed", where_,
            layer.name);

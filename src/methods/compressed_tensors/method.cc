@@ -156,7 +156,8 @@ class CtQuantizationConfig : public QuantizationConfig {
   }
 
   Result<std::shared_ptr<const KvCacheMethod>> GetKvCacheMethod(const LayerQuery&) const override {
-    if (!config_.kv_cache) return nullptr;
+    // AutoRound's FP8_BLOCK writes k_scale and v_scale and loses the scheme: its own loader then quantizes no cache.
+    if (!config_.kv_cache) return MakeKvScales(DType::kNone);
     const CtArgs& args = *config_.kv_cache;
     if (config_.turns_keys) {
       Warn(
