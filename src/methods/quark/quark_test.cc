@@ -60,6 +60,24 @@ TEST(Quark, WideIntegersByGroupsAreTurned) {
   for (int i = 0; i < 8; ++i) EXPECT_EQ(values[i], wanted[i]) << i;
 }
 
+// pack_method "order": nibbles of a word are neighbouring rows of W in their own order, of zero points too.
+TEST(Quark, PlainOrderOfNibblesRunsAlongTheRows) {
+  const uint32_t words[2] = {0x76543210, 0x01234567}, ones[1] = {0x21111111};
+  const float scales[8] = {1, 1, 1, 1, 1, 1, 1, 10};
+  StoredTensor weight{.view = TensorView(words, DType::kI32, {2, 1})}, scale{.view = TensorView(scales, DType::kF32, {1, 8})},
+      zero{.view = TensorView(ones, DType::kI32, {1, 1})};
+  const BoundParams params{
+      .name = "x", .n = 8, .k = 2, .params = {{"weight", &weight}, {"weight_scale", &scale}, {"weight_zero_point", &zero}}};
+  const QuarkSpec spec{
+      .scheme = QuarkSpec::kPerGroup, .element = DType::kI8, .bits = 4, .is_signed = false, .symmetric = false, .group = 2};
+  const auto made = MakeQuarkWeight(params, {spec}, false);
+  ASSERT_TRUE(made) << made.error().ToString();
+  float values[16];
+  DecodeRows(*made, {0, 8}, {0, 2}, values);
+  const float wanted[16] = {-1, 6, 0, 5, 1, 4, 2, 3, 3, 2, 4, 1, 5, 0, 50, -20};
+  for (int i = 0; i < 16; ++i) EXPECT_EQ(values[i], wanted[i]) << i;
+}
+
 TEST(QuarkConfig, PatternsBeforeTypesBeforeGlobal) {
   const auto config = *Parse(R"({"global_quant_config":{"weight":{"dtype":"fp4","qscheme":"per_group","group_size":32}},
     "layer_type_quant_config":{"Linear":{"weight":{"dtype":"int8","qscheme":"per_channel"}}},

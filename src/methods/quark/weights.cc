@@ -47,7 +47,7 @@ Result<CodeSource> IntCodes(const BoundParams& params, const Ints& ints) {
   }
   if (ints.turned()) {
     NIBBLE_TRY(const TensorView words, RequireParam(params, "weight", {k, CeilDiv(n, 8)}));
-    return ints.reorder ? AwqGemm(words) : DenseStream(words.Transpose(0, 1), 4, StreamAxis::kAlongN);
+    return ints.reorder ? AwqGemm(words) : DenseStream(words, 4, StreamAxis::kAlongN);
   }
   NIBBLE_TRY(const TensorView words, RequireParam(params, "weight", {n, CeilDiv(k, 8)}));
   return ints.reorder ? AwqRows(words) : DenseStream(words, 4, StreamAxis::kAlongK);
@@ -88,7 +88,7 @@ Result<std::optional<Plane>> IntZeros(const BoundParams& params, const Ints& int
     if (stored.elems() != groups * words)
       return Corrupt("{} is {}, wanted [{},{}]", ParamName(params, ints.zero), stored.shape.ToString(), groups, words);
     stored = stored.Reshape({groups, words});
-    zero.packed = ints.reorder ? AwqGemm(stored) : DenseStream(stored.Transpose(0, 1), 4, StreamAxis::kAlongN);
+    zero.packed = ints.reorder ? AwqGemm(stored) : DenseStream(stored, 4, StreamAxis::kAlongN);
     return std::optional(zero);
   }
   const int64_t rows = scale.block_n == 0 ? 1 : params.n;
