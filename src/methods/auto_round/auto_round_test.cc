@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <cmath>
+
+#include "formats/transform.h"
 #include "methods/auto_round/config.h"
 #include "methods/checkpoint_test.h"
 
@@ -86,6 +89,50 @@ TEST(AutoRound, BlocksOfFp8) {
   EXPECT_EQ(part->act.group, 4);
   EXPECT_EQ(Parse(R"({"bits":8,"group_size":[2]})").error().code, Code::kCorrupt);
   EXPECT_EQ(Parse(R"({"bits":8,"group_size":[0,4]})").error().code, Code::kCorrupt);
+}
+
+TEST(AutoRoundConfig, RotationsAreBlocksOfHadamardMatrices) {
+  const auto parse = [](const std::string& rotation, const std::string& data = "mx_fp") {
+    return Parse(R"({"bits":4,"data_type":")" + data + R"(","rotation_config":)" + rotation + "}");
+  };
+  EXPECT_EQ(parse(R"({"algorithm":"hadamard","hadamard_type":"hadamard","block_size":64})")->rotation, 64);
+  EXPECT_EQ(parse(R"({"hadamard_type":"hadamard","block_size":null})")->rotation, 32);
+  EXPECT_TRUE(parse(R"({"hadamard_type":"random_hadamard"})")->random_rotation);
+  EXPECT_EQ(parse("{}")->rotation, 0);
+  EXPECT_EQ(parse(R"({"hadamard_type":"quarot_hadamard"})").error().code, Code::kUnsupported);
+  EXPECT_EQ(parse(R"({"hadamard_type":"hadamard"})", "int").error().code, Code::kUnsupported);
+  EXPECT_EQ(parse(R"({"block_size":48})").error().code, Code::kCorrupt);
+}
+
+// x = e_1 in blocks of two: turned by H / sqrt(2), or by M^T.
+TEST(AutoRound, RotatesBeforeItQuantizes) {
+  const std::vector<uint8_t> codes(2, 0x22), scales(1, 127);
+  const float matrix[4] = {1, 2, 3, 4};
+  StoredTensor weight{.view = TensorView(codes.data(), DType::kU8, {1, 2})},
+      scale{.view = TensorView(scales.data(), DType::kU8, {1, 1})}, m{.view = TensorView(matrix, DType::kF32, {2, 2})};
+  const auto rotated = [&](const char* type, bool has_matrix) {
+    const auto json = ParseJson(
+        fmt::format(R"({{"bits":4,"group_size":4,"data_type":"mx_fp","rotation_config":{{"hadamard_type":"{}","block_size":2}}}})",
+                    type),
+        "test");
+    const auto config = *FindQuantization("auto-round")->from_config(*json, {});
+    const auto method =
+        *config->GetQuantMethod({.name = "a", .has = [](std::string_view suffix) { return suffix == "weight_packed"; }});
+    BoundParams params{.name = "a", .n = 1, .k = 4, .params = {{"weight_packed", &weight}, {"weight_scale", &scale}}};
+    if (has_matrix) params.params.emplace_back("hadamard_matrix", &m);
+    const auto part = method->MakeWeight(params);
+    std::vector<float> row = {0, 1, 0, 0}, scratch(4);
+    if (!part) return std::vector<float>();
+    EXPECT_TRUE(ApplyTransforms(part->weight->in, row.data(), 4, scratch.data()));
+    return row;
+  };
+  const float h = std::sqrt(0.5f);
+  const std::vector<float> plain = rotated("hadamard", false);
+  ASSERT_EQ(plain.size(), 4u);
+  EXPECT_FLOAT_EQ(plain[0], h);
+  EXPECT_FLOAT_EQ(plain[1], -h);
+  EXPECT_EQ(rotated("random_hadamard", true), std::vector<float>({2, 4, 0, 0}));
+  EXPECT_TRUE(rotated("random_hadamard", false).empty());
 }
 
 // Scales of static_kv_dtype are claimed, and the cache stays as it is, as when the tool loads the folder itself.

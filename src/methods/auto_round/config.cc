@@ -119,6 +119,26 @@ Status ParseRules(const Json& json, const ConfigSource& source, AutoRoundConfig&
   return {};
 }
 
+// Weights are stored turned; x is turned before it is quantized.
+Status ParseRotation(const Json& json, const std::string& where, AutoRoundConfig& config) {
+  const Json* rotation = JsonFind(json, "rotation_config");
+  if (!rotation || rotation->empty()) return {};
+  const std::string here = where + ", rotation_config";
+  if (!rotation->is_object()) return Unsupported("{}: found {}, wanted an object", here, rotation->dump());
+  NIBBLE_RETURN_IF_ERROR(CheckKeys(*rotation, here, {"algorithm", "hadamard_type", "block_size"},
+                                   {"backend", "fuse_online_to_weight", "allow_online_rotation"}));
+  NIBBLE_TRY_IN(here, const std::string algorithm, JsonString(*rotation, "algorithm", "hadamard"));
+  NIBBLE_TRY_IN(here, const std::string type, JsonString(*rotation, "hadamard_type", "hadamard"));
+  NIBBLE_TRY_IN(here, config.rotation, JsonInt(*rotation, "block_size", 32));
+  config.random_rotation = type == "random_hadamard";
+  if (algorithm != "hadamard" || (type != "hadamard" && !config.random_rotation))
+    return Unsupported("{}: {} of type {}; known are hadamard and random_hadamard", here, algorithm, type);
+  if (config.base.data != AutoRoundData::kMxFp && config.base.data != AutoRoundData::kNvFp)
+    return Unsupported("{}: with data type {}; known are mx_fp and nv_fp", here, kDataNames[static_cast<size_t>(config.base.data)]);
+  if (config.rotation > 0 && (config.rotation & (config.rotation - 1)) == 0) return {};
+  return Corrupt("{}: block_size is {}, wanted a power of two", here, config.rotation);
+}
+
 Status CheckAllKeys(const Json& json, const std::string& where) {
   return CheckKeys(json, where,
                    {"quant_method", "bits", "group_size", "sym", "data_type", "packing_format", "backend", "vllm_backend",
@@ -171,11 +191,8 @@ Status CheckAllKeys(const Json& json, const std::string& where) {
 Result<AutoRoundConfig> AutoRoundConfig::Parse(const Json& json, const ConfigSource& source) {
   AutoRoundConfig config;
   NIBBLE_RETURN_IF_ERROR(CheckAllKeys(json, source.where));
-  if (const Json* rotation = JsonFind(json, "rotation_config"); rotation && !rotation->empty()) {
-    return Unsupported("{}: rotation_config: x is rotated before it is quantized, which this build does not do for auto-round",
-                       source.where);
-  }
   NIBBLE_TRY(config.base, ParseSettings(json, source.where, {}));
+  NIBBLE_RETURN_IF_ERROR(ParseRotation(json, source.where, config));
   NIBBLE_TRY(config.packing, ParsePacking(json, source.where));
   NIBBLE_RETURN_IF_ERROR(ParseBlocks(json, source.where, config.blocks));
   NIBBLE_RETURN_IF_ERROR(ParseRules(json, source, config));

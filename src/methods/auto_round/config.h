@@ -44,6 +44,8 @@ struct AutoRoundRule {
 struct AutoRoundConfig {
   AutoRoundSettings base;
   AutoRoundPacking packing = AutoRoundPacking::kGptqV1;
+  int64_t rotation = 0;              // block of a Hadamard matrix applied to x; 0: none
+  bool random_rotation = false;      // every module has its own matrix
   std::vector<std::string> blocks;   // a module is quantized if its name begins with one; empty: all
   std::vector<AutoRoundRule> rules;  // in the file's order
 

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "formats/packing/bit_stream.h"
+#include "formats/transform.h"
 #include "methods/auto_round/config.h"
 #include "methods/awq_weight.h"
 #include "methods/block_float_weight.h"
@@ -57,14 +58,16 @@ Result<ActivationSpec> BlockActivations(const BoundParams& params, const AutoRou
 // NVFP4 and MX floats. The tool multiplies by the reciprocal of NVFP4's global scale before the scale of the group.
 class BlockFloatMethod : public LinearMethod {
  public:
-  explicit BlockFloatMethod(AutoRoundSettings settings) : settings_(settings) {}
+  BlockFloatMethod(AutoRoundSettings settings, const AutoRoundConfig& config)
+      : settings_(settings), rotation_(config.rotation), random_(config.random_rotation) {}
 
   std::vector<ParamDecl> CreateWeights(const LinearShape&) const override {
     const std::vector<DType> floats = {DType::kF32, DType::kBF16, DType::kF16};
     return {{Codes(), {DType::kU8, DType::kE4M3, DType::kE5M2}, ParamDecl::kPacked, true},
             {"weight_scale", {DType::kE4M3, DType::kU8, DType::kE8M0}, ParamDecl::kGroupScale, true},
             {"weight_global_scale", floats, ParamDecl::kTensorScale, false},
-            {"input_global_scale", floats, ParamDecl::kTensorScale, false}};
+            {"input_global_scale", floats, ParamDecl::kTensorScale, false},
+            {"hadamard_matrix", floats, ParamDecl::kTransform, false}};
   }
   Result<LinearPart> MakeWeight(const BoundParams& params) const override {
     const bool nvfp4 = settings_.data == AutoRoundData::kNvFp;
@@ -77,13 +80,31 @@ class BlockFloatMethod : public LinearMethod {
                                                                   .global_divides = true,
                                                                   .global_first = nvfp4,
                                                                   .e8m0 = !nvfp4}));
+    NIBBLE_RETURN_IF_ERROR(AddRotation(params, weight));
     NIBBLE_TRY(const ActivationSpec act, BlockActivations(params, settings_));
     return FinishPart(std::move(weight), act);
   }
 
  private:
   std::string_view Codes() const { return settings_.bits == 8 ? "weight" : "weight_packed"; }
+
+  // random_hadamard: every module brings its matrix M, x' = x M^T by blocks.
+  Status AddRotation(const BoundParams& params, StoredWeight& weight) const {
+    if (rotation_ == 0) return {};
+    if (params.Find("hadamard_matrix")) {
+      NIBBLE_TRY(const TensorView matrix, RequireParam(params, "hadamard_matrix", {rotation_, rotation_}));
+      weight.in.push_back({.kind = Transform::kMatrix, .data = matrix, .block = rotation_, .inverse = true});
+    } else if (random_) {
+      return Corrupt("{}: rotation_config says random_hadamard, and there is no hadamard_matrix", params.name);
+    } else {
+      weight.in.push_back({.kind = Transform::kHadamard, .block = rotation_});
+    }
+    return CheckTransforms(weight.in, weight.k);
+  }
+
   AutoRoundSettings settings_;
+  int64_t rotation_;
+  bool random_;
 };
 
 // Sign and magnitude of four bits under a shared power of two: value = +-0.25 * (code & 7) * 2^(scale - 127).
@@ -176,7 +197,7 @@ class AutoRoundQuantizationConfig : public QuantizationConfig {
     if (settings.data == AutoRoundData::kMxInt) return std::make_shared<const MxIntMethod>(settings);
     const bool block_float = settings.data == AutoRoundData::kNvFp || settings.data == AutoRoundData::kMxFp;
     if (block_float && (settings.bits == 4 || settings.bits == 6 || settings.bits == 8))
-      return std::make_shared<const BlockFloatMethod>(settings);
+      return std::make_shared<const BlockFloatMethod>(settings, config_);
     if (settings.data == AutoRoundData::kFp && settings.bits == 8) return std::make_shared<const Fp8Method>(settings);
     return Unsupported("{}: {}: {} bits of data type {} in this packing, which this build does not read", where_, layer.name,
                        settings.bits, static_cast<int>(settings.data));
