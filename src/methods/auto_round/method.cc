@@ -95,7 +95,11 @@ class BlockFloatMethod : public LinearMethod {
       NIBBLE_TRY(const TensorView matrix, RequireParam(params, "hadamard_matrix", {rotation_, rotation_}));
       weight.in.push_back({.kind = Transform::kMatrix, .data = matrix, .block = rotation_, .inverse = true});
     } else if (random_) {
-      return Corrupt("{}: rotation_config says random_hadamard, and there is no hadamard_matrix", params.name);
+      return Unsupported(
+          "{}: rotation_config says random_hadamard and there is no hadamard_matrix (the tool saves one of those it shares, and "
+          "its own "
+          "loader misses the others); quantize with hadamard_type \"hadamard\"",
+          params.name);
     } else {
       weight.in.push_back({.kind = Transform::kHadamard, .block = rotation_});
     }
