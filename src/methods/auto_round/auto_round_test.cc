@@ -54,6 +54,15 @@ TEST(AutoRoundConfig, PackingsByTheirNames) {
   EXPECT_EQ(packing("auto_round"), AutoRoundPacking::kGptqV2);
   EXPECT_EQ(packing("auto_round:auto_awq"), AutoRoundPacking::kAwq);
   EXPECT_EQ(packing("auto_round:llm_compressor"), AutoRoundPacking::kOther);
+  EXPECT_EQ(packing("auto_round:mlx"), AutoRoundPacking::kMlx);
+  const auto mlx =
+      FindQuantization("auto-round")
+          ->from_config(
+              *ParseJson(R"({"bits":4,"group_size":64,"packing_format":"auto_round:mlx","extra_config":{"a.b":{"bits":8}}})",
+                         "test"),
+              {});
+  ASSERT_TRUE(mlx) << mlx.error().ToString();
+  EXPECT_EQ((*mlx)->name(), "mlx");
 }
 
 // What the tool writes of an lm_head that it quantizes, or of a layer that it leaves alone.

@@ -66,6 +66,7 @@ Result<AutoRoundPacking> ParsePacking(const Json& json, const std::string& where
   const auto has = [&](const char* part) { return text.find(part) != text.npos; };
   if (has("gptqmodel")) return AutoRoundPacking::kGptqV2;
   if (has("gptq")) return AutoRoundPacking::kGptqV1;
+  if (has("mlx")) return AutoRoundPacking::kMlx;
   if (has("awq")) return AutoRoundPacking::kAwq;
   if (has("llm_compressor") || has("fp8") || has("llmcompressor")) return AutoRoundPacking::kOther;
   return AutoRoundPacking::kGptqV2;

@@ -18,6 +18,7 @@ enum class AutoRoundPacking : uint8_t {
   kGptqV1,  // auto_gptq: zero points minus one
   kGptqV2,  // auto_round's own, gptqmodel: zero points as they are
   kAwq,     // AWQ GEMM
+  kMlx,     // MLX's weight, scales, biases
   kOther,   // llm_compressor and others: names of compressed-tensors
 };
 

@@ -251,8 +251,20 @@ class AutoRoundQuantizationConfig : public QuantizationConfig {
   std::string where_;
 };
 
+// Packing "auto_round:mlx": MLX's tensors under AutoRound's settings.
+Result<std::unique_ptr<QuantizationConfig>> MlxConfig(const AutoRoundConfig& config, const ConfigSource& source) {
+  const auto settings = [](const AutoRoundSettings& s) { return Json({{"bits", s.bits}, {"group_size", s.group_size}}); };
+  Json json = settings(config.base);
+  for (const AutoRoundRule& rule : config.rules) {
+    if (rule.pattern) return Unsupported("{}: extra_config \"{}\": expressions with the packing of MLX", source.where, rule.name);
+    json[rule.name] = rule.settings.quantized() ? settings(rule.settings) : Json(false);
+  }
+  return FindQuantization("mlx")->from_config(json, source);
+}
+
 Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
   NIBBLE_TRY(AutoRoundConfig config, AutoRoundConfig::Parse(json, source));
+  if (config.packing == AutoRoundPacking::kMlx) return MlxConfig(config, source);
   return std::make_unique<AutoRoundQuantizationConfig>(std::move(config), source.where);
 }
 
