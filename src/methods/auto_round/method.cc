@@ -210,7 +210,7 @@ class AutoRoundQuantizationConfig : public QuantizationConfig {
   // static_kv_dtype, static_attention_dtype: the tool stores the scales and computes with floats when it loads them again. They
   // serve whoever asks for a cache of FP8.
   Result<std::shared_ptr<const KvCacheMethod>> GetKvCacheMethod(const LayerQuery&) const override {
-    return MakeKvScales(DType::kNone);
+    return MakeKvScales(std::nullopt);
   }
 
   // Codes, and for each group a 16-bit scale and a packed zero point, or one byte.

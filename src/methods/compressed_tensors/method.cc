@@ -157,7 +157,7 @@ class CtQuantizationConfig : public QuantizationConfig {
 
   Result<std::shared_ptr<const KvCacheMethod>> GetKvCacheMethod(const LayerQuery&) const override {
     // AutoRound's FP8_BLOCK writes k_scale and v_scale and loses the scheme: its own loader then quantizes no cache.
-    if (!config_.kv_cache) return MakeKvScales(DType::kNone);
+    if (!config_.kv_cache) return MakeKvScales(std::nullopt);
     const CtArgs& args = *config_.kv_cache;
     if (config_.turns_keys) {
       Warn(
