@@ -10,14 +10,11 @@ using testing::Golden;
 using testing::TestOptions;
 
 enum Expectation {
-  kFloat,        // runs; the tool computed with float activations
-  kQuantized,    // runs; the tool quantized activations as the checkpoint demands
-  kRounded,      // runs; float activations, which the tool's kernel rounded somewhere to 16 bits
-  kOutliers,     // runs; the tool chose outliers by the columns of its whole batch, nibble by rows
-  kKnifeEdge,    // as kQuantized; one value lies so near a border that two tools with the same weights and rules differ there too
-  kWholeBatch,   // as kQuantized; scales are those of all rows that the tool ran together, of which the file has a part
-  kNearTies,     // runs; the tool sums codes as integers, so that near ties fall to other sides than with f32 sums
-  kBatchGlobal,  // as kQuantized; the dynamic global scale spans the tool's batch, nibble's a sequence: the codes differ
+  kFloat,      // runs; the tool computed with float activations
+  kQuantized,  // runs; the tool quantized activations as the checkpoint demands
+  kRounded,    // runs; float activations, which the tool's kernel rounded somewhere to 16 bits
+  kKnifeEdge,  // as kQuantized; one value lies so near a border that two tools with the same weights and rules differ there too
+  kNearTies,   // runs; the tool sums codes as integers, so that near ties fall to other sides than with f32 sums
 };
 
 struct Case {
@@ -113,10 +110,10 @@ constexpr Case kCases[] = {
     {"modelopt-w4a8-nvfp4-fp8", kQuantized},
     {"quanto-qint4", kFloat},
     {"quark-fp8-kv-fp8", kQuantized},
-    {"quark-int4-fp8", kWholeBatch},
+    {"quark-int4-fp8", kQuantized},
     {"quark-int4-wo-128", kFloat},
     {"quark-int8-smoothquant", kQuantized},
-    {"quark-mixed-mxfp4-fp8-layers", kWholeBatch},
+    {"quark-mixed-mxfp4-fp8-layers", kQuantized},
     {"quark-mxfp4", kKnifeEdge},
     {"quark-mxfp6-e3m2", kQuantized},
     {"quark-nvfp4", kQuantized},
@@ -129,17 +126,15 @@ constexpr Case kCases[] = {
     {"torchao-int8-weight-only-bin", kFloat},
     {"torchao-intx-int3-weight-only-g64-asym", kFloat},
     {"torchao-mxfp8", kQuantized},
-    {"torchao-nvfp4-dyn-act", kBatchGlobal},
+    {"torchao-nvfp4-dyn-act", kQuantized},
 };
 
 // Float activations: only the order of f32 sums differs. Quantized ones: a value near a rounding border may fall to either side.
-constexpr double kFloatKl = 1e-6, kQuantizedKl = 1e-4, kBorderKl = 2e-4, kWholeBatchKl = 5e-3, kBatchGlobalKl = 3e-2;
+constexpr double kFloatKl = 1e-6, kQuantizedKl = 1e-4, kBorderKl = 2e-4;
 
 bool IsQuantized(Expectation expectation) { return expectation != kFloat && expectation != kRounded; }
 double BoundOf(Expectation expectation) {
-  if (expectation == kWholeBatch) return kWholeBatchKl;
-  if (expectation == kBatchGlobal) return kBatchGlobalKl;
-  if (expectation == kOutliers || expectation == kNearTies || expectation == kKnifeEdge) return kBorderKl;
+  if (expectation == kNearTies || expectation == kKnifeEdge) return kBorderKl;
   return IsQuantized(expectation) || expectation == kRounded ? kQuantizedKl : kFloatKl;
 }
 
@@ -160,6 +155,8 @@ class Checkpoints : public ::testing::TestWithParam<Case> {
   static Result<std::unique_ptr<Engine>> Open(const std::string& path, bool float_activations) {
     EngineOptions options = TestOptions();
     options.load.ignore_activation_scheme = float_activations;
+    options.load.batch_scales = true;  // the golden rows are the tool's batch
+    options.max_sequences = 2;
     if (float_activations) options.kv_dtype = DType::kF32;
     return testing::OpenModel(path, options);
   }

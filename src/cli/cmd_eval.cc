@@ -39,22 +39,32 @@ Result<std::vector<std::vector<int32_t>>> ReadTokens(const std::string& path) {
   return rows;
 }
 
+constexpr int64_t kMostBatchRows = 1024;
+
 Status SaveLogits(Options options) {
   if (options.save_logits.empty()) return Usage("--tokens needs --save-logits OUT.safetensors");
   NIBBLE_TRY(const auto rows, ReadTokens(options.tokens));
   const auto count = static_cast<int64_t>(rows.size()), length = static_cast<int64_t>(rows[0].size());
   options.model.context = std::max(options.model.context, length);
+  // One step, as the tools compute a batch: dynamic scales of whole tensors span its rows. Larger files go row by row.
+  const bool batch = count * length <= kMostBatchRows;
+  if (batch) {
+    options.model.batch_scales = true;
+    options.model.sequences = count;
+    options.model.batch_rows = options.model.logits_rows = count * length;
+  }
   NIBBLE_TRY(const auto engine, OpenEngine(options.model));
   const int64_t vocab = engine->vocab();
   NIBBLE_TRY(auto writer,
              SafetensorsWriter::CreateFile(options.save_logits, {{"logits", DType::kF32, Shape{count, length, vocab}}}));
-  // Rows finish in any order; the writer wants them in theirs, so one is scored at a time when they are many.
   Status status;
-  for (int64_t row = 0; row < count && status; ++row) {
-    std::vector<float> logits(static_cast<size_t>(length * vocab));
-    NIBBLE_RETURN_IF_ERROR(ForEachLogits(
-        *engine, {rows[static_cast<size_t>(row)]},
-        [&](int64_t, int64_t position, const float* values) { std::copy_n(values, vocab, logits.data() + position * vocab); }));
+  const int64_t each = batch ? count : 1;
+  for (int64_t row = 0; row < count && status; row += each) {
+    std::vector<float> logits(static_cast<size_t>(each * length * vocab));
+    NIBBLE_RETURN_IF_ERROR(ForEachLogits(*engine, {rows.begin() + row, rows.begin() + row + each},
+                                         [&](int64_t r, int64_t position, const float* values) {
+                                           std::copy_n(values, vocab, logits.data() + (r * length + position) * vocab);
+                                         }));
     status = writer.Write("logits", std::as_bytes(std::span(logits)));
   }
   NIBBLE_RETURN_IF_ERROR(status);

@@ -113,6 +113,7 @@ LoadOptions MakeLoadOptions(const ModelOptions& o) {
   load.architecture_as = o.architecture_as;
   load.pack_cache_dir = o.pack_cache;
   load.reference = o.reference;
+  load.batch_scales = o.batch_scales;
   return load;
 }
 

@@ -17,7 +17,8 @@ struct ModelOptions {
   std::string model;
   std::string activations = "f32", kv_cache_dtype = "auto", kv_cache_dtype_k, kv_cache_dtype_v;
   std::string architecture_as, pack_cache, quantization, adapter, decode_mode;
-  bool ignore_activation_scheme = false, batch_invariant = false, strict = false, reference = false, decode_mode_force = false;
+  bool ignore_activation_scheme = false, batch_invariant = false, strict = false, reference = false, batch_scales = false,
+       decode_mode_force = false;
   int threads = 0, tp = 1;
   int64_t context = 0;
   bool share_prefixes = true;    // benchmarks compute every prompt

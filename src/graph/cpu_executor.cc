@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "formats/activation.h"
 #include "formats/transform.h"
+#include "graph/passes.h"
 #include "tensors/scalar.h"
 
 namespace nibble {
@@ -177,17 +178,43 @@ void CpuExecutor::PrepareTensor(const PackedWeight::Input& input, const float* i
                        out + rows.begin * width);
 }
 
+void CpuExecutor::PreparePositions(const PackedWeight::Input& input, const float* in, int64_t width, int64_t count, Range rows,
+                                   float* out, Worker& w) {
+  const bool all_rows = count == step_->rows();
+  const auto position = [&](int64_t row) {
+    return step_->positions[static_cast<size_t>(all_rows ? row : step_->logits_rows[static_cast<size_t>(row)])];
+  };
+  const PackedWeight::Input transformed{.transforms = input.transforms};
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    std::vector<float> same, one(static_cast<size_t>(width));
+    for (int64_t other = 0; other < count; ++other) {
+      if (position(other) != position(row)) continue;
+      PrepareRows(transformed, in + other * width, width, {0, 1}, one.data(), w);
+      if (other == row) std::copy(one.begin(), one.end(), out + row * width);
+      same.insert(same.end(), one.begin(), one.end());
+    }
+    ActivationSpec shared = input.act;
+    shared.grain = ActivationSpec::kTensor;
+    const PackedWeight::Input fixed{.act = FixTensorScale(shared, same.data(), static_cast<int64_t>(same.size()))};
+    PrepareRows(fixed, std::vector<float>(out + row * width, out + (row + 1) * width).data(), width, {0, 1}, out + row * width, w);
+  }
+}
+
 void CpuExecutor::RunOp(const PrepareOp& op, int64_t count, Worker& w) {
   const PackedWeight::Input& input = weights_.linears[static_cast<size_t>(op.linear)].input(static_cast<size_t>(op.input));
   const Range mine = MyRows(count, w);
   if (!op.all_rows) return PrepareRows(input, Data(op.in), Width(op.in), mine, Data(op.out), w);
-  // One scale for all rows of a sequence, which stand together; not of the step, whose other sequences are none of its business.
+  if (graph_.batch_scales && SharesPositions(input.act))
+    return PreparePositions(input, Data(op.in), Width(op.in), count, mine, Data(op.out), w);
+  // One scale for all rows of a sequence, which stand together; not of the step, whose other sequences are none of its business,
+  // unless somebody asked to do as the tools do.
   const bool all_rows = count == step_->rows();
   const auto sequence = [&](int64_t row) {
     return step_->sequence[static_cast<size_t>(all_rows ? row : step_->logits_rows[static_cast<size_t>(row)])];
   };
   for (int64_t row = mine.begin; row < mine.end;) {
     Range tensor{row, row + 1};
+    if (graph_.batch_scales) tensor = {0, count};
     while (tensor.begin > 0 && sequence(tensor.begin - 1) == sequence(row)) --tensor.begin;
     while (tensor.end < count && sequence(tensor.end) == sequence(row)) ++tensor.end;
     const Range rows{row, std::min(tensor.end, mine.end)};

@@ -91,6 +91,9 @@ class CpuExecutor {
   void RunOp(const SoftcapOp& op, int64_t rows, Worker& w);
 
   void PrepareRows(const PackedWeight::Input& input, const float* in, int64_t width, Range rows, float* out, Worker& w);
+  // The same for a scale that rows of one position share.
+  void PreparePositions(const PackedWeight::Input& input, const float* in, int64_t width, int64_t count, Range rows, float* out,
+                        Worker& w);
   // The same for a scale that rows `tensor` of `in` share.
   void PrepareTensor(const PackedWeight::Input& input, const float* in, int64_t width, Range tensor, Range rows, float* out,
                      Worker& w);

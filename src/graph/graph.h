@@ -186,6 +186,7 @@ struct Graph {
   BufferId logits = -1;
   int64_t vocab = 0;
   int rank = 0, ranks = 1;
+  bool batch_scales = false;  // dynamic scales of activations span the rows of a step, not those of a sequence
   int64_t floats_per_row = 0, floats_per_logits_row = 0;  // arena sizes, set by the buffer plan
 };
 

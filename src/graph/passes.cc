@@ -86,6 +86,11 @@ bool NeedsAllRows(const ActivationSpec& act) {
   return shared_scale || shared_global || outlier_columns;
 }
 
+bool SharesPositions(const ActivationSpec& act) {
+  // FP8 alone: the same rule computes integers, TorchAO's too, by rows.
+  return act.rule == ActivationSpec::kQuark && act.code == DType::kE4M3 && act.grain == ActivationSpec::kToken && act.dynamic;
+}
+
 bool IsRowwise(const AnyOp& op) {
   if (const auto* prepare = std::get_if<PrepareOp>(&op)) return !prepare->all_rows;
   return !std::holds_alternative<LinearOp>(op) && !std::holds_alternative<AttentionOp>(op) && !std::holds_alternative<MoeOp>(op) &&
@@ -118,7 +123,9 @@ void InsertPrepare(Graph* graph, const BoundWeights& weights) {
         continue;
       }
       const BufferId prepared = new_buffer(bound.gather ? bound.whole_k : bound.packed.k);
-      ops.push_back({.op = PrepareOp{in, prepared, linear->linear, static_cast<int>(i), NeedsAllRows(bound.input(i).act)},
+      const ActivationSpec& act = bound.input(i).act;
+      const bool all_rows = NeedsAllRows(act) || (graph->batch_scales && SharesPositions(act));
+      ops.push_back({.op = PrepareOp{in, prepared, linear->linear, static_cast<int>(i), all_rows},
                      .name = op.name + " input",
                      .logits_rows = op.logits_rows});
       linear->prepared.push_back(prepared);

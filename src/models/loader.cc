@@ -289,6 +289,7 @@ Result<LoadedModel> LoadModel(Checkpoint& checkpoint, const LoadOptions& options
   NIBBLE_RETURN_IF_ERROR(BindKvRules(checkpoint, &model));
   NIBBLE_RETURN_IF_ERROR(CheckLeftovers(checkpoint, *model.architecture));
   for (size_t rank = 0; rank < model.graphs.size(); ++rank) {
+    model.graphs[rank].batch_scales = options.batch_scales;
     InsertPrepare(&model.graphs[rank], model.weights[rank]);
     FuseRowwise(&model.graphs[rank]);
     PlanBuffers(&model.graphs[rank]);
