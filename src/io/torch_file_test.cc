@@ -70,7 +70,7 @@ TEST(TorchFile, FlattensTensorSubclasses) {
 
 // hqq's qmodel.pt: a dict for each module.
 TEST(TorchFile, ModulesWithDictsOfTheirOwn) {
-  const std::string path = testing::Repo("tests/data/checkpoints/hqq-qmodel-mixtral/qmodel.pt");
+  const std::string path = testing::Repo("tests/data/tool-checkpoints/hqq-qmodel-mixtral/qmodel.pt");
   const auto file = MappedFile::Open(path).value();
   const auto contents = ParseTorchFile(file->bytes(), path);
   ASSERT_TRUE(contents) << contents.error().ToString();
