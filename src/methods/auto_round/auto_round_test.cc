@@ -149,7 +149,7 @@ TEST(AutoRound, CacheScalesDoNotChangeTheCache) {
   const auto config = *FindQuantization("auto-round")->from_config(*ParseJson(R"({"bits":4,"static_kv_dtype":"fp8"})", "test"), {});
   const auto method = *config->GetKvCacheMethod({.kind = LayerKind::kAttention, .name = "a"});
   ASSERT_TRUE(method);
-  EXPECT_EQ(method->ProcessWeightsAfterLoading({.name = "a"})->format, DType::kNone);
+  EXPECT_FALSE(method->formats());
 }
 
 TEST(AutoRoundConfig, RefusesWhatItCannotMean) {

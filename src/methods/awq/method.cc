@@ -62,7 +62,7 @@ Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const C
 const QuantizationEntry* awq_method() {
   static const QuantizationEntry entry = {
       .name = "awq",
-      .quant_methods = {"awq", "auto_awq", "awq_marlin"},
+      .quant_methods = {"awq", "auto_awq", "awq_marlin", "llm-awq", "llm_awq"},
       .config_filenames = {"quant_config.json", "quantize_config.json"},
       .summary = "AWQ: 4-bit integers (other widths read too) with zero points, layouts gemm, gemv, gemv_fast, marlin",
       .formats = {"int_group"},

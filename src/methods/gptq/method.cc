@@ -189,7 +189,8 @@ Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const C
 const QuantizationEntry* gptq_method() {
   static const QuantizationEntry entry = {
       .name = "gptq",
-      .quant_methods = {"gptq", "auto_gptq", "gptq_marlin", "marlin", "gptq_marlin_24", "gptq_bitblas", "bitblas"},
+      .quant_methods = {"gptq", "auto_gptq", "gptqmodel", "gptq_p", "gptq_marlin", "marlin", "gptq_marlin_24", "gptq_bitblas",
+                        "bitblas"},
       .config_filenames = {"quantize_config.json"},
       .summary = "GPTQ: integers of 2 to 8 bits in groups, with or without act-order; split planes, Marlin tiles, BitBLAS",
       .formats = {"int_group"},

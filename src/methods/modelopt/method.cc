@@ -265,7 +265,7 @@ Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const C
 const QuantizationEntry* modelopt_method() {
   static const QuantizationEntry entry = {
       .name = "modelopt",
-      .quant_methods = {"modelopt", "modelopt_fp4", "modelopt_mixed", "modelopt_mxfp8"},
+      .quant_methods = {"modelopt", "modelopt_fp4", "modelopt_mixed", "modelopt_mxfp8", "mxfp8", "petit_nvfp4"},
       .config_filenames = {"hf_quant_config.json"},
       .summary = "NVIDIA ModelOpt: FP8, NVFP4, MX, int8 and int4 AWQ, SVDQuant, mixed by layer; quantized activations",
       .formats = {"fp8", "block_float", "int_group", "table"},
