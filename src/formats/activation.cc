@@ -195,12 +195,28 @@ Step IntScale(const Spec& spec, float low, float high) {
   return Divide(scale, std::clamp(std::nearbyint(range.low - low / scale), range.low, range.high));
 }
 
+// FP-Quant's powers of two for groups of e2m1 codes; a group of zeros has scale 1.
+Step FpQuantScale(const Spec& spec, float amax, const float* x, int64_t count) {
+  if (!(amax > 0) || !std::isfinite(amax)) return Divide(1);
+  if (spec.scale_code == Spec::kPow2Thirds) return Divide(Pow2(static_cast<int>(std::floor(std::log2(amax)))) / 3.0f);
+  float sum = 0, squares = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    sum += x[i];
+    squares += x[i] * x[i];
+  }
+  const float n = static_cast<float>(count), mean = sum / n;
+  const float deviation = std::sqrt(std::max(squares / n - mean * mean, 0.0f));
+  return Divide(Pow2(static_cast<int>(std::floor(std::log2(2.92247856f / 6.0f * deviation + 1e-8f)))));
+}
+
 Step DynamicScale(const Spec& spec, const float* x, int64_t count) {
   float low = count > 0 ? x[0] : 0, high = low;
   for (int64_t i = 0; i < count; ++i) {
     low = std::min(low, x[i]);
     high = std::max(high, x[i]);
   }
+  if (spec.scale_code == Spec::kPow2Thirds || spec.scale_code == Spec::kPow2Deviation)
+    return FpQuantScale(spec, std::max(std::fabs(low), std::fabs(high)), x, count);
   if (spec.code != DType::kI8) return FloatScale(spec, std::max(std::fabs(low), std::fabs(high)));
   return IntScale(spec, low, high);
 }

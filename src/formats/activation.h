@@ -26,13 +26,15 @@ struct ActivationSpec {
   enum Rule : uint8_t { kEngine, kCompressedTensors, kModelOpt, kQuark, kAutoRound, kTorchao } rule = kEngine;
   // What dynamic scales may be. Powers of two from the largest |x|, amax, of the group; max is the largest code, 2^emax its binade:
   enum ScaleCode : uint8_t {
-    kFloat,      // any f32
-    kPow2Up,     // 2^ceil(log2(amax / max)): nothing saturates
-    kPow2Floor,  // 2^(floor(log2(amax)) - emax): OCP's rule
-    kPow2Ceil,   // 2^(ceil(log2(amax)) - emax)
-    kPow2Even,   // as kPow2Floor of amax rounded to the code's mantissa
-    kE4M3,       // two levels: an e4m3 number times or over `global`
-    kE5M3,       // an unsigned e5m3 number (amdfp4 of Quark); 2^-23 in the place of 0
+    kFloat,          // any f32
+    kPow2Up,         // 2^ceil(log2(amax / max)): nothing saturates
+    kPow2Floor,      // 2^(floor(log2(amax)) - emax): OCP's rule
+    kPow2Ceil,       // 2^(ceil(log2(amax)) - emax)
+    kPow2Even,       // as kPow2Floor of amax rounded to the code's mantissa
+    kE4M3,           // two levels: an e4m3 number times or over `global`
+    kPow2Thirds,     // 2^floor(log2 amax) / 3 (FP-Quant's abs_max, e2m1)
+    kPow2Deviation,  // 2^floor(log2(2.92247856 / 6 * standard deviation + 1e-8)) (FP-Quant's quest)
+    kE5M3,           // an unsigned e5m3 number (amdfp4 of Quark); 2^-23 in the place of 0
   } scale_code = kFloat;
   float scale = 0, zero = 0;  // static values, one part's own
   // kE4M3: kModelOpt, kQuark and kTorchao multiply by it, the others divide by it (they apply it to x). kTorchao: 0 is dynamic,

@@ -20,8 +20,6 @@ constexpr Unread kUnread[] = {
      kFromFloat},
     {"higgs", "transformers' HiggsConfig with FLUTE; the codes are permuted for the kernel of the GPU that made them", kFromFloat},
     {"eetq", "EETQ; int8 permuted for its CUTLASS kernel", "any int8 weight-only checkpoint holds the same numbers"},
-    {"fp_quant", "IST's FP-Quant; MXFP4 and NVFP4 behind block Hadamard rotations",
-     "its NVFP4 and MXFP4 models exist in llm-compressor's format"},
     {"quip", "QuIP and QuIP#; lattice codes", kFromFloat},
     {"quip_sharp", "QuIP#; lattice codes", kFromFloat},
     {"sinq", "SINQ", kFromFloat},

@@ -39,7 +39,7 @@ TEST(SqueezeLlm, IndexesTheTableOfTheRow) {
 
 // Names that are known and not read are refused by name, with what to do.
 TEST(Unread, MethodsAreRefusedByName) {
-  for (const char* name : {"spqr", "higgs", "eetq", "fp_quant", "quip", "tpu_int8"}) {
+  for (const char* name : {"spqr", "higgs", "eetq", "quip", "tpu_int8"}) {
     const Json model = {{"quantization_config", {{"quant_method", name}}}};
     const auto config = LoadQuantizationConfig("folder", model);
     ASSERT_FALSE(config);
