@@ -210,4 +210,20 @@ Result<StoredWeight> Slice(const StoredWeight& weight, Range n, Range k) {
   return cut;
 }
 
+Result<StoredWeight> SelectRows(const StoredWeight& weight, const std::vector<int32_t>& rows) {
+  if (!weight.out.empty() || weight.lora_b)
+    return Unsupported("{}: rows of a weight whose outputs are transformed cannot be taken one by one", weight.origin.tensor);
+  auto map = std::make_shared<std::vector<int32_t>>(rows);
+  for (int32_t& row : *map) {
+    NIBBLE_CHECK(row >= 0 && row < weight.n, "row {} of {}", row, weight.n);
+    if (weight.row_map) std::memcpy(&row, weight.row_map.data + row * weight.row_map.stride[0] * 4, sizeof row);
+  }
+  StoredWeight selected = weight;
+  selected.n = static_cast<int64_t>(rows.size());
+  selected.row_map = TensorView(map->data(), DType::kI32, {selected.n});
+  selected.keep.push_back(map);
+  selected.origin.slice += fmt::format("{} rows", selected.n);
+  return selected;
+}
+
 }  // namespace nibble

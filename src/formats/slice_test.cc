@@ -208,6 +208,30 @@ TEST(Slice, RowMapsChooseAmongRowsOfTheBody) {
   ExpectSliceIsRectangle(dense);
 }
 
+TEST(Slice, SelectedRowsAreThoseRowsInTheirOrder) {
+  Maker maker;
+  Coded coded = maker.IntCodes(4);
+  coded.scale = maker.Blocks(DType::kF32, 3, 16);
+  StoredWeight weight = maker.Finish(coded);
+  const std::vector<float> all = Decode(weight, {0, kN}, {0, kK});
+  const std::vector<int32_t> rows = {40, 41, 3, 3, 17, 0};
+  const auto expect_rows = [&](const StoredWeight& from, const std::vector<int32_t>& asked, const std::vector<int32_t>& wanted) {
+    const auto selected = SelectRows(from, asked);
+    ASSERT_TRUE(selected) << selected.error().ToString();
+    ASSERT_EQ(selected->n, static_cast<int64_t>(wanted.size()));
+    const std::vector<float> got = Decode(*selected, {0, selected->n}, {0, kK});
+    for (size_t i = 0; i < wanted.size(); ++i)
+      EXPECT_EQ(std::memcmp(got.data() + static_cast<int64_t>(i) * kK, all.data() + wanted[i] * kK, kK * sizeof(float)), 0) << i;
+    ExpectSliceIsRectangle(*selected);
+  };
+  expect_rows(weight, rows, rows);
+  const auto once = SelectRows(weight, rows);
+  ASSERT_TRUE(once);
+  expect_rows(*once, {5, 2, 0}, {0, 3, 40});
+  weight.out = {Transform{}};
+  EXPECT_EQ(SelectRows(weight, rows).error().code, Code::kUnsupported);
+}
+
 void DecodeToy(const std::byte* row, int64_t first, int64_t count, float* out) {  // 24 elements in 24 bytes after a head of 2 or 0
   for (int64_t i = 0; i < count * 24; ++i) out[i] = static_cast<float>(static_cast<uint8_t>(row[first * 24 + i]));
 }

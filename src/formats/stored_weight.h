@@ -137,6 +137,9 @@ void DecodeRows(const StoredWeight& weight, Range n, Range k, float* out);
 // The shard of rows n and columns k (tensor and expert parallelism), or the reason why it cannot be cut there.
 Result<StoredWeight> Slice(const StoredWeight& weight, Range n, Range k);
 
+// The rows `rows` of it, in that order. Unsupported where something is done to y that knows the old order.
+Result<StoredWeight> SelectRows(const StoredWeight& weight, const std::vector<int32_t>& rows);
+
 // Bits per weight as stored: codes, scales, zero points, tables; not the padding of the file.
 double BitsPerWeight(const StoredWeight& weight);
 int64_t StoredBytes(const StoredWeight& weight);
