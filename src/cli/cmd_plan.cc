@@ -25,9 +25,10 @@ struct Answer {
   bool fits = false;
 };
 
-Result<PlanOptions> MakePlanOptions(const Options& o, Checkpoint& checkpoint) {
+Result<PlanOptions> MakePlanOptions(const Options& o, const ModelConfig& config, Checkpoint& checkpoint) {
   PlanOptions options{.context = o.model.context, .sequences = o.model.sequences};
-  NIBBLE_TRY(const std::optional<KvFormats> scheme, KvScheme(checkpoint));
+  NIBBLE_TRY(const Graph graph, BuildGraph(config, 0, 1));
+  NIBBLE_TRY(const std::optional<KvFormats> scheme, KvScheme(checkpoint, graph));
   NIBBLE_TRY(const std::optional<KvFormats> asked, KvFormatsOf(o.model));
   if (asked)
     options.kv_dtype = *asked;
@@ -39,7 +40,7 @@ Result<PlanOptions> MakePlanOptions(const Options& o, Checkpoint& checkpoint) {
 Result<Answer> Ask(const Options& o, Checkpoint& checkpoint) {
   Answer answer;
   NIBBLE_TRY(const ModelConfig config, ConfigOf(checkpoint, MakeLoadOptions(o.model)));
-  NIBBLE_TRY(const PlanOptions options, MakePlanOptions(o, checkpoint));
+  NIBBLE_TRY(const PlanOptions options, MakePlanOptions(o, config, checkpoint));
   NIBBLE_TRY(answer.plan, PlanMemory(checkpoint, config, options));
   answer.model_context = config.max_positions;
   answer.memory = o.memory > 0 ? o.memory : Cpu().memory_bytes;
@@ -100,7 +101,7 @@ void Print(const Checkpoint& checkpoint, const Answer& a) {
 
 Status PrintAdvice(const Options& o, Checkpoint& checkpoint) {
   NIBBLE_TRY(const ModelConfig config, ConfigOf(checkpoint, MakeLoadOptions(o.model)));
-  NIBBLE_TRY(const PlanOptions options, MakePlanOptions(o, checkpoint));
+  NIBBLE_TRY(const PlanOptions options, MakePlanOptions(o, config, checkpoint));
   const int64_t available = o.memory > 0 ? o.memory : AvailableMemoryBytes();
   NIBBLE_TRY(const Advice advice, Advise(checkpoint, config, options, available, o.max_kl));
   if (o.json) {

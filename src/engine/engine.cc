@@ -14,9 +14,10 @@ constexpr int64_t kReserveBytes = int64_t{64} << 20;  // left to the rest of the
 std::string Mib(int64_t bytes) { return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20)); }
 
 // What the user asked for; else the checkpoint's own cache format; else what the command takes for auto.
-Result<KvFormats> KvDType(const EngineOptions& options, const Checkpoint& checkpoint) {
+Result<KvFormats> KvDType(const EngineOptions& options, const ModelConfig& config, const Checkpoint& checkpoint) {
   if (options.kv_dtype) return *options.kv_dtype;
-  NIBBLE_TRY(const std::optional<KvFormats> scheme, KvScheme(checkpoint));
+  NIBBLE_TRY(const Graph graph, BuildGraph(config, 0, 1));
+  NIBBLE_TRY(const std::optional<KvFormats> scheme, KvScheme(checkpoint, graph));
   return scheme.value_or(options.kv_auto);
 }
 
@@ -43,7 +44,7 @@ Result<std::unique_ptr<Engine>> Engine::Open(std::unique_ptr<Checkpoint> checkpo
   engine->logits_rows_ = std::clamp<int64_t>(options.logits_rows, 1, engine->batch_rows_);
   engine->share_prefixes_ = options.share_prefixes;
 
-  NIBBLE_TRY(const KvFormats kv_dtype, KvDType(options, *engine->checkpoint_));
+  NIBBLE_TRY(const KvFormats kv_dtype, KvDType(options, config, *engine->checkpoint_));
   const int64_t wanted = options.context > 0 ? options.context : config.max_positions;
   NIBBLE_TRY(engine->plan_, PlanMemory(*engine->checkpoint_, config,
                                        {wanted, options.max_sequences, kv_dtype, engine->batch_rows_, engine->logits_rows_}));

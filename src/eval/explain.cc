@@ -48,7 +48,7 @@ class Explainer {
     result_.from_config_alone = !checkpoint_.has_weights();
     for (const LinearSpec& spec : graph.linears) NIBBLE_RETURN_IF_ERROR(AddLinear(spec));
     for (const MoeSpec& moe : graph.moes) NIBBLE_RETURN_IF_ERROR(AddExperts(moe));
-    NIBBLE_TRY(const std::optional<KvFormats> kv, KvScheme(checkpoint_));
+    NIBBLE_TRY(const std::optional<KvFormats> kv, KvScheme(checkpoint_, graph));
     if (kv) result_.kv_scheme = kv->name();
     return std::move(result_);
   }
@@ -73,7 +73,9 @@ class Explainer {
     for (int64_t e = 0; e < moe.experts; ++e) {
       const auto name = [&](const char* which) { return fmt::format("{}.{}.{}", moe.prefix, e, which); };
       const auto load = [&](MoeMatrix which, int64_t n, int64_t k) -> Result<LinearPart> {
-        if (checkpoint_.has_weights()) return checkpoint_.Expert(moe.prefix, moe.prefixes_on_disk, e, which, n, k);
+        if (checkpoint_.has_weights())
+          return checkpoint_.Expert(
+              {moe.prefix, moe.prefixes_on_disk, e, which, n, k, moe.stacked_transposed, moe.stacked_interleaved});
         static constexpr const char* kNames[] = {"gate_proj", "up_proj", "down_proj"};
         return Sketch(LayerKind::kExpert, name(kNames[static_cast<int>(which)]), "", n, k);
       };

@@ -45,6 +45,11 @@ BufferId GraphBuilder::Embed(const std::string& module, int64_t vocab, int64_t w
   return out;
 }
 
+void GraphBuilder::Positions(BufferId into, const std::string& module, int64_t rows, int64_t offset) {
+  graph_.embeddings.push_back({module, rows, graph_.buffers[static_cast<size_t>(into)].width});
+  Append(PositionsOp{into, static_cast<int>(graph_.embeddings.size()) - 1, offset}, module);
+}
+
 namespace {
 int AddVector(Graph* graph, const std::string& name, int64_t size) {
   graph->vectors.push_back({name, size});
@@ -69,35 +74,85 @@ BufferId GraphBuilder::Replicated(BufferId in, const std::vector<Part>& parts) {
   return LinearOut(in, std::move(spec), n, parts[0].name);
 }
 
-GraphBuilder::Qkv GraphBuilder::QkvProjection(BufferId in, const std::string& q, const std::string& k, const std::string& v,
-                                              const std::string& fused, const Heads& heads, bool bias) {
-  const int64_t v_dim = heads.v_dim ? heads.v_dim : heads.dim;
-  const bool replicate_kv = heads.kv < graph_.ranks && graph_.ranks % heads.kv == 0;
+BufferId GraphBuilder::ColumnParallel(BufferId in, std::vector<LinearPartSpec> parts) {
+  LinearSpec spec{.parts = std::move(parts), .k = graph_.buffers[static_cast<size_t>(in)].width, .shard = Shard::kRows};
+  int64_t width = 0;
+  for (const LinearPartSpec& part : spec.parts)
+    width += part.shard_replicate ? part.shard_unit
+                                  : SplitRange(part.n / part.shard_unit, graph_.rank, graph_.ranks).size() * part.shard_unit;
+  const std::string name = spec.parts[0].name;
+  return LinearOut(in, std::move(spec), width, name);
+}
+
+GraphBuilder::Qkv GraphBuilder::QkvProjection(BufferId in, const QkvModules& m) {
+  Heads heads = m.heads;
+  if (!heads.v_dim) heads.v_dim = heads.dim;
+  const bool replicate_kv = Replicates(heads.kv), whole = m.whole || graph_.ranks == 1;
   Qkv out{.q_heads = Local(heads.q, "attention heads"),
           .kv_heads = replicate_kv ? 1 : Local(heads.kv, "key/value heads"),
           .dim = heads.dim,
-          .v_dim = v_dim};
-  const int64_t fused_n = heads.q * heads.dim + heads.kv * (heads.dim + v_dim);
-  const auto part = [&](const std::string& name, int64_t count, int64_t dim, int64_t row, bool replicate) {
-    return LinearPartSpec{.name = name,
-                          .n = count * dim,
-                          .fused_name = fused,
-                          .fused_row = row,
-                          .fused_n = fused_n,
-                          .bias = bias,
-                          .shard_unit = dim,
-                          .shard_replicate = replicate};
+          .v_dim = heads.v_dim,
+          .whole = heads,
+          .module = m.q.substr(0, m.q.rfind('.'))};
+  const int64_t ratio = heads.q / heads.kv, group = (ratio + 1) * heads.dim + heads.v_dim;
+  // first: the part's first row in the fused module, in all of it and in a group.
+  const auto part = [&](const std::string& name, int64_t count, int64_t dim, int64_t first, int64_t first_of_group,
+                        bool replicate) {
+    LinearPartSpec spec{.name = name,
+                        .n = count * dim,
+                        .fused_name = m.fused,
+                        .fused_row = first,
+                        .fused_n = heads.q * heads.dim + heads.kv * (heads.dim + heads.v_dim),
+                        .transposed = m.transposed,
+                        .bias = m.bias,
+                        .shard_unit = dim,
+                        .shard_replicate = replicate};
+    if (m.order == FusedOrder::kGroups) {
+      spec.fused_row = first_of_group;
+      spec.fused_block = count / heads.kv * dim;
+      spec.fused_stride = group;
+    }
+    return spec;
   };
-  LinearSpec spec{.k = graph_.buffers[static_cast<size_t>(in)].width, .shard = Shard::kRows};
-  spec.parts = {part(q, heads.q, heads.dim, 0, false), part(k, heads.kv, heads.dim, heads.q * heads.dim, replicate_kv),
-                part(v, heads.kv, v_dim, (heads.q + heads.kv) * heads.dim, replicate_kv)};
-  out.buffer =
-      LinearOut(in, std::move(spec), out.q_heads * heads.dim + out.kv_heads * (heads.dim + v_dim), fused.empty() ? q : fused);
+  std::vector<LinearPartSpec> parts = {
+      part(m.q, heads.q, heads.dim, 0, 0, false),
+      part(m.k, heads.kv, heads.dim, heads.q * heads.dim, ratio * heads.dim, replicate_kv),
+      part(m.v, heads.kv, heads.v_dim, (heads.q + heads.kv) * heads.dim, (ratio + 1) * heads.dim, replicate_kv)};
+  if (!whole) {
+    out.buffer = ColumnParallel(in, std::move(parts));
+    return out;
+  }
+  out.q_heads = heads.q;
+  out.kv_heads = heads.kv;
+  LinearSpec spec{.parts = std::move(parts), .k = graph_.buffers[static_cast<size_t>(in)].width};
+  const int64_t n = spec.n();
+  out.buffer = LinearOut(in, std::move(spec), n, m.fused.empty() ? m.q : m.fused);
   return out;
 }
 
+GraphBuilder::Qkv GraphBuilder::TakeHeads(const Qkv& qkv) {
+  if (graph_.ranks == 1) return qkv;
+  const Heads& heads = qkv.whole;
+  const bool replicate_kv = Replicates(heads.kv);
+  Qkv mine = qkv;
+  mine.q_heads = Local(heads.q, "attention heads");
+  mine.kv_heads = replicate_kv ? 1 : Local(heads.kv, "key/value heads");
+  mine.buffer = NewBuffer(mine.q_heads * mine.dim + mine.kv_heads * (mine.dim + mine.v_dim));
+  const int64_t q_first = graph_.rank * mine.q_heads, kv_first = graph_.rank * heads.kv / graph_.ranks;
+  const int64_t q_width = mine.q_heads * mine.dim, k_width = mine.kv_heads * mine.dim;
+  CopyColumns({.in = qkv.buffer, .out = mine.buffer, .in_begin = q_first * mine.dim, .width = q_width});
+  CopyColumns(
+      {.in = qkv.buffer, .out = mine.buffer, .in_begin = (heads.q + kv_first) * mine.dim, .out_begin = q_width, .width = k_width});
+  CopyColumns({.in = qkv.buffer,
+               .out = mine.buffer,
+               .in_begin = (heads.q + heads.kv) * mine.dim + kv_first * mine.v_dim,
+               .out_begin = q_width + k_width,
+               .width = mine.kv_heads * mine.v_dim});
+  return mine;
+}
+
 void GraphBuilder::HeadNorm(const Qkv& qkv, const Norm& q, const Norm& k) {
-  const auto append = [&](const Norm& norm, int64_t begin, int64_t heads) {
+  const auto append = [&](const Norm& norm, int64_t begin, int64_t heads, int64_t whole_heads) {
     NormOp op{.rms = norm.rms,
               .in = qkv.buffer,
               .out = qkv.buffer,
@@ -105,12 +160,34 @@ void GraphBuilder::HeadNorm(const Qkv& qkv, const Norm& q, const Norm& k) {
               .offset = norm.offset,
               .begin = begin,
               .heads = heads,
-              .head_dim = qkv.dim};
-    if (norm.has_weight) op.weight = AddVector(&graph_, norm.name + ".weight", qkv.dim);
+              .head_dim = qkv.dim,
+              .per_head = norm.per_head};
+    if (norm.has_weight) op.weight = AddVector(&graph_, norm.name + ".weight", norm.per_head ? whole_heads * qkv.dim : qkv.dim);
+    if (norm.bias) op.bias = AddVector(&graph_, norm.name + ".bias", qkv.dim);
+    if (norm.per_head && heads != whole_heads) {
+      graph_.vectors.back().shard_unit = qkv.dim;
+      graph_.vectors.back().shard_replicate = Replicates(whole_heads);
+    }
     Append(op, norm.name);
   };
-  append(q, 0, qkv.q_heads);
-  append(k, qkv.q_heads * qkv.dim, qkv.kv_heads);
+  append(q, 0, qkv.q_heads, qkv.whole.q);
+  append(k, qkv.q_heads * qkv.dim, qkv.kv_heads, qkv.whole.kv);
+}
+
+void GraphBuilder::WidthNorm(const Qkv& qkv, const Norm& q, const Norm& k) {
+  const auto append = [&](const Norm& norm, int64_t begin, int64_t width) {
+    NormOp op{.rms = norm.rms,
+              .in = qkv.buffer,
+              .out = qkv.buffer,
+              .eps = norm.eps,
+              .offset = norm.offset,
+              .begin = begin,
+              .head_dim = width};
+    if (norm.has_weight) op.weight = AddVector(&graph_, norm.name + ".weight", width);
+    Append(op, norm.name);
+  };
+  append(q, 0, qkv.q_heads * qkv.dim);
+  append(k, qkv.q_heads * qkv.dim, qkv.kv_heads * qkv.dim);
 }
 
 int GraphBuilder::AddRope(RopeSpec rope) {
@@ -123,23 +200,51 @@ void GraphBuilder::Rope(const Qkv& qkv, int rope) {
 }
 
 BufferId GraphBuilder::Attention(const Qkv& qkv, const AttentionOptions& options) {
-  const int layer = static_cast<int>(graph_.states.size());
-  graph_.states.push_back({.kind = options.window ? StateKind::kWindow : StateKind::kPagedKv,
-                           .heads = qkv.kv_heads,
-                           .k_dim = qkv.dim,
-                           .v_dim = qkv.v_dim,
-                           .window = options.window});
+  const auto& [scale, period, shift] = options.temperature;
+  if (scale != 0) Append(PositionScaleOp{qkv.buffer, qkv.q_heads * qkv.dim, scale, period, shift}, "scale queries");
   const int64_t k_begin = qkv.q_heads * qkv.dim, v_begin = k_begin + qkv.kv_heads * qkv.dim;
-  Append(WriteKvOp{qkv.buffer, layer, k_begin, v_begin}, "write kv");
+  int layer = options.shared_state;
+  if (layer < 0) {
+    layer = static_cast<int>(graph_.states.size());
+    graph_.states.push_back({.kind = options.window ? StateKind::kWindow : StateKind::kPagedKv,
+                             .heads = qkv.kv_heads,
+                             .k_dim = qkv.dim,
+                             .v_dim = qkv.v_dim,
+                             .window = options.window});
+    graph_.attention_modules.push_back({qkv.module, qkv.whole.kv});
+    Append(WriteKvOp{qkv.buffer, layer, k_begin, v_begin}, "write kv");
+  }
   const BufferId out = NewBuffer(qkv.q_heads * qkv.v_dim);
-  const float scale = options.scale != 0 ? options.scale : 1.0f / std::sqrt(static_cast<float>(qkv.dim));
-  Append(AttentionOp{qkv.buffer, out, layer, 0, qkv.q_heads, qkv.dim, qkv.v_dim, scale, options.softcap, options.window},
-         "attention");
+  AttentionOp op{.in = qkv.buffer,
+                 .out = out,
+                 .layer = layer,
+                 .q_begin = 0,
+                 .heads = qkv.q_heads,
+                 .head_dim = qkv.dim,
+                 .v_dim = qkv.v_dim,
+                 .scale = options.scale != 0 ? options.scale : 1.0f / std::sqrt(static_cast<float>(qkv.dim)),
+                 .softcap = options.softcap,
+                 .window = options.window,
+                 .chunk = options.chunk};
+  if (!options.sinks.empty()) {
+    op.sinks = AddVector(&graph_, options.sinks, qkv.whole.q);
+    graph_.vectors.back().shard_unit = graph_.ranks > 1 ? 1 : 0;
+  }
+  if (!options.slopes.empty()) {
+    const auto first = options.slopes.begin() + graph_.rank * qkv.q_heads;
+    op.slopes.assign(first, first + qkv.q_heads);
+  }
+  Append(std::move(op), "attention");
   return out;
 }
 
-BufferId GraphBuilder::RowParallel(BufferId in, const Part& part, int64_t k, int64_t unit) {
-  LinearSpec spec{.parts = {{.name = part.name, .n = part.n, .bias = part.bias}},
+void GraphBuilder::Clamp(BufferId buffer, float limit) { Append(ClampOp{buffer, limit}, "clamp"); }
+void GraphBuilder::Scale(BufferId buffer, float scale) { Append(SoftcapOp{buffer, 0, scale}, "scale"); }
+void GraphBuilder::Multiply(BufferId into, BufferId from, Activation act) { Append(MulOp{into, from, act}, "multiply"); }
+void GraphBuilder::CopyColumns(const CopyColumnsOp& op) { Append(op, "copy columns"); }
+
+BufferId GraphBuilder::RowParallel(BufferId in, const Part& part, int64_t k, int64_t unit, bool transposed) {
+  LinearSpec spec{.parts = {{.name = part.name, .n = part.n, .transposed = transposed, .bias = part.bias}},
                   .k = k,
                   .shard = graph_.ranks > 1 ? Shard::kColumns : Shard::kReplicate,
                   .shard_unit_k = unit};
@@ -149,32 +254,57 @@ BufferId GraphBuilder::RowParallel(BufferId in, const Part& part, int64_t k, int
 }
 
 BufferId GraphBuilder::GatedMlp(BufferId in, const Mlp& mlp) {
-  const Range mine = SplitRange(mlp.inter, graph_.rank, graph_.ranks);
-  LinearSpec spec{.k = mlp.hidden, .shard = Shard::kRows};
-  const bool gated = !mlp.gate.empty();
-  if (gated)
-    spec.parts.push_back(
-        {.name = mlp.gate, .n = mlp.inter, .fused_name = mlp.fused, .fused_row = 0, .fused_n = 2 * mlp.inter, .bias = mlp.bias});
-  spec.parts.push_back({.name = mlp.up,
-                        .n = mlp.inter,
-                        .fused_name = gated ? mlp.fused : "",
-                        .fused_row = mlp.inter,
-                        .fused_n = 2 * mlp.inter,
-                        .bias = mlp.bias});
-  const BufferId both =
-      LinearOut(in, std::move(spec), (gated ? 2 : 1) * mine.size(), gated && !mlp.fused.empty() ? mlp.fused : mlp.up);
-  const BufferId activated = NewBuffer(mine.size());
-  Append(GatedOp{both, activated, mlp.act, gated, mine.size()}, "activation");
-  return RowParallel(activated, {mlp.down, mlp.hidden, mlp.bias}, mlp.inter, 1);
+  const bool gated = !mlp.gate.empty(), whole = !mlp.norm.name.empty();
+  const int64_t width = whole ? mlp.inter : SplitRange(mlp.inter, graph_.rank, graph_.ranks).size();
+  std::vector<LinearPartSpec> parts;
+  for (const std::string& name : {mlp.gate, mlp.up}) {
+    if (name.empty()) continue;
+    parts.push_back({.name = name,
+                     .n = mlp.inter,
+                     .fused_name = gated ? mlp.fused : "",
+                     .fused_row = name == mlp.gate ? 0 : mlp.inter,
+                     .fused_n = 2 * mlp.inter,
+                     .transposed = mlp.transposed,
+                     .bias = mlp.bias});
+  }
+  LinearSpec spec{.parts = std::move(parts), .k = mlp.hidden, .shard = whole ? Shard::kReplicate : Shard::kRows};
+  const BufferId both = LinearOut(in, std::move(spec), (gated ? 2 : 1) * width, gated && !mlp.fused.empty() ? mlp.fused : mlp.up);
+  BufferId activated = both;
+  if (mlp.alpha_p.empty()) {
+    activated = NewBuffer(width);
+    Append(GatedOp{both, activated, mlp.rule, gated, width}, "activation");
+  } else {
+    const int alpha_p = AddVector(&graph_, mlp.alpha_p, 1), alpha_n = AddVector(&graph_, mlp.alpha_n, 1);
+    Append(XieluOp{.buffer = both, .alpha_p = alpha_p, .alpha_n = alpha_n}, "activation");
+  }
+  if (whole) activated = TakeColumns(NormOf(activated, mlp.norm), 1);
+  return RowParallel(activated, {mlp.down, mlp.hidden, mlp.bias}, mlp.inter, 1, mlp.transposed);
 }
 
-BufferId GraphBuilder::Experts(BufferId in, const std::string& router, const MoeSpec& moe) {
-  const BufferId logits = Replicated(in, {{router, moe.experts}});
+BufferId GraphBuilder::WidthNormOfSlices(BufferId in, const Norm& norm, int64_t unit) {
+  if (graph_.ranks == 1) return NormOf(in, norm);
+  const BufferId whole = NewBuffer(graph_.buffers[static_cast<size_t>(in)].width * graph_.ranks);
+  Append(AllGatherOp{in, whole}, norm.name + " all-gather");
+  return TakeColumns(NormOf(whole, norm), unit);
+}
+
+BufferId GraphBuilder::TakeColumns(BufferId in, int64_t unit) {
+  if (graph_.ranks == 1) return in;
+  const Range units = SplitRange(graph_.buffers[static_cast<size_t>(in)].width / unit, graph_.rank, graph_.ranks);
+  const BufferId out = NewBuffer(units.size() * unit);
+  CopyColumns({.in = in, .out = out, .in_begin = units.begin * unit, .width = units.size() * unit});
+  return out;
+}
+
+BufferId GraphBuilder::Experts(BufferId in, const Part& router, MoeSpec moe, const std::string& choice_bias, BufferId router_in) {
+  const BufferId logits = Replicated(router_in < 0 ? in : router_in, {router});
   graph_.linears.back().is_router = true;
-  graph_.moes.push_back(moe);
+  if (!choice_bias.empty()) moe.choice_bias = AddVector(&graph_, choice_bias, moe.experts);
+  const std::string name = moe.prefix;
   const BufferId out = NewBuffer(moe.hidden);
-  Append(MoeOp{in, logits, out, static_cast<int>(graph_.moes.size()) - 1}, moe.prefix);
-  if (graph_.ranks > 1) Append(AllReduceOp{out}, moe.prefix + " all-reduce");
+  graph_.moes.push_back(std::move(moe));
+  Append(MoeOp{in, logits, out, static_cast<int>(graph_.moes.size()) - 1}, name);
+  if (graph_.ranks > 1) Append(AllReduceOp{out}, name + " all-reduce");
   return out;
 }
 

@@ -27,6 +27,7 @@ class GraphBuilder {
     float offset = 0;   // gemma: 1
     bool bias = false;  // layer norm with bias
     bool has_weight = true;
+    bool per_head = false;  // HeadNorm: weights of each head, [heads * dim]
   };
   struct Part {
     std::string name;  // module
@@ -39,42 +40,87 @@ class GraphBuilder {
   };
 
   BufferId Embed(const std::string& module, int64_t vocab, int64_t width, float scale = 1);
+  // Learned positions: adds row (position + offset) of an embedding of `rows` rows.
+  void Positions(BufferId into, const std::string& module, int64_t rows, int64_t offset = 0);
   BufferId NormOf(BufferId in, const Norm& norm);
   // A linear layer that every rank computes whole.
   BufferId Replicated(BufferId in, const std::vector<Part>& parts);
 
-  // q, k, v of all heads side by side in one buffer. `fused` names the module that holds them as one ("...qkv_proj").
+  // Column parallel: each part's rows are cut over ranks in multiples of its shard_unit; parts side by side.
+  BufferId ColumnParallel(BufferId in, std::vector<LinearPartSpec> parts);
+
+  // q, k, v of all heads side by side in one buffer.
   struct Qkv {
     BufferId buffer = -1;
-    int64_t q_heads = 0, kv_heads = 0;  // this rank's
+    int64_t q_heads = 0, kv_heads = 0;  // in the buffer: this rank's
     int64_t dim = 0, v_dim = 0;
+    Heads whole;
+    std::string module;  // "model.layers.0.self_attn"
   };
-  Qkv QkvProjection(BufferId in, const std::string& q, const std::string& k, const std::string& v, const std::string& fused,
-                    const Heads& heads, bool bias);
+  // How the rows of a fused module follow one another.
+  enum class FusedOrder : uint8_t {
+    kBlocks,  // all of q, all of k, all of v (phi3, gpt2, falcon with one kv head)
+    kGroups,  // for each kv head: its q heads, its k, its v (gpt_neox, bloom, falcon-new)
+  };
+  struct QkvModules {
+    std::string q, k, v;  // modules; those of a model that has but the fused one need not exist
+    std::string fused;    // module that may hold them as one ("...qkv_proj"); empty: none
+    Heads heads;
+    bool bias = false;
+    FusedOrder order = FusedOrder::kBlocks;
+    bool transposed = false;  // see LinearPartSpec
+    bool whole = false;       // every rank computes all heads: norms over the whole width follow; then TakeHeads
+  };
+  Qkv QkvProjection(BufferId in, const QkvModules& modules);
+  // This rank's heads of a projection that was computed whole.
+  Qkv TakeHeads(const Qkv& qkv);
   // Norm of each q and k head (qwen3).
   void HeadNorm(const Qkv& qkv, const Norm& q, const Norm& k);
+  // Norm of all q heads and of all k heads as one row each (olmo2); of a projection computed whole.
+  void WidthNorm(const Qkv& qkv, const Norm& q, const Norm& k);
   int AddRope(RopeSpec rope);
   void Rope(const Qkv& qkv, int rope);
   struct AttentionOptions {
     float scale = 0;  // 0: 1 / sqrt(dim)
     float softcap = 0;
-    int64_t window = 0;
+    int64_t window = 0, chunk = 0;
+    std::string sinks;          // tensor [heads]; empty: none
+    std::vector<float> slopes;  // ALiBi, one for each head of the whole model; empty: none
+    struct {
+      float scale = 0;  // 0: none
+      int64_t period = 1, shift = 0;
+    } temperature;          // by position, on q (PositionScaleOp)
+    int shared_state = -1;  // reads the cache of this earlier Attention call and writes none; -1: its own
   };
   BufferId Attention(const Qkv& qkv, const AttentionOptions& options);
+  void Clamp(BufferId buffer, float limit);
+  void Scale(BufferId buffer, float scale);
+  // into *= act(from), each column of `from` for as many columns of `into` as the widths say.
+  void Multiply(BufferId into, BufferId from, Activation act);
+  BufferId NewBuffer(int64_t width);
+  void CopyColumns(const CopyColumnsOp& op);
   // Row-parallel: `in` holds this rank's columns; the result is summed over ranks. k: whole width, unit: columns are cut in
   // multiples of it.
-  BufferId RowParallel(BufferId in, const Part& part, int64_t k, int64_t unit);
+  BufferId RowParallel(BufferId in, const Part& part, int64_t k, int64_t unit, bool transposed = false);
+  // Norm of a row whose columns are cut over ranks in multiples of `unit`: gathered, normed, and cut again.
+  BufferId WidthNormOfSlices(BufferId in, const Norm& norm, int64_t unit);
+  // This rank's columns of a buffer that every rank has whole.
+  BufferId TakeColumns(BufferId in, int64_t unit);
 
   struct Mlp {
     std::string gate, up, down;  // modules; gate empty: act(up) alone
     std::string fused;           // "...gate_up_proj", or empty
     int64_t hidden = 0, inter = 0;
-    Activation act = Activation::kSilu;
+    GateRule rule;
     bool bias = false;
+    bool transposed = false;       // see LinearPartSpec
+    std::string alpha_p, alpha_n;  // xIELU instead of `rule`: tensors of one element
+    Norm norm = {.name = ""};      // before `down`, if it has a name: of the whole width
   };
   BufferId GatedMlp(BufferId in, const Mlp& mlp);
-  // Mixture of experts with a linear router.
-  BufferId Experts(BufferId in, const std::string& router, const MoeSpec& moe);
+  // Mixture of experts. choice_bias: tensor [experts] for MoeSpec::choice_bias, or empty. router_in: what the router reads, if not
+  // `in`.
+  BufferId Experts(BufferId in, const Part& router, MoeSpec moe, const std::string& choice_bias = "", BufferId router_in = -1);
 
   void Add(BufferId into, BufferId from, float scale = 1);
   // Final part: keeps the rows whose logits are wanted, norm, head. `tied_to` names the embedding for models without a head of
@@ -92,11 +138,11 @@ class GraphBuilder {
   Result<Graph> Finish();
 
  private:
-  BufferId NewBuffer(int64_t width);
   int NewLinear(LinearSpec spec);
   void Append(AnyOp op, const std::string& name);
   BufferId LinearOut(BufferId in, LinearSpec spec, int64_t local_n, const std::string& name);
   int64_t Local(int64_t count, const char* what);  // count / ranks, or remembers the error
+  bool Replicates(int64_t kv_heads) const { return kv_heads < graph_.ranks && graph_.ranks % kv_heads == 0; }
 
   Graph graph_;
   Status status_;

@@ -57,7 +57,8 @@ CpuExecutor::KvRow CpuExecutor::EndCopy(int layer, int32_t sequence, int64_t pos
 
 Range CpuExecutor::SeenBy(const AttentionOp& op, int64_t row) const {
   const int64_t position = step_->positions[static_cast<size_t>(row)];
-  return {op.window > 0 ? std::max<int64_t>(0, position - op.window + 1) : 0, position + 1};
+  const int64_t of_window = op.window > 0 ? std::max<int64_t>(0, position - op.window + 1) : 0;
+  return {op.chunk > 0 ? std::max(of_window, position / op.chunk * op.chunk) : of_window, position + 1};
 }
 
 // One query head of one row over the stretches in w.runs, the first of which begins at position `begin`.
@@ -86,6 +87,8 @@ void CpuExecutor::AttendHead(const AttentionOp& op, int64_t row, int64_t head, i
                   .v_scale = scale.v,
                   .scale = op.scale,
                   .softcap = op.softcap,
+                  .slope = op.slopes.empty() ? 0 : op.slopes[static_cast<size_t>(head)],
+                  .sink = op.sinks < 0 ? nullptr : weights_.vectors[static_cast<size_t>(op.sinks)].data() + head,
                   .scores = w.scores.data()});
 }
 

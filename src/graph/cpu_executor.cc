@@ -88,61 +88,6 @@ std::vector<OpTime> CpuExecutor::TakeProfile() {
   return times;
 }
 
-// Angles of each row for each rope, on the worker that owns the row.
-void CpuExecutor::FillRopeTables(const Worker& w) {
-  const Range rows = MyRows(step_->rows(), w);
-  for (size_t r = 0; r < graph_.ropes.size(); ++r) {
-    const RopeSpec& rope = graph_.ropes[r];
-    const int64_t half = rope.rotary_dims / 2;
-    for (int64_t row = rows.begin; row < rows.end; ++row) {
-      const auto position = static_cast<float>(step_->positions[static_cast<size_t>(row)]);
-      const int64_t length = step_->lengths[static_cast<size_t>(step_->sequence[static_cast<size_t>(row)])];
-      // Dynamic NTK: the base grows with the length of the sequence (Bloc97's rule as transformers has it).
-      double base = 0;
-      if (rope.dynamic_from > 0 && length > rope.dynamic_from) {
-        const double dims = static_cast<double>(rope.rotary_dims),
-                     ratio = static_cast<double>(length) / static_cast<double>(rope.dynamic_from);
-        base = rope.theta * std::pow(rope.dynamic_factor * ratio - (rope.dynamic_factor - 1), dims / (dims - 2));
-      }
-      for (int64_t i = 0; i < half; ++i) {
-        const float freq =
-            base > 0 ? static_cast<float>(1.0 / std::pow(base, static_cast<double>(2 * i) / static_cast<double>(rope.rotary_dims)))
-                     : rope.inv_freq[static_cast<size_t>(i)];
-        const double angle = static_cast<double>(freq * position);  // the product is rounded to f32, as the models were trained
-        rope_cos_[r][static_cast<size_t>(row * half + i)] = static_cast<float>(std::cos(angle)) * rope.attention_factor;
-        rope_sin_[r][static_cast<size_t>(row * half + i)] = static_cast<float>(std::sin(angle)) * rope.attention_factor;
-      }
-    }
-  }
-}
-
-void CpuExecutor::RunOp(const EmbedOp& op, int64_t count, Worker& w) {
-  const StoredWeight& table = *weights_.embeddings[static_cast<size_t>(op.table)];
-  const Range rows = MyRows(count, w);
-  for (int64_t row = rows.begin; row < rows.end; ++row) {
-    const int64_t id = step_->ids[static_cast<size_t>(row)];
-    float* out = Data(op.out) + row * table.k;
-    DecodeRows(table, {id, id + 1}, {0, table.k}, out);
-    if (op.scale != 1)
-      for (int64_t i = 0; i < table.k; ++i) out[i] *= op.scale;
-  }
-}
-
-void CpuExecutor::RunOp(const NormOp& op, int64_t count, Worker& w) {
-  const auto vector = [&](int id) { return id < 0 ? nullptr : weights_.vectors[static_cast<size_t>(id)].data(); };
-  const int64_t stride = Width(op.in), width = op.head_dim ? op.head_dim : stride;
-  const Range rows = MyRows(count, w);
-  for (int64_t row = rows.begin; row < rows.end; ++row) {
-    for (int64_t head = 0; head < op.heads; ++head) {
-      const int64_t at = row * stride + op.begin + head * width;
-      if (op.rms)
-        ops_.rms_norm(Data(op.in) + at, vector(op.weight), op.offset, op.eps, width, Data(op.out) + at);
-      else
-        ops_.layer_norm(Data(op.in) + at, vector(op.weight), vector(op.bias), op.eps, width, Data(op.out) + at);
-    }
-  }
-}
-
 void CpuExecutor::PrepareRows(const PackedWeight::Input& input, const float* in, int64_t width, Range rows, float* out, Worker& w) {
   w.row.resize(static_cast<size_t>(width));
   for (int64_t row = rows.begin; row < rows.end; ++row) {
@@ -276,33 +221,6 @@ void CpuExecutor::RunOp(const SelectColumnsOp& op, int64_t count, Worker& w) {
   }
 }
 
-void CpuExecutor::RunOp(const RopeOp& op, int64_t count, Worker& w) {
-  const RopeSpec& rope = graph_.ropes[static_cast<size_t>(op.rope)];
-  const int64_t half = rope.rotary_dims / 2, stride = Width(op.buffer);
-  const Range rows = MyRows(count, w);
-  for (int64_t row = rows.begin; row < rows.end; ++row) {
-    const float* cos = rope_cos_[static_cast<size_t>(op.rope)].data() + row * half;
-    const float* sin = rope_sin_[static_cast<size_t>(op.rope)].data() + row * half;
-    for (int64_t head = 0; head < op.heads; ++head)
-      ops_.rope(Data(op.buffer) + row * stride + op.begin + head * op.head_dim, cos, sin, half, rope.interleaved);
-  }
-}
-
-void CpuExecutor::RunOp(const GatedOp& op, int64_t count, Worker& w) {
-  const Range rows = MyRows(count, w);
-  const int64_t stride = Width(op.in);
-  for (int64_t row = rows.begin; row < rows.end; ++row) {
-    const float* x = Data(op.in) + row * stride;
-    ops_.gated(op.act, x, op.gated ? x + op.width : nullptr, op.width, Data(op.out) + row * Width(op.out));
-  }
-}
-
-void CpuExecutor::RunOp(const AddOp& op, int64_t count, Worker& w) {
-  const int64_t width = Width(op.into);
-  const Range rows = MyRows(count, w);
-  ops_.add(Data(op.into) + rows.begin * width, Data(op.from) + rows.begin * width, op.scale, rows.size() * width);
-}
-
 void CpuExecutor::RunOp(const AllReduceOp& op, int64_t count, Worker& w) {
   if (w.index == 0) comm_->AllReduceSum(Data(op.buffer), count * Width(op.buffer));
 }
@@ -317,13 +235,6 @@ void CpuExecutor::RunOp(const GatherRowsOp& op, int64_t count, Worker& w) {
   for (int64_t row = rows.begin; row < rows.end; ++row)
     std::memcpy(Data(op.out) + row * width, Data(op.in) + step_->logits_rows[static_cast<size_t>(row)] * width,
                 static_cast<size_t>(width) * sizeof(float));
-}
-
-void CpuExecutor::RunOp(const SoftcapOp& op, int64_t count, Worker& w) {
-  const int64_t width = Width(op.buffer);
-  const Range rows = MyRows(count, w);
-  for (float *x = Data(op.buffer) + rows.begin * width, *end = Data(op.buffer) + rows.end * width; x < end; ++x)
-    *x = op.cap > 0 ? op.cap * std::tanh(op.scale * *x / op.cap) : op.scale * *x;
 }
 
 }  // namespace nibble

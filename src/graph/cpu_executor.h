@@ -74,6 +74,12 @@ class CpuExecutor {
   void Walk(int worker);
   void FillRopeTables(const Worker& w);
   void RunOp(const EmbedOp& op, int64_t rows, Worker& w);
+  void RunOp(const PositionsOp& op, int64_t rows, Worker& w);
+  void RunOp(const CopyColumnsOp& op, int64_t rows, Worker& w);
+  void RunOp(const ClampOp& op, int64_t rows, Worker& w);
+  void RunOp(const MulOp& op, int64_t rows, Worker& w);
+  void RunOp(const XieluOp& op, int64_t rows, Worker& w);
+  void RunOp(const PositionScaleOp& op, int64_t rows, Worker& w);
   void RunOp(const NormOp& op, int64_t rows, Worker& w);
   void RunOp(const LinearOp& op, int64_t rows, Worker& w);
   void RunOp(const PrepareOp& op, int64_t rows, Worker& w);
@@ -130,6 +136,7 @@ class CpuExecutor {
     std::vector<ExpertGroup> groups;
     std::vector<float> in, prepared, mid, act, out;  // rows of a pass
   };
+  void RunGate(const GateRule& rule, const float* gate, const float* up, int64_t width, float* out) const;
   static int64_t ArenaBytes(const Graph& graph, int64_t max_rows, int64_t max_logits);
   static int64_t MoeScratchBytes(const MoeSpec& spec, int64_t max_rows);
   void Route(const MoeSpec& spec, const float* logits, int64_t row);

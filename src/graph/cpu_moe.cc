@@ -3,11 +3,10 @@
 // reading its weights once: the strips of all of them are one list that the workers divide, so the barriers of a layer do not grow
 // with the number of experts. Long prompts go in passes, whose buffers are as large as a step's rows.
 #include <algorithm>
-#include <cstring>
-#include <numeric>
 
 #include "graph/cpu_executor.h"
 #include "graph/passes.h"
+#include "graph/router.h"
 
 namespace nibble {
 namespace {
@@ -38,28 +37,9 @@ int64_t CpuExecutor::MoeScratchBytes(const MoeSpec& spec, int64_t max_rows) {
   return PassRows(max_rows) * width * static_cast<int64_t>(sizeof(float));
 }
 
-// Chooses top_k experts of one row: equal scores go to the lower expert.
 void CpuExecutor::Route(const MoeSpec& spec, const float* logits, int64_t row) {
-  std::vector<float> p(logits, logits + spec.experts);
-  if (spec.router == RouterKind::kSoftmaxTopK) ops_.softmax(p.data(), spec.experts);
-  std::vector<int32_t> order(static_cast<size_t>(spec.experts));
-  std::iota(order.begin(), order.end(), 0);
-  std::partial_sort(order.begin(), order.begin() + spec.top_k, order.end(), [&](int32_t a, int32_t b) {
-    const float pa = p[static_cast<size_t>(a)], pb = p[static_cast<size_t>(b)];
-    return pa != pb ? pa > pb : a < b;
-  });
-  std::vector<float> weights(static_cast<size_t>(spec.top_k));
-  for (int64_t i = 0; i < spec.top_k; ++i) weights[static_cast<size_t>(i)] = p[static_cast<size_t>(order[static_cast<size_t>(i)])];
-  if (spec.router == RouterKind::kTopKSoftmax)
-    ops_.softmax(weights.data(), spec.top_k);
-  else if (spec.renormalize) {
-    const float sum = std::accumulate(weights.begin(), weights.end(), 0.0f);
-    for (float& weight : weights) weight /= sum;
-  }
-  for (int64_t i = 0; i < spec.top_k; ++i) {
-    moe_.chosen[static_cast<size_t>(row * spec.top_k + i)] = order[static_cast<size_t>(i)];
-    moe_.chosen_weight[static_cast<size_t>(row * spec.top_k + i)] = weights[static_cast<size_t>(i)];
-  }
+  const float* bias = spec.choice_bias < 0 ? nullptr : weights_.vectors[static_cast<size_t>(spec.choice_bias)].data();
+  ChooseExperts(spec, logits, bias, ops_, moe_.chosen.data() + row * spec.top_k, moe_.chosen_weight.data() + row * spec.top_k);
 }
 
 void CpuExecutor::RunOp(const MoeOp& op, int64_t count, Worker& w) {
@@ -112,8 +92,11 @@ void CpuExecutor::GroupRows(const MoeSpec& spec, const std::vector<BoundExpert>&
 void CpuExecutor::RunPass(const MoeSpec& spec, const MoeOp& op, std::span<const ExpertGroup> pass, Range rows, Worker& w) {
   const int64_t first = pass.front().rows.begin, hidden = spec.hidden, inter = spec.inter;
   const Range mine = MyRows(pass.back().rows.end - first, w);
-  for (int64_t i = mine.begin; i < mine.end; ++i)
-    std::copy_n(Data(op.in) + moe_.rows[static_cast<size_t>(first + i)].row * hidden, hidden, moe_.in.data() + i * hidden);
+  for (int64_t i = mine.begin; i < mine.end; ++i) {
+    const auto& [row, weight] = moe_.rows[static_cast<size_t>(first + i)];
+    const float* x = Data(op.in) + row * hidden;
+    for (int64_t j = 0; j < hidden; ++j) moe_.in[static_cast<size_t>(i * hidden + j)] = spec.scale_input ? weight * x[j] : x[j];
+  }
   MultiplyGroups(pass, &BoundExpert::w13, moe_.in.data(), moe_.mid.data(), w);
   for (const ExpertGroup& group : pass) {
     const PackedWeight& w13 = group.expert->w13;
@@ -121,7 +104,7 @@ void CpuExecutor::RunPass(const MoeSpec& spec, const MoeOp& op, std::span<const 
     for (int64_t i = cut.begin; i < cut.end; ++i) {
       float* mid = moe_.mid.data() + i * 2 * inter;
       FinishRow(w13, w13.inputs, {0, hidden}, moe_.in.data() + i * hidden, hidden, mid, w);
-      ops_.gated(spec.act, mid, mid + inter, inter, moe_.act.data() + i * inter);
+      RunGate(spec.gate, mid, mid + inter, inter, moe_.act.data() + i * inter);
     }
   }
   MultiplyGroups(pass, &BoundExpert::w2, moe_.act.data(), moe_.out.data(), w);
@@ -132,7 +115,7 @@ void CpuExecutor::RunPass(const MoeSpec& spec, const MoeOp& op, std::span<const 
       if (row < rows.begin || row >= rows.end) continue;
       float* out = moe_.out.data() + (i - first) * hidden;
       FinishRow(w2, w2.inputs, {0, inter}, moe_.act.data() + (i - first) * inter, inter, out, w);
-      ops_.add(Data(op.out) + row * hidden, out, weight, hidden);
+      ops_.add(Data(op.out) + row * hidden, out, spec.scale_input ? 1 : weight, hidden);
     }
   }
 }

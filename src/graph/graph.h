@@ -25,9 +25,13 @@ enum class Shard : uint8_t { kReplicate, kRows /* outputs: column parallel */, k
 struct LinearPartSpec {
   std::string name;  // module, "model.layers.0.self_attn.q_proj"
   int64_t n = 0;
-  std::string fused_name;        // the fused module some checkpoints and configs name instead, "...qkv_proj"; empty: none
-  int64_t fused_row = 0;         // where this part begins in it
-  int64_t fused_n = 0;           // its rows
+  std::string fused_name;  // the fused module some checkpoints and configs name instead, "...qkv_proj"; empty: none
+  int64_t fused_row = 0;   // where this part begins in it
+  int64_t fused_n = 0;     // its rows
+  // The part's rows lie there in blocks of fused_block rows, one every fused_stride (q, k, v of one head after another); 0:
+  // together.
+  int64_t fused_block = 0, fused_stride = 0;
+  bool transposed = false;       // may be stored as floats [k, n] (GPT-2's Conv1D)
   bool bias = false;             // may have one ("<name>.bias"); loaded when the checkpoint has it
   int64_t shard_unit = 1;        // rows are cut in multiples of this (a head)
   bool shard_replicate = false;  // fewer units than ranks: each rank keeps the whole part (k, v of a single kv head)
@@ -49,7 +53,10 @@ struct LinearSpec {
 
 struct VectorSpec {  // norm weights, sinks ...: small, f32 in memory
   std::string name;  // whole tensor name, "model.norm.weight"
-  int64_t size = 0;
+  int64_t size = 0;  // of the whole tensor
+  // Cut over ranks like a linear's rows, in multiples of this many elements; 0: every rank has it whole.
+  int64_t shard_unit = 0;
+  bool shard_replicate = false;
 };
 
 struct EmbeddingSpec {
@@ -57,16 +64,38 @@ struct EmbeddingSpec {
   int64_t rows = 0, width = 0;
 };
 
-enum class RouterKind : uint8_t { kSoftmaxTopK /* softmax over all, then choose */, kTopKSoftmax /* choose, then softmax */ };
+// How the router's logits become the weights of the chosen experts.
+enum class RouterKind : uint8_t {
+  kSoftmaxTopK,  // scores = softmax over all; the best are chosen
+  kTopKSoftmax,  // the best logits are chosen; softmax over them
+  kSigmoidTopK,  // scores = sigmoid of each
+  kSparseMixer,  // Phi-3.5-MoE: one after another, each by a softmax over the logits near the best of those left
+};
+// Activation of an MLP: out = act(gate) * up, or with a limit (u + 1) * g * sigmoid(alpha * g) of clamped values (CpuOps).
+struct GateRule {
+  Activation act = Activation::kSilu;
+  float limit = 0, alpha = 0;  // limit 0: none
+};
 
 // Experts of one layer; expert e's matrices are "<prefix>.e.<gate|up|down>" in one of the known spellings (models/loader).
 struct MoeSpec {
   std::string prefix;                         // "model.layers.0.mlp.experts"
   std::vector<std::string> prefixes_on_disk;  // other spellings of the prefix
+  // Floats of all experts in one tensor: [E, in, out] instead of [E, out, in]; gate and up rows alternating instead of gate first.
+  bool stacked_transposed = false, stacked_interleaved = false;
   int64_t experts = 0, top_k = 0, hidden = 0, inter = 0;
   RouterKind router = RouterKind::kSoftmaxTopK;
-  bool renormalize = true;
-  Activation act = Activation::kSilu;
+  int choice_bias = -1;  // vector [experts], added to the scores for the choice alone; -1: none
+  // Experts stand in `groups` equal groups; only those of the best top_groups are chosen from. A group's score is that of its best
+  // expert, or the sum of its best two.
+  int64_t groups = 1, top_groups = 1;
+  bool group_by_two = false;
+  bool renormalize = true;  // divide the weights by (their sum + renormalize_eps)
+  float renormalize_eps = 0;
+  float scale = 1;           // of the weights, at the end
+  bool scale_input = false;  // weights multiply an expert's input, not its output (Llama 4)
+  float jitter_eps = 0;      // kSparseMixer: logits further than 2 * this from the best, relatively, are left out
+  GateRule gate;
 };
 
 struct RopeSpec {
@@ -77,88 +106,147 @@ struct RopeSpec {
   // Dynamic scaling: beyond this many positions the frequencies depend on the length of the sequence. 0: they never do.
   int64_t dynamic_from = 0;
   double dynamic_factor = 1, theta = 10000;
+  // LongRoPE: sequences longer than long_from use these; empty: never. [rotary_dims / 2]
+  int64_t long_from = 0;
+  std::vector<float> long_inv_freq;
 };
 
 // ---- operations -------------------------------------------------------------------------------------------------------------
 struct EmbedOp {
+  static constexpr const char* kName = "embed";
   BufferId out;
   int table;
   float scale = 1;
 };
+struct PositionsOp {  // into += table[position + offset]: learned positions
+  static constexpr const char* kName = "positions";
+  BufferId into;
+  int table;
+  int64_t offset = 0;
+};
 struct NormOp {  // out = norm(in); heads > 1: each of `heads` slices of width/heads on its own, starting at column `begin`
+  static constexpr const char* kName = "norm";
   bool rms = true;
   BufferId in, out;
   int weight = -1, bias = -1;  // vectors; -1: none
   float eps = 1e-6f, offset = 0;
   int64_t begin = 0, heads = 1, head_dim = 0;  // head_dim 0: the whole row
+  bool per_head = false;                       // the weight has heads * head_dim elements
 };
 struct LinearOp {
+  static constexpr const char* kName = "linear";
   BufferId in, out;
   int linear;
   std::vector<BufferId> prepared;  // by input of the packed weight; filled by the passes (plain inputs keep `in`)
 };
 struct PrepareOp {  // transforms and quantization that input `input` of a linear demands; inserted by a pass
+  static constexpr const char* kName = "prepare";
   BufferId in, out;
   int linear, input;
   bool all_rows = false;  // a row needs the others of its sequence (one scale for all of them): not row-wise
 };
 struct FinishOp {  // transforms, low-rank terms (of x in `in`) and bias of the outputs of a linear's parts; inserted by a pass
+  static constexpr const char* kName = "finish";
   BufferId in, buffer;
   int linear;
 };
 struct SelectColumnsOp {  // this rank's columns of a layer that could not be cut: copies each range of `in` to `out`, one after
                           // another
+  static constexpr const char* kName = "select-columns";
   BufferId in, out;
   int linear;
 };
+struct CopyColumnsOp {  // `blocks` times `width` columns from in_begin + i * in_stride to out_begin + i * out_stride
+  static constexpr const char* kName = "copy-columns";
+  BufferId in, out;
+  int64_t in_begin = 0, in_stride = 0, out_begin = 0, out_stride = 0, blocks = 1, width = 0;
+};
+struct ClampOp {  // every element to [-limit, limit]
+  static constexpr const char* kName = "clamp";
+  BufferId buffer;
+  float limit;
+};
+struct MulOp {  // into[i] *= act(from[i / (width of into / width of from)])
+  static constexpr const char* kName = "mul";
+  BufferId into, from;
+  Activation act = Activation::kSigmoid;
+};
+struct XieluOp {  // xIELU (arXiv 2411.13010): x > 0: p x^2 + b x; else (exp(min(x, eps)) - 1 - x) n + b x; p = softplus(alpha_p),
+                  // n = b + softplus(alpha_n)
+  static constexpr const char* kName = "xielu";
+  BufferId buffer;
+  int alpha_p, alpha_n;  // vectors of one element
+  float beta = 0.5f, eps = -1e-6f;
+};
+struct PositionScaleOp {  // columns [0, width) *= 1 + scale * log(1 + floor((position + shift) / period))
+  static constexpr const char* kName = "position-scale";
+  BufferId buffer;
+  int64_t width;
+  float scale;
+  int64_t period, shift;
+};
 struct RopeOp {  // rotates heads [begin, begin + heads * head_dim) of a row, then q and k alike
+  static constexpr const char* kName = "rope";
   BufferId buffer;
   int rope;
   int64_t begin, heads, head_dim;
 };
 struct WriteKvOp {  // row's k and v heads -> cache
+  static constexpr const char* kName = "write-kv";
   BufferId in;
   int layer;
   int64_t k_begin, v_begin;
 };
 struct AttentionOp {  // q heads at q_begin of `in`, against the layer's cache
+  static constexpr const char* kName = "attention";
   BufferId in, out;
   int layer;
   int64_t q_begin, heads, head_dim, v_dim;
   float scale;
   float softcap = 0;
-  int64_t window = 0;  // positions a row sees, itself included; 0: all
+  int64_t window = 0;         // positions a row sees, itself included; 0: all
+  int64_t chunk = 0;          // a row sees the positions of its own chunk; 0: all
+  int sinks = -1;             // vector [heads]; -1: none
+  std::vector<float> slopes;  // ALiBi, [heads]; empty: none
 };
 struct GatedOp {  // out = act(in[0..n)) * in[n..2n); gated false: out = act(in)
+  static constexpr const char* kName = "gated";
   BufferId in, out;
-  Activation act = Activation::kSilu;
+  GateRule rule;
   bool gated = true;
   int64_t width;  // of out
 };
 struct MoeOp {  // out = sum over chosen experts; router logits in `logits`
+  static constexpr const char* kName = "moe";
   BufferId in, logits, out;
   int moe;
 };
 struct AddOp {
+  static constexpr const char* kName = "add";
   BufferId into, from;
   float scale = 1;
 };  // into += scale * from
 struct AllReduceOp {
+  static constexpr const char* kName = "all-reduce";
   BufferId buffer;
 };  // sum over ranks
 struct AllGatherOp {
+  static constexpr const char* kName = "all-gather";
   BufferId in, out;
 };  // ranks' slices side by side, in rank order
 struct GatherRowsOp {
+  static constexpr const char* kName = "gather-rows";
   BufferId in, out;
 };  // the rows whose logits are wanted
 struct SoftcapOp {
+  static constexpr const char* kName = "softcap";
   BufferId buffer;
   float cap, scale;
 };  // cap * tanh(scale * x / cap); cap 0: scale only
 
-using AnyOp = std::variant<EmbedOp, NormOp, LinearOp, PrepareOp, FinishOp, SelectColumnsOp, RopeOp, WriteKvOp, AttentionOp, GatedOp,
-                           MoeOp, AddOp, AllReduceOp, AllGatherOp, GatherRowsOp, SoftcapOp>;
+using AnyOp = std::variant<EmbedOp, PositionsOp, NormOp, LinearOp, PrepareOp, FinishOp, SelectColumnsOp, CopyColumnsOp, ClampOp,
+                           MulOp, XieluOp, PositionScaleOp, RopeOp, WriteKvOp, AttentionOp, GatedOp, MoeOp, AddOp, AllReduceOp,
+                           AllGatherOp, GatherRowsOp, SoftcapOp>;
 
 struct Op {
   AnyOp op;
@@ -183,6 +271,11 @@ struct Graph {
   std::vector<MoeSpec> moes;
   std::vector<RopeSpec> ropes;
   std::vector<LayerState> states;  // per layer, this rank's heads
+  struct AttentionModule {
+    std::string name;      // "model.layers.0.self_attn"
+    int64_t kv_heads = 0;  // of the whole model
+  };
+  std::vector<AttentionModule> attention_modules;  // by state
   BufferId logits = -1;
   int64_t vocab = 0;
   int rank = 0, ranks = 1;

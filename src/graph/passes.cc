@@ -17,16 +17,16 @@ Overloaded(F...) -> Overloaded<F...>;
 }  // namespace
 
 const char* OpKindName(const AnyOp& op) {
-  static constexpr const char* kNames[] = {"embed",      "norm",       "linear",      "prepare", "finish", "select-columns",
-                                           "rope",       "write-kv",   "attention",   "gated",   "moe",    "add",
-                                           "all-reduce", "all-gather", "gather-rows", "softcap"};
-  return kNames[op.index()];
+  return std::visit([](const auto& kind) { return kind.kName; }, op);
 }
 
 OpBuffers BuffersOf(const AnyOp& any) {
   return std::visit(Overloaded{
                         [](const EmbedOp& op) {
                           return OpBuffers{{}, {op.out}};
+                        },
+                        [](const PositionsOp& op) {
+                          return OpBuffers{{op.into}, {op.into}};
                         },
                         [](const NormOp& op) {
                           return OpBuffers{{op.in}, {op.out}};
@@ -44,6 +44,21 @@ OpBuffers BuffersOf(const AnyOp& any) {
                         },
                         [](const SelectColumnsOp& op) {
                           return OpBuffers{{op.in}, {op.out}};
+                        },
+                        [](const CopyColumnsOp& op) {
+                          return OpBuffers{{op.in, op.out}, {op.out}};
+                        },
+                        [](const ClampOp& op) {
+                          return OpBuffers{{op.buffer}, {op.buffer}};
+                        },
+                        [](const MulOp& op) {
+                          return OpBuffers{{op.into, op.from}, {op.into}};
+                        },
+                        [](const XieluOp& op) {
+                          return OpBuffers{{op.buffer}, {op.buffer}};
+                        },
+                        [](const PositionScaleOp& op) {
+                          return OpBuffers{{op.buffer}, {op.buffer}};
                         },
                         [](const RopeOp& op) {
                           return OpBuffers{{op.buffer}, {op.buffer}};

@@ -14,8 +14,8 @@ Graph TwoLayers() {
   const BufferId x = b.Embed("embed", 100, 32);
   for (const char* layer : {"a.", "b."}) {
     const std::string p = layer;
-    const auto qkv =
-        b.QkvProjection(b.NormOf(x, {.name = p + "n1"}), p + "q", p + "k", p + "v", "", {.q = 4, .kv = 2, .dim = 8}, false);
+    const auto qkv = b.QkvProjection(b.NormOf(x, {.name = p + "n1"}),
+                                     {.q = p + "q", .k = p + "k", .v = p + "v", .heads = {.q = 4, .kv = 2, .dim = 8}});
     b.Rope(qkv, rope);
     b.Add(x, b.RowParallel(b.Attention(qkv, {}), {p + "o", 32}, 32, 8));
     b.Add(x, b.GatedMlp(b.NormOf(x, {.name = p + "n2"}),
@@ -71,7 +71,7 @@ TEST(Passes, BuffersThatLiveAtTheSameStageNeverOverlap) {
 TEST(Builder, HeadsThatRanksCannotShareAreRefusedWithWhatWould) {
   GraphBuilder b(0, 3);
   const BufferId x = b.Embed("embed", 100, 32);
-  b.QkvProjection(x, "q", "k", "v", "", {.q = 4, .kv = 2, .dim = 8}, false);
+  b.QkvProjection(x, {.q = "q", .k = "k", .v = "v", .heads = {.q = 4, .kv = 2, .dim = 8}});
   const auto graph = b.Finish();
   ASSERT_FALSE(graph);
   EXPECT_NE(graph.error().message.find("1, 2, 4"), std::string::npos) << graph.error().message;

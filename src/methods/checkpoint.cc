@@ -189,9 +189,26 @@ Result<LinearPart> Checkpoint::Linear(const LinearQuery& query) {
   return query.kind == LayerKind::kLinear && !query.keep_float ? Online(std::move(part)) : part;
 }
 
-Result<LinearPart> Checkpoint::Expert(const std::string& prefix, const std::vector<std::string>& other_prefixes, int64_t expert,
-                                      MoeMatrix which, int64_t n, int64_t k) {
-  return Online(StoredExpert(prefix, other_prefixes, expert, which, n, k));
+Result<LinearPart> Checkpoint::Expert(const ExpertQuery& query) { return Online(StoredExpert(query)); }
+
+std::optional<LinearPart> Checkpoint::TransposedModule(const std::string& module, int64_t n, int64_t k) {
+  const StoredTensor* tensor = tensors_.Find(module + ".weight");
+  if (!tensor || tensor->ggml || !IsFloat(tensor->view.dtype) || tensor->view.rank() != 2 || tensor->view.dim(0) != k ||
+      tensor->view.dim(1) != n)
+    return std::nullopt;
+  claimed_.insert(tensor->name);
+  TensorView view = tensor->view;
+  std::swap(view.shape[0], view.shape[1]);
+  std::swap(view.stride[0], view.stride[1]);
+  return LinearPart{.weight = std::make_shared<StoredWeight>(MakeDense(view, {tensor->file, tensor->name}, tensor->keep))};
+}
+
+// The rows of a part in the module that holds it.
+static std::vector<int32_t> FusedRows(const Checkpoint::LinearQuery& query) {
+  std::vector<int32_t> rows;
+  for (int64_t row = 0; row < query.n; ++row)
+    rows.push_back(static_cast<int32_t>(query.fused_row + row / query.fused_block * query.fused_stride + row % query.fused_block));
+  return rows;
 }
 
 // Mixtral's router is block_sparse_moe.gate in its own files, and mlp.gate where a tool saves what transformers 5 has in memory
@@ -207,17 +224,33 @@ Result<LinearPart> Checkpoint::StoredLinear(const LinearQuery& asked) {
   LinearQuery query = asked;
   query.name = RouterOnDisk(asked.name);
   const bool fused = !query.fused_name.empty() && HasModule(query.fused_name) && !HasModule(query.name);
-  if (!fused) {
-    if (!HasModule(query.name)) return NotFound("{}: module \"{}\": the checkpoint has none of its tensors", path_, query.name);
-    NIBBLE_TRY(LinearPart part, Module(query.kind, query.name, query.fused_name, query.n, query.k));
-    if (query.bias) NIBBLE_RETURN_IF_ERROR(BindBias(query.name, {0, part.weight->n}, &part));
+  const std::string& module = fused ? query.fused_name : query.name;
+  if (!HasModule(module)) return NotFound("{}: module \"{}\": the checkpoint has none of its tensors", path_, query.name);
+  const int64_t n = fused ? query.fused_n : query.n;
+  std::optional<LinearPart> found = query.transposed ? TransposedModule(module, n, query.k) : std::nullopt;
+  if (!found) {
+    NIBBLE_TRY(found, Module(query.kind, module, fused ? "" : query.fused_name, n, query.k));
+  }
+  LinearPart part = *std::move(found);
+  const bool scattered = fused && query.fused_block > 0 && query.fused_block < query.n;
+  const Range rows = scattered ? Range{0, n} : fused ? Range{query.fused_row, query.fused_row + query.n} : Range{0, part.weight->n};
+  if (query.bias) NIBBLE_RETURN_IF_ERROR(BindBias(module, rows, &part));
+  if (!fused) return part;
+  if (!scattered) {
+    NIBBLE_TRY(StoredWeight cut, Slice(*part.weight, rows, {0, query.k}));
+    part.weight = std::make_shared<StoredWeight>(std::move(cut));
     return part;
   }
-  NIBBLE_TRY(LinearPart part, Module(query.kind, query.fused_name, "", query.fused_n, query.k));
-  const Range rows{query.fused_row, query.fused_row + query.n};
-  NIBBLE_TRY(StoredWeight cut, Slice(*part.weight, rows, {0, query.k}));
-  part.weight = std::make_shared<StoredWeight>(std::move(cut));
-  if (query.bias) NIBBLE_RETURN_IF_ERROR(BindBias(query.fused_name, rows, &part));
+  const std::vector<int32_t> selection = FusedRows(query);
+  NIBBLE_TRY(StoredWeight selected, SelectRows(*part.weight, selection));
+  part.weight = std::make_shared<StoredWeight>(std::move(selected));
+  if (part.bias) {
+    auto values = std::make_shared<std::vector<float>>(static_cast<size_t>(n)), taken = std::make_shared<std::vector<float>>();
+    ConvertToF32(part.bias.dtype, part.bias.data, n, values->data());
+    for (const int32_t row : selection) taken->push_back((*values)[static_cast<size_t>(row)]);
+    part.bias = TensorView(taken->data(), DType::kF32, {query.n});
+    part.bias_keep = taken;
+  }
   return part;
 }
 
@@ -229,8 +262,7 @@ std::vector<std::string> Checkpoint::ExpertSpellings(const std::string& prefix, 
 }
 
 // Experts in 3-D tensors: modules whose every tensor has a leading dimension of experts, which any method reads expert by expert
-// (MLX: "switch_mlp.gate_proj.weight" [E, I, words]); or float tensors gate_up_proj [E, 2I, H] (gate rows first) and down_proj
-// [E, H, I].
+// (MLX: "switch_mlp.gate_proj.weight" [E, I, words]).
 Result<LinearPart> Checkpoint::FusedExpert(const std::string& prefix, int64_t expert, MoeMatrix which, int64_t n, int64_t k) {
   for (const StackedSpelling& stack : StackedSpellings(prefix, which, n)) {
     if (!HasModule(stack.module)) continue;
@@ -257,22 +289,54 @@ Result<LinearPart> Checkpoint::FusedExpert(const std::string& prefix, int64_t ex
     part.weight = std::make_shared<StoredWeight>(std::move(cut));
     return part;
   }
-  const std::string name = prefix + (which == MoeMatrix::kDown ? ".down_proj" : ".gate_up_proj");
-  const StoredTensor* tensor = tensors_.Find(name);
-  if (!tensor) tensor = tensors_.Find(name + ".weight");
-  if (!tensor) return NotFound("experts \"{}\": neither per-expert modules nor a fused \"{}\"", prefix, name);
-  claimed_.insert(tensor->name);
-  const int64_t rows = which == MoeMatrix::kDown ? n : 2 * n;
-  if (tensor->view.rank() != 3 || tensor->view.dim(1) != rows || tensor->view.dim(2) != k || expert >= tensor->view.dim(0))
-    return Corrupt("{}: tensor \"{}\": shape {}, wanted [experts,{},{}]", tensor->file, name, tensor->view.shape.ToString(), rows,
-                   k);
-  const TensorView view = tensor->view.Select(0, expert).Slice(0, which == MoeMatrix::kUp ? n : 0, n);
-  return LinearPart{
-      .weight = std::make_shared<StoredWeight>(MakeDense(view, {tensor->file, fmt::format("{}[{}]", name, expert)}, tensor->keep))};
+  return NotFound("no stacked modules");
 }
 
-Result<LinearPart> Checkpoint::StoredExpert(const std::string& prefix, const std::vector<std::string>& other_prefixes,
-                                            int64_t expert, MoeMatrix which, int64_t n, int64_t k) {
+// Float tensors gate_up_proj [E, 2I, H] and down_proj [E, H, I], or transposed; biases beside them [E, 2I] and [E, H].
+Result<LinearPart> Checkpoint::StackedFloatExpert(const std::string& prefix, const ExpertQuery& query) {
+  const bool down = query.which == MoeMatrix::kDown;
+  const std::string block = prefix.ends_with(".experts") ? prefix.substr(0, prefix.size() - 7) : prefix + ".";
+  const StoredTensor* tensor = nullptr;
+  for (const std::string& name :
+       {prefix + (down ? ".down_proj" : ".gate_up_proj"), prefix + (down ? ".down_proj.weight" : ".gate_up_proj.weight"),
+        block + (down ? "output_linear.weight" : "input_linear.weight")})
+    if (tensor = tensors_.Find(name); tensor) break;
+  if (!tensor) return NotFound("experts \"{}\": neither per-expert modules nor a stacked tensor", prefix);
+  claimed_.insert(tensor->name);
+  const int64_t rows = down ? query.n : 2 * query.n;
+  const int64_t first = query.stacked_transposed ? query.k : rows, second = query.stacked_transposed ? rows : query.k;
+  if (tensor->view.rank() != 3 || tensor->view.dim(1) != first || tensor->view.dim(2) != second ||
+      query.expert >= tensor->view.dim(0) || !IsFloat(tensor->view.dtype))
+    return Corrupt("{}: tensor \"{}\": {} {}, wanted floats [experts,{},{}]", tensor->file, tensor->name,
+                   DTypeName(tensor->view.dtype), tensor->view.shape.ToString(), first, second);
+  const auto own_rows = [&](TensorView view) {  // of gate or up, in the first dimension
+    if (down) return view;
+    if (!query.stacked_interleaved) return view.Slice(0, query.which == MoeMatrix::kUp ? query.n : 0, query.n);
+    TensorView every = view.Slice(0, query.which == MoeMatrix::kUp ? 1 : 0, view.dim(0) - 1);
+    every.shape[0] = query.n;
+    every.stride[0] *= 2;
+    return every;
+  };
+  TensorView view = tensor->view.Select(0, query.expert);
+  if (query.stacked_transposed) {
+    std::swap(view.shape[0], view.shape[1]);
+    std::swap(view.stride[0], view.stride[1]);
+  }
+  LinearPart part{.weight = std::make_shared<StoredWeight>(
+                      MakeDense(own_rows(view), {tensor->file, fmt::format("{}[{}]", tensor->name, query.expert)}, tensor->keep))};
+  const StoredTensor* bias = tensors_.Find(tensor->name + "_bias");
+  if (!bias) return part;
+  if (bias->view.rank() != 2 || bias->view.dim(0) <= query.expert || bias->view.dim(1) != rows || !IsFloat(bias->view.dtype))
+    return Corrupt("{}: tensor \"{}\": {} {}, wanted floats [experts,{}]", bias->file, bias->name, DTypeName(bias->view.dtype),
+                   bias->view.shape.ToString(), rows);
+  claimed_.insert(bias->name);
+  part.bias = own_rows(bias->view.Select(0, query.expert));
+  part.bias_keep = bias->keep;
+  return part;
+}
+
+Result<LinearPart> Checkpoint::StoredExpert(const ExpertQuery& query) {
+  const auto& [prefix, other_prefixes, expert, which, n, k, transposed, interleaved] = query;
   std::vector<std::string> prefixes = {prefix};
   prefixes.insert(prefixes.end(), other_prefixes.begin(), other_prefixes.end());
   for (size_t i = 0, known = prefixes.size(); i < known; ++i)  // MLX's name for stacked experts
@@ -281,18 +345,20 @@ Result<LinearPart> Checkpoint::StoredExpert(const std::string& prefix, const std
   for (const std::string& each : prefixes) {
     for (const std::string& name : ExpertSpellings(each, expert, which))
       if (HasModule(name)) return Module(LayerKind::kExpert, name, "", n, k);
-    const LayerQuery query{.kind = LayerKind::kExpert, .name = each, .has = [&](std::string_view suffix) {
+    const LayerQuery layer{.kind = LayerKind::kExpert, .name = each, .has = [&](std::string_view suffix) {
                              return Has(fmt::format("{}.{}", each, suffix));
                            }};
-    NIBBLE_TRY(auto method, quantization_->GetMoeMethod(query));
+    NIBBLE_TRY(auto method, quantization_->GetMoeMethod(layer));
     if (!method) continue;
     NIBBLE_TRY(BoundParams params, Bind(each, method->CreateWeights(each)));
     params.n = n;
     params.k = k;
     return method->MakeWeight(params, expert, which);
   }
-  for (const std::string& each : prefixes)
+  for (const std::string& each : prefixes) {
     if (auto fused = FusedExpert(each, expert, which, n, k); fused || fused.error().code != Code::kNotFound) return fused;
+    if (auto stacked = StackedFloatExpert(each, query); stacked || stacked.error().code != Code::kNotFound) return stacked;
+  }
   return NotFound("{}: expert {} of \"{}\": the checkpoint has it in none of the known spellings", path_, expert, prefix);
 }
 

@@ -48,8 +48,10 @@ class Checkpoint {
     int64_t n = 0, k = 0;    // 0: taken from what is stored (inspect)
     std::string fused_name;  // module that may hold this one's rows
     int64_t fused_row = 0, fused_n = 0;
-    bool bias = false;        // load "<name>.bias" if it is there
-    bool keep_float = false;  // never quantized while loading: routers
+    int64_t fused_block = 0, fused_stride = 0;  // as in LinearPartSpec
+    bool transposed = false;                    // floats may be stored as [k, n] (of the fused module: [k, fused_n])
+    bool bias = false;                          // load "<name>.bias" if it is there
+    bool keep_float = false;                    // never quantized while loading: routers
   };
   // One logical matrix with what its method demands of x; claims its tensors. NotFound when no tensor of the module exists.
   Result<LinearPart> Linear(const LinearQuery& query);
@@ -57,8 +59,15 @@ class Checkpoint {
   bool HasModule(std::string_view module) const;
 
   // Expert `expert` of `prefix` ("model.layers.0.mlp.experts"): per-expert modules in any known spelling, or fused 3-D tensors.
-  Result<LinearPart> Expert(const std::string& prefix, const std::vector<std::string>& other_prefixes, int64_t expert,
-                            MoeMatrix which, int64_t n, int64_t k);
+  struct ExpertQuery {
+    std::string prefix;
+    std::vector<std::string> other_prefixes;
+    int64_t expert = 0;
+    MoeMatrix which = MoeMatrix::kGate;
+    int64_t n = 0, k = 0;
+    bool stacked_transposed = false, stacked_interleaved = false;  // as in MoeSpec
+  };
+  Result<LinearPart> Expert(const ExpertQuery& query);
 
   // A small float tensor as f32; claims it.
   Result<std::vector<float>> Vector(const std::string& name, int64_t size);
@@ -80,11 +89,13 @@ class Checkpoint {
                                       const std::vector<ParamDecl>& decls) const;
   Result<BoundParams> Bind(const std::string& module, const std::vector<ParamDecl>& decls);
   Result<LinearPart> Module(LayerKind kind, const std::string& module, const std::string& fused_name, int64_t n, int64_t k);
+  // Floats [k, n] of a module that would otherwise be [n, k]; nothing if it is stored in any other way.
+  std::optional<LinearPart> TransposedModule(const std::string& module, int64_t n, int64_t k);
   Status BindBias(const std::string& module, Range rows, LinearPart* part);
   Result<LinearPart> StoredLinear(const LinearQuery& asked);
   std::string RouterOnDisk(const std::string& module) const;
-  Result<LinearPart> StoredExpert(const std::string& prefix, const std::vector<std::string>& other_prefixes, int64_t expert,
-                                  MoeMatrix which, int64_t n, int64_t k);
+  Result<LinearPart> StoredExpert(const ExpertQuery& query);
+  Result<LinearPart> StackedFloatExpert(const std::string& prefix, const ExpertQuery& query);
   Result<LinearPart> Online(Result<LinearPart> part);
   std::vector<std::string> ExpertSpellings(const std::string& prefix, int64_t expert, MoeMatrix which) const;
   Result<LinearPart> FusedExpert(const std::string& prefix, int64_t expert, MoeMatrix which, int64_t n, int64_t k);

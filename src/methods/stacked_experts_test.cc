@@ -39,7 +39,7 @@ TEST(StackedExperts, AnyMethodReadsThemOneByOne) {
   const auto checkpoint = Checkpoint::Open(folder, CheckpointKind::kHubFolder);
   ASSERT_TRUE(checkpoint) << checkpoint.error().ToString();
   const auto expert = [&](int64_t e) {
-    return (*checkpoint)->Expert("model.layers.0.mlp.experts", {}, e, MoeMatrix::kGate, kN, kK);
+    return (*checkpoint)->Expert({"model.layers.0.mlp.experts", {}, e, MoeMatrix::kGate, kN, kK});
   };
   for (int64_t e = 0; e < kExperts; ++e) {
     const auto part = expert(e);

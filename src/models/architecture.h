@@ -32,6 +32,8 @@ struct FoldPoint {
 struct Architecture {
   std::string_view name;                      // "llama"
   std::vector<std::string_view> model_types;  // config.json's model_type
+  // JSON object: what the family means by keys that its config.json leaves out, where that is not what ParseModelConfig assumes.
+  std::string_view defaults = "{}";
   Result<Graph> (*build)(const ModelConfig& config, int rank, int ranks) = nullptr;
   std::vector<FoldPoint> (*fold_points)(const ModelConfig& config) = nullptr;
   // Name parts of tensors that files of this family carry and nobody needs.
@@ -42,10 +44,11 @@ const std::vector<const Architecture*>& ArchitectureTable();  // generated
 // Unsupported, with the nearest names, if unknown.
 Result<const Architecture*> FindArchitecture(std::string_view model_type);
 
-// Reads the common keys, 4.x and 5.x spellings. `tied_default`: tie_word_embeddings when absent.
+// Reads the common keys, in all spellings (n_embd, d_model ...) of transformers 4.x and 5.x, after the family's defaults. Without
+// them: RMS norms of 1e-6, silu, no biases, embeddings not tied, heads of hidden / heads.
 Result<ModelConfig> ParseModelConfig(const Json& json, const std::string& where);
-// A family's own defaults are applied in its build function through this: the value of tie_word_embeddings or `fallback`.
-bool TiedEmbeddings(const ModelConfig& config, bool fallback);
+// hidden_act and its like. Unsupported for unknown names.
+Result<Activation> ParseActivation(const std::string& name);
 // Number of positions a row sees in layer i, 0 for all: layer_types, or the family's older keys decided by `slides`.
 Result<int64_t> LayerWindow(const ModelConfig& config, int64_t layer, bool slides_by_default);
 
@@ -53,8 +56,9 @@ struct RopeDefaults {
   double theta = 10000;
   double partial_factor = 1;
   bool interleaved = false;
+  std::string layer_type;  // "full_attention", "sliding_attention": where rope_parameters has an object for each
 };
-// From rope_parameters (5.x) or rope_theta and rope_scaling (4.x): default, linear, dynamic, llama3, yarn.
+// From rope_parameters (5.x) or rope_theta and rope_scaling (4.x): default, linear, dynamic, llama3, yarn, longrope.
 // Unsupported for other kinds, naming those that are.
 Result<RopeSpec> RopeFromConfig(const ModelConfig& config, int64_t head_dim, const RopeDefaults& defaults = {});
 

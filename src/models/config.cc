@@ -8,15 +8,6 @@
 namespace nibble {
 namespace {
 
-Result<Activation> ParseActivation(const std::string& name) {
-  if (name == "silu" || name == "swish") return Activation::kSilu;
-  if (name == "gelu_pytorch_tanh" || name == "gelu_new" || name == "gelu_fast" || name == "gelu_tanh") return Activation::kGeluTanh;
-  if (name == "gelu") return Activation::kGeluErf;
-  if (name == "relu") return Activation::kRelu;
-  if (name == "relu2") return Activation::kRelu2;
-  return Unsupported("hidden_act \"{}\" (known: silu, gelu, gelu_pytorch_tanh, gelu_new, relu, relu2)", name);
-}
-
 Result<int64_t> PositiveInt(const Json& json, std::string_view key, std::optional<int64_t> fallback = std::nullopt) {
   constexpr int64_t kMost = int64_t{1} << 31;  // keeps every product of two sizes inside 64 bits
   NIBBLE_TRY(const int64_t value, JsonInt(json, key, fallback));
@@ -24,7 +15,64 @@ Result<int64_t> PositiveInt(const Json& json, std::string_view key, std::optiona
   return value;
 }
 
-Status Fill(const Json& json, ModelConfig* c) {
+// Other families' names of the common keys.
+struct Synonym {
+  const char *common, *other;
+};
+constexpr Synonym kSynonyms[] = {
+    {"hidden_size", "n_embd"},
+    {"hidden_size", "d_model"},
+    {"num_hidden_layers", "n_layer"},
+    {"num_hidden_layers", "n_layers"},
+    {"num_hidden_layers", "num_layers"},
+    {"num_attention_heads", "n_head"},
+    {"num_attention_heads", "n_heads"},
+    {"num_attention_heads", "num_heads"},
+    {"num_key_value_heads", "num_kv_heads"},
+    {"max_position_embeddings", "n_positions"},
+    {"max_position_embeddings", "max_seq_len"},
+    {"max_position_embeddings", "seq_length"},
+    {"intermediate_size", "n_inner"},
+    {"intermediate_size", "ffn_dim"},
+    {"intermediate_size", "ffn_hidden_size"},
+    {"hidden_act", "activation_function"},
+    {"hidden_act", "hidden_activation"},
+    {"hidden_act", "activation"},
+    {"num_experts", "num_local_experts"},
+    {"num_experts", "n_routed_experts"},
+    {"num_experts", "moe_num_experts"},
+    {"num_experts_per_tok", "experts_per_token"},
+    {"num_experts_per_tok", "moe_topk"},
+    {"num_experts_per_tok", "moe_k"},
+    {"partial_rotary_factor", "rotary_pct"},
+    {"rope_theta", "rotary_emb_base"},
+    {"rms_norm_eps", "layer_norm_eps"},
+    {"rms_norm_eps", "layer_norm_epsilon"},
+    {"rms_norm_eps", "layernorm_epsilon"},
+    {"rms_norm_eps", "norm_eps"},
+    {"rms_norm_eps", "norm_epsilon"},
+};
+
+// The config with the family's defaults where a key is missing (null counts as missing) and common names beside the family's own.
+Json Completed(const Json& json) {
+  Json all = json;
+  const auto missing = [&](const char* key) { return !JsonFind(all, key); };
+  for (const auto& [common, other] : kSynonyms)
+    if (missing(common) && !missing(other)) all[common] = all[other];
+  const Json* type = JsonFind(json, "model_type");
+  if (!type || !type->is_string()) return all;
+  for (const Architecture* architecture : ArchitectureTable()) {
+    const auto& types = architecture->model_types;
+    if (std::find(types.begin(), types.end(), type->get<std::string>()) == types.end()) continue;
+    const Json defaults = Json::parse(architecture->defaults);
+    for (const auto& [key, value] : defaults.items())
+      if (missing(key.c_str())) all[key] = value;
+  }
+  return all;
+}
+
+Status Fill(ModelConfig* c) {
+  const Json& json = c->json;
   NIBBLE_TRY(c->model_type, JsonString(json, "model_type"));
   NIBBLE_TRY(c->hidden, PositiveInt(json, "hidden_size"));
   NIBBLE_TRY(c->layers, PositiveInt(json, "num_hidden_layers"));
@@ -41,26 +89,33 @@ Status Fill(const Json& json, ModelConfig* c) {
   NIBBLE_TRY(const double eps, JsonNumber(json, "rms_norm_eps", 1e-6));
   c->norm_eps = static_cast<float>(eps);
   NIBBLE_TRY(const std::string act, JsonString(json, "hidden_act", "silu"));
-  NIBBLE_TRY(c->act, ParseActivation(act));
+  if (act != "xielu") {  // an operation with parameters of its own; a family that has it says so
+    NIBBLE_TRY(c->act, ParseActivation(act));
+  }
   NIBBLE_TRY(c->attention_bias, JsonBool(json, "attention_bias", false));
   NIBBLE_TRY(c->mlp_bias, JsonBool(json, "mlp_bias", false));
-  c->tied = TiedEmbeddings(*c, false);
+  NIBBLE_TRY(c->tied, JsonBool(json, "tie_word_embeddings", false));
   return {};
 }
 
 }  // namespace
 
-Result<ModelConfig> ParseModelConfig(const Json& json, const std::string& where) {
-  ModelConfig config;
-  config.json = json;
-  config.where = where;
-  if (Status filled = Fill(json, &config); !filled) return tl::unexpected(std::move(filled.error()).In(where));
-  return config;
+Result<Activation> ParseActivation(const std::string& name) {
+  if (name == "silu" || name == "swish") return Activation::kSilu;
+  if (name == "gelu_pytorch_tanh" || name == "gelu_new" || name == "gelu_fast" || name == "gelu_tanh") return Activation::kGeluTanh;
+  if (name == "gelu") return Activation::kGeluErf;
+  if (name == "quick_gelu") return Activation::kGeluQuick;
+  if (name == "relu") return Activation::kRelu;
+  if (name == "relu2") return Activation::kRelu2;
+  return Unsupported("hidden_act \"{}\" (known: silu, gelu, gelu_pytorch_tanh, gelu_new, quick_gelu, relu, relu2)", name);
 }
 
-bool TiedEmbeddings(const ModelConfig& config, bool fallback) {
-  const Json* tied = JsonFind(config.json, "tie_word_embeddings");
-  return tied && tied->is_boolean() ? tied->get<bool>() : fallback;
+Result<ModelConfig> ParseModelConfig(const Json& json, const std::string& where) {
+  ModelConfig config;
+  config.json = Completed(json);
+  config.where = where;
+  if (Status filled = Fill(&config); !filled) return tl::unexpected(std::move(filled.error()).In(where));
+  return config;
 }
 
 Result<int64_t> LayerWindow(const ModelConfig& config, int64_t layer, bool slides_by_default) {

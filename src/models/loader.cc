@@ -54,7 +54,11 @@ class Loader {
 
   Status LoadVector(const VectorSpec& spec) {
     NIBBLE_TRY(const std::vector<float> values, checkpoint_.Vector(spec.name, spec.size));
-    for (BoundWeights& weights : model_.weights) weights.vectors.push_back(values);
+    for (int rank = 0; rank < options_.ranks; ++rank) {
+      const Range mine =
+          spec.shard_unit == 0 ? Range{0, spec.size} : RankShare(spec.size, spec.shard_unit, spec.shard_replicate, rank);
+      model_.weights[static_cast<size_t>(rank)].vectors.emplace_back(values.begin() + mine.begin, values.begin() + mine.end);
+    }
     return {};
   }
 
@@ -65,15 +69,18 @@ class Loader {
     return {};
   }
 
-  // The rows of `part` that rank computes.
-  Range RankRows(const LinearPartSpec& part, int rank) const {
-    const int64_t units = part.n / part.shard_unit;
-    if (part.shard_replicate) {
-      const int64_t unit = rank * units / options_.ranks;
-      return {unit * part.shard_unit, (unit + 1) * part.shard_unit};
+  // A rank's share of `size` rows, cut in multiples of `unit`; replicate: fewer units than ranks, each rank has a whole one.
+  Range RankShare(int64_t size, int64_t unit, bool replicate, int rank) const {
+    const int64_t units = size / unit;
+    if (replicate) {
+      const int64_t mine = rank * units / options_.ranks;
+      return {mine * unit, (mine + 1) * unit};
     }
     const Range range = SplitRange(units, rank, options_.ranks);
-    return {range.begin * part.shard_unit, range.end * part.shard_unit};
+    return {range.begin * unit, range.end * unit};
+  }
+  Range RankRows(const LinearPartSpec& part, int rank) const {
+    return RankShare(part.n, part.shard_unit, part.shard_replicate, rank);
   }
 
   Result<LinearPart> CutRows(const LinearPart& whole, Range rows) const {
@@ -172,8 +179,14 @@ class Loader {
     for (int64_t e = 0; e < spec.experts; ++e) {
       const auto matrix = [&](MoeMatrix which) {
         const bool down = which == MoeMatrix::kDown;
-        return checkpoint_.Expert(spec.prefix, spec.prefixes_on_disk, e, which, down ? spec.hidden : spec.inter,
-                                  down ? spec.inter : spec.hidden);
+        return checkpoint_.Expert({.prefix = spec.prefix,
+                                   .other_prefixes = spec.prefixes_on_disk,
+                                   .expert = e,
+                                   .which = which,
+                                   .n = down ? spec.hidden : spec.inter,
+                                   .k = down ? spec.inter : spec.hidden,
+                                   .stacked_transposed = spec.stacked_transposed,
+                                   .stacked_interleaved = spec.stacked_interleaved});
       };
       NIBBLE_TRY(LinearPart gate, matrix(MoeMatrix::kGate));
       NIBBLE_TRY(LinearPart up, matrix(MoeMatrix::kUp));
@@ -219,9 +232,9 @@ Status CheckLeftovers(Checkpoint& checkpoint, const Architecture& architecture) 
 
 // What the checkpoint says of each layer's K and V, cut to the heads of each rank.
 Status BindKvRules(Checkpoint& checkpoint, LoadedModel* model) {
-  const int64_t heads = model->config.kv_heads, ranks = static_cast<int64_t>(model->graphs.size());
+  const auto ranks = static_cast<int64_t>(model->graphs.size());
   for (size_t layer = 0; layer < model->graphs[0].states.size(); ++layer) {
-    const std::string name = fmt::format("model.layers.{}.self_attn", layer);
+    const auto& [name, heads] = model->graphs[0].attention_modules[layer];
     NIBBLE_TRY(const KvRules whole, checkpoint.KvScales(name));
     for (int64_t rank = 0; rank < ranks; ++rank) {
       const LayerState& state = model->graphs[static_cast<size_t>(rank)].states[layer];
@@ -248,8 +261,9 @@ Result<Graph> BuildGraph(const ModelConfig& config, int rank, int ranks) {
   return architecture->build(config, rank, ranks);
 }
 
-Result<std::optional<KvFormats>> KvScheme(const Checkpoint& checkpoint) {
-  NIBBLE_TRY(const auto method, checkpoint.KvMethod("model.layers.0.self_attn"));
+Result<std::optional<KvFormats>> KvScheme(const Checkpoint& checkpoint, const Graph& graph) {
+  if (graph.attention_modules.empty()) return std::nullopt;
+  NIBBLE_TRY(const auto method, checkpoint.KvMethod(graph.attention_modules[0].name));
   return method ? method->formats() : std::nullopt;
 }
 
@@ -267,6 +281,9 @@ Result<std::vector<LinearPart>> LinearParts(Checkpoint& checkpoint, const Linear
                                                     .fused_name = part.fused_name,
                                                     .fused_row = part.fused_row,
                                                     .fused_n = part.fused_n,
+                                                    .fused_block = part.fused_block,
+                                                    .fused_stride = part.fused_stride,
+                                                    .transposed = part.transposed,
                                                     .bias = part.bias,
                                                     .keep_float = spec.is_router}));
     NIBBLE_RETURN_IF_ERROR(CheckShape(bound, name, part.n, spec.k));

@@ -42,7 +42,7 @@ Result<ModelConfig> ConfigOf(const Checkpoint& checkpoint, const LoadOptions& op
 Result<Graph> BuildGraph(const ModelConfig& config, int rank, int ranks);
 
 // The K/V cache that the checkpoint asks for, if any. Works for a config alone.
-Result<std::optional<KvFormats>> KvScheme(const Checkpoint& checkpoint);
+Result<std::optional<KvFormats>> KvScheme(const Checkpoint& checkpoint, const Graph& graph);
 
 // Binds, cuts and packs every weight. teams[r] packs rank r's. Errors name the tensor. Leftover tensors are an error.
 Result<LoadedModel> LoadModel(Checkpoint& checkpoint, const LoadOptions& options,

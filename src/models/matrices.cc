@@ -111,6 +111,9 @@ void MatrixTable::AddGraph(const Graph& graph) {
       matrix.query.fused_name = part.fused_name;
       matrix.query.fused_row = part.fused_row;
       matrix.query.fused_n = part.fused_n;
+      matrix.query.fused_block = part.fused_block;
+      matrix.query.fused_stride = part.fused_stride;
+      matrix.query.transposed = part.transposed;
       matrix.query.bias = part.bias;
       matrices_.push_back(std::move(matrix));
       if (part.bias) AddBias(part.name, part.n);
@@ -133,6 +136,8 @@ void MatrixTable::AddExperts(const MoeSpec& moe) {
       matrix.k = which == MoeMatrix::kDown ? moe.inter : moe.hidden;
       matrix.experts = moe.prefix;
       matrix.other_experts = moe.prefixes_on_disk;
+      matrix.stacked_transposed = moe.stacked_transposed;
+      matrix.stacked_interleaved = moe.stacked_interleaved;
       matrix.expert = e;
       matrix.which = which;
       matrices_.push_back(std::move(matrix));
@@ -270,7 +275,8 @@ Result<NamedMatrix> MatrixTable::Find(std::string_view asked) const {
 
 Result<LinearPart> MatrixTable::Load(const NamedMatrix& m) const {
   if (m.kind == NamedMatrix::kVector) return Usage("\"{}\" is a vector, not a matrix", m.name);
-  NIBBLE_TRY(LinearPart part, m.expert >= 0 ? checkpoint_->Expert(m.experts, m.other_experts, m.expert, m.which, m.n, m.k)
+  NIBBLE_TRY(LinearPart part, m.expert >= 0 ? checkpoint_->Expert({m.experts, m.other_experts, m.expert, m.which, m.n, m.k,
+                                                                   m.stacked_transposed, m.stacked_interleaved})
                                             : checkpoint_->Linear(m.query));
   NIBBLE_RETURN_IF_ERROR(CheckShape(part, m));
   return part;

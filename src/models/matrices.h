@@ -25,6 +25,7 @@ struct NamedMatrix {
   Checkpoint::LinearQuery query;
   std::string experts;  // prefix
   std::vector<std::string> other_experts;
+  bool stacked_transposed = false, stacked_interleaved = false;  // as in MoeSpec
   int64_t expert = -1;
   MoeMatrix which = MoeMatrix::kGate;
 };

@@ -23,6 +23,7 @@ Result<Params> ReadParams(const ModelConfig& config, const RopeDefaults& default
     p.json = *found;
   else if (const Json* nested = JsonFind(config.json, "rope_parameters"))
     p.json = *nested;
+  if (const Json* own = defaults.layer_type.empty() ? nullptr : JsonFind(p.json, defaults.layer_type)) p.json = Json(*own);
   NIBBLE_TRY(const double top_theta, JsonNumber(config.json, "rope_theta", defaults.theta));
   NIBBLE_TRY(p.theta, JsonNumber(p.json, "rope_theta", top_theta));
   NIBBLE_TRY(const double top_partial, JsonNumber(config.json, "partial_rotary_factor", defaults.partial_factor));
@@ -98,6 +99,36 @@ Status Yarn(const Params& p, const ModelConfig& config, RopeSpec* rope) {
   return {};
 }
 
+// LongRoPE (arXiv 2402.13753): every frequency divided by a factor of its own; other factors for sequences beyond the original
+// length.
+Status LongRope(const Params& p, const ModelConfig& config, RopeSpec* rope) {
+  NIBBLE_TRY(const int64_t inner, JsonInt(p.json, "original_max_position_embeddings", config.max_positions));
+  NIBBLE_TRY(const int64_t original, JsonInt(config.json, "original_max_position_embeddings", inner));  // the top level wins
+  if (original <= 0) return Corrupt("original_max_position_embeddings is {}, wanted a positive number", original);
+  const auto divided = [&](const char* key) -> Result<std::vector<float>> {
+    const Json* factors = JsonFind(p.json, key);
+    if (!factors || !factors->is_array() || factors->size() != rope->inv_freq.size())
+      return Corrupt("rope {}: wanted {} numbers, one for each pair of dimensions", key, rope->inv_freq.size());
+    std::vector<float> freqs;
+    for (size_t i = 0; i < rope->inv_freq.size(); ++i) {
+      if (!(*factors)[i].is_number() || !((*factors)[i].get<double>() > 0))
+        return Corrupt("rope {}[{}] must be a positive number", key, i);
+      const double exponent = static_cast<double>(2 * i) / static_cast<double>(rope->rotary_dims);
+      freqs.push_back(static_cast<float>(1.0 / ((*factors)[i].get<double>() * std::pow(p.theta, exponent))));
+    }
+    return freqs;
+  };
+  NIBBLE_TRY(rope->long_inv_freq, divided("long_factor"));
+  NIBBLE_TRY(rope->inv_freq, divided("short_factor"));
+  rope->long_from = original;
+  const double length = static_cast<double>(config.max_positions), first = static_cast<double>(original);
+  NIBBLE_TRY(const double factor, JsonNumber(p.json, "factor", length / first));
+  const double own = factor <= 1 ? 1 : std::sqrt(1 + std::log(factor) / std::log(first));
+  NIBBLE_TRY(const double attention, JsonNumber(p.json, "attention_factor", own));
+  rope->attention_factor = static_cast<float>(attention);
+  return {};
+}
+
 Status Scale(const Params& p, const ModelConfig& config, RopeSpec* rope) {
   if (p.kind == "default" || p.kind == "none") return {};
   if (p.kind == "linear") {
@@ -106,13 +137,21 @@ Status Scale(const Params& p, const ModelConfig& config, RopeSpec* rope) {
     return {};
   }
   if (p.kind == "dynamic") {
+    NIBBLE_TRY(const double alpha, JsonNumber(p.json, "alpha", 0.0));
+    if (alpha > 0) {  // HunYuan: the base is moved once, for all lengths
+      const double dims = static_cast<double>(rope->rotary_dims), base = p.theta * std::pow(alpha, dims / (dims - 2));
+      for (size_t i = 0; i < rope->inv_freq.size(); ++i)
+        rope->inv_freq[i] = static_cast<float>(1.0 / std::pow(base, static_cast<double>(2 * i) / dims));
+      return {};
+    }
     NIBBLE_TRY(rope->dynamic_factor, Factor(p));
     rope->dynamic_from = config.max_positions;
     return {};
   }
   if (p.kind == "llama3") return Llama3(p, config, rope);
   if (p.kind == "yarn") return Yarn(p, config, rope);
-  return Unsupported("rope kind \"{}\" (known: default, linear, dynamic, llama3, yarn)", p.kind);
+  if (p.kind == "longrope" || p.kind == "su") return LongRope(p, config, rope);
+  return Unsupported("rope kind \"{}\" (known: default, linear, dynamic, llama3, yarn, longrope)", p.kind);
 }
 
 Result<RopeSpec> Build(const ModelConfig& config, int64_t head_dim, const RopeDefaults& defaults) {

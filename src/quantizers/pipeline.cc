@@ -200,9 +200,10 @@ class Pipeline {
         return Fail(Code::kCheckFailed, "module \"{}\" of the model that was just written: {}", module.name, why);
       };
       module.query.bias = false;
-      const auto part = module.role == ModuleRole::kExpert ? written->Expert(module.experts, module.other_experts, module.expert,
-                                                                             module.matrix, module.n, module.k)
-                                                           : written->Linear(module.query);
+      const auto part =
+          module.role == ModuleRole::kExpert
+              ? written->Expert({module.experts, module.other_experts, module.expert, module.matrix, module.n, module.k})
+              : written->Linear(module.query);
       if (!part) return fail(part.error().ToString());
       if (SummarizeDecoded(*part->weight, nullptr, team_).hash != hashes_[i])
         return fail("it decodes to other values than were computed");

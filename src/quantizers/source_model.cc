@@ -40,6 +40,8 @@ void AddExperts(const Checkpoint& checkpoint, const MoeSpec& spec, std::vector<S
       module.k = down ? spec.inter : spec.hidden;
       module.experts = spec.prefix;
       module.other_experts = spec.prefixes_on_disk;
+      module.stacked_transposed = spec.stacked_transposed;
+      module.stacked_interleaved = spec.stacked_interleaved;
       module.expert = e;
       module.matrix = which;
     }
@@ -87,9 +89,10 @@ Result<SourceModel> ReadSourceModel(const Checkpoint& checkpoint) {
 }
 
 Result<LinearPart> BindModule(Checkpoint& checkpoint, const SourceModule& module) {
-  Result<LinearPart> part = module.role == ModuleRole::kExpert ? checkpoint.Expert(module.experts, module.other_experts,
-                                                                                   module.expert, module.matrix, module.n, module.k)
-                                                               : checkpoint.Linear(module.query);
+  Result<LinearPart> part = module.role == ModuleRole::kExpert
+                                ? checkpoint.Expert({module.experts, module.other_experts, module.expert, module.matrix, module.n,
+                                                     module.k, module.stacked_transposed, module.stacked_interleaved})
+                                : checkpoint.Linear(module.query);
   if (!part) return part;
   if (part->weight->n != module.n || part->weight->k != module.k)
     return Corrupt("{}: module \"{}\" is [{},{}] as stored, config.json asks for [{},{}]", part->weight->origin.file, module.name,

@@ -20,6 +20,7 @@ struct SourceModule {
   Checkpoint::LinearQuery query;  // how the checkpoint finds it; experts have the next fields instead
   std::string experts;            // prefix
   std::vector<std::string> other_experts;
+  bool stacked_transposed = false, stacked_interleaved = false;  // as in MoeSpec
   int64_t expert = 0;
   MoeMatrix matrix = MoeMatrix::kGate;
 };

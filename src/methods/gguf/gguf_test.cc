@@ -138,7 +138,7 @@ TEST(GgufMethod, CutsExpertsOutOfTheirTensor) {
   ASSERT_TRUE(checkpoint) << checkpoint.error().ToString();
   EXPECT_EQ((*checkpoint)->config()["num_experts"], 3);
   EXPECT_EQ((*checkpoint)->config()["norm_topk_prob"], true);
-  const auto part = (*checkpoint)->Expert("model.layers.0.mlp.experts", {}, 2, MoeMatrix::kUp, 2, 64);
+  const auto part = (*checkpoint)->Expert({"model.layers.0.mlp.experts", {}, 2, MoeMatrix::kUp, 2, 64});
   ASSERT_TRUE(part) << part.error().ToString();
   std::vector<float> row(64);
   DecodeRows(*part->weight, {1, 2}, {0, 64}, row.data());

@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Llama 1 to 3.x: RMS norm, rotary q and k, grouped-query attention, SwiGLU; optional biases on all attention or all MLP products.
-#include "models/blocks.h"
+#include "models/decoder.h"
 
 namespace nibble {
 namespace {
 
-Result<Graph> Build(const ModelConfig& config, int rank, int ranks) {
-  return BuildLlamaLike(config, {.qkv_bias = config.attention_bias, .o_bias = config.attention_bias, .tied = config.tied}, rank,
-                        ranks);
-}
+Result<DecoderOptions> Options(const ModelConfig& c) { return UsualOptions(c); }
 
 }  // namespace
 
 const Architecture* llama_architecture() {
-  static const Architecture architecture = {"llama", {"llama"}, Build, LlamaLikeFoldPoints, {"rotary_emb.inv_freq"}};
+  static const Architecture architecture = MakeDecoder<Options>("llama", {"llama"});
   return &architecture;
 }
 

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Mistral 7B and Nemo: Llama whose every layer may see only the last sliding_window positions.
-#include "models/blocks.h"
+// Mistral: Llama whose layers all slide where sliding_window is set.
+#include "models/decoder.h"
 
 namespace nibble {
 namespace {
 
-Result<Graph> Build(const ModelConfig& config, int rank, int ranks) {
-  return BuildLlamaLike(config, {.tied = config.tied, .slides = [](int64_t) { return true; }}, rank, ranks);
+Result<DecoderOptions> Options(const ModelConfig& c) {
+  return UsualOptions(c, {}, [](int64_t) { return true; });
 }
 
 }  // namespace
 
 const Architecture* mistral_architecture() {
-  static const Architecture architecture = {"mistral", {"mistral"}, Build, LlamaLikeFoldPoints, {"rotary_emb.inv_freq"}};
+  static const Architecture architecture = MakeDecoder<Options>("mistral", {"mistral"});
   return &architecture;
 }
 

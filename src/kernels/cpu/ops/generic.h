@@ -77,7 +77,7 @@ void RmsNorm(const float* x, const float* w, float offset, float eps, int64_t wi
   });
 }
 
-void LayerNorm(const float* x, const float* w, const float* b, float eps, int64_t width, float* y) {
+void LayerNorm(const float* x, const float* w, const float* b, float offset, float eps, int64_t width, float* y) {
   F32x16 sum = F32x16::Zero();
   ForParts(width, [&](int64_t i, int64_t count) { sum = sum + LoadPart(x + i, count); });
   const float mean = sum.Sum() / static_cast<float>(width);
@@ -89,7 +89,7 @@ void LayerNorm(const float* x, const float* w, const float* b, float eps, int64_
   const F32x16 scale = F32x16::Set(1.0f / SqrtF(squares.Sum() / static_cast<float>(width) + eps));
   ForParts(width, [&](int64_t i, int64_t count) {
     F32x16 v = (LoadPart(x + i, count) - F32x16::Set(mean)) * scale;
-    if (w) v = v * LoadPart(w + i, count);
+    if (w) v = v * (offset == 0 ? LoadPart(w + i, count) : LoadPart(w + i, count) + F32x16::Set(offset));
     if (b) v = v + LoadPart(b + i, count);
     StorePart(v, y + i, count);
   });
@@ -122,6 +122,8 @@ inline F32x16 Activate(Activation act, F32x16 x) {
       return half * x * (one + Tanh(inner));
     }
     case Activation::kGeluErf: return half * x * (one + Erf(x * F32x16::Set(0.7071067811865476f)));
+    case Activation::kGeluQuick: return x * Sigmoid(F32x16::Set(1.702f) * x);
+    case Activation::kSigmoid: return Sigmoid(x);
     case Activation::kRelu: return F32x16::Max(x, F32x16::Zero());
     case Activation::kRelu2: {
       const F32x16 r = F32x16::Max(x, F32x16::Zero());
@@ -138,8 +140,17 @@ void Gated(Activation act, const float* gate, const float* up, int64_t width, fl
   });
 }
 
-void Softmax(float* x, int64_t width) {
-  F32x16 top = F32x16::Set(-__builtin_inff());
+void GatedClamped(const float* gate, const float* up, float alpha, float limit, int64_t width, float* out) {
+  const F32x16 high = F32x16::Set(limit), low = F32x16::Set(-limit), one = F32x16::Set(1.0f);
+  ForParts(width, [&](int64_t i, int64_t count) {
+    const F32x16 g = F32x16::Min(LoadPart(gate + i, count), high);
+    const F32x16 u = F32x16::Max(F32x16::Min(LoadPart(up + i, count), high), low);
+    StorePart((u + one) * (g * Sigmoid(F32x16::Set(alpha) * g)), out + i, count);
+  });
+}
+
+void SoftmaxBesideSink(float* x, int64_t width, const float* sink) {
+  F32x16 top = F32x16::Set(sink ? *sink : -__builtin_inff());
   ForParts(width, [&](int64_t i, int64_t count) { top = F32x16::Max(LoadPart(x + i, count, -__builtin_inff()), top); });
   const F32x16 max = F32x16::Set(top.HorizontalMax());
   F32x16 sum = F32x16::Zero();
@@ -151,9 +162,16 @@ void Softmax(float* x, int64_t width) {
     sum = sum + e;
     StorePart(e, x + i, count);
   });
-  const F32x16 scale = F32x16::Set(1.0f / sum.Sum());
+  float total = sum.Sum();
+  if (sink) {
+    float lanes[kLanes];
+    Exp(F32x16::Set(*sink) - max).Store(lanes);
+    total += lanes[0];
+  }
+  const F32x16 scale = F32x16::Set(1.0f / total);
   ForParts(width, [&](int64_t i, int64_t count) { StorePart(LoadPart(x + i, count) * scale, x + i, count); });
 }
+void Softmax(float* x, int64_t width) { SoftmaxBesideSink(x, width, nullptr); }
 
 double LogSumExp(const float* x, int64_t width) {
   F32x16 top = F32x16::Set(-__builtin_inff());
@@ -225,7 +243,9 @@ void AttendIn(const AttentionHead& h) {
     ForParts(h.tokens,
              [&](int64_t i, int64_t count) { StorePart(cap * Tanh(LoadPart(h.scores + i, count) / cap), h.scores + i, count); });
   }
-  Softmax(h.scores, h.tokens);
+  if (h.slope != 0)
+    for (int64_t t = 0; t < h.tokens; ++t) h.scores[t] += h.slope * static_cast<float>(t - (h.tokens - 1));
+  SoftmaxBesideSink(h.scores, h.tokens, h.sink);
   // Blocks of 64 output elements keep their sums in registers over all tokens.
   for (int64_t begin = 0; begin < h.v_stride; begin += 4 * kLanes) {
     F32x16 sum[4] = {F32x16::Zero(), F32x16::Zero(), F32x16::Zero(), F32x16::Zero()};
@@ -264,7 +284,7 @@ void Store(DType dtype, const float* x, int64_t width, int64_t stride, void* out
   }
 }
 
-const CpuOps kOps = {RmsNorm, LayerNorm, Add, Rope, Gated, Attend, Store, Softmax, LogSumExp, KlDivergence};
+const CpuOps kOps = {RmsNorm, LayerNorm, Add, Rope, Gated, GatedClamped, Attend, Store, Softmax, LogSumExp, KlDivergence};
 
 }  // namespace
 }  // namespace nibble

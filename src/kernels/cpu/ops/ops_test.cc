@@ -53,7 +53,7 @@ TEST(Ops, LayerNormMatchesItsFormula) {
   for (float v : x) variance += (v - mean) * (v - mean) / 50.0;
   for (Isa isa : IsasHere()) {
     std::vector<float> y(x.size());
-    OpsFor(isa).layer_norm(x.data(), w.data(), b.data(), 1e-5f, width, y.data());
+    OpsFor(isa).layer_norm(x.data(), w.data(), b.data(), 0, 1e-5f, width, y.data());
     for (size_t i = 0; i < x.size(); ++i) EXPECT_NEAR(y[i], (x[i] - mean) / std::sqrt(variance + 1e-5) * w[i] + b[i], 1e-5);
   }
 }

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Gemma 3 (text): Gemma 2 without soft caps, with norms of q and k heads; five sliding layers to one that sees everything, each
+// kind with a rope of its own.
+#include <cmath>
+
+#include "models/decoder.h"
+
+namespace nibble {
+namespace {
+
+Result<DecoderOptions> Options(const ModelConfig& c) {
+  NIBBLE_TRY_IN(c.where, const int64_t pattern, JsonInt(c.json, "sliding_window_pattern", 6));
+  const auto slides = [=](int64_t layer) { return pattern > 0 && (layer + 1) % pattern != 0; };
+  NIBBLE_TRY(DecoderOptions o, UsualOptions(c, {.theta = 1e6, .layer_type = "full_attention"}, slides));
+  NIBBLE_TRY_IN(c.where, const double local_theta, JsonNumber(c.json, "rope_local_base_freq", 10000.0));
+  NIBBLE_TRY_IN(c.where, const double scalar, JsonNumber(c.json, "query_pre_attn_scalar", 256.0));
+  NIBBLE_TRY_IN(c.where, const double score_cap, JsonNumber(c.json, "attn_logit_softcapping", 0.0));
+  NIBBLE_TRY_IN(c.where, const double logit_cap, JsonNumber(c.json, "final_logit_softcapping", 0.0));
+  // Older configs have one rope_scaling, for the layers that see everything.
+  ModelConfig local = c;
+  const Json* nested = JsonFind(c.json, "rope_parameters");
+  if (!nested || !JsonFind(*nested, "sliding_attention")) {
+    local.json.erase("rope_scaling");
+    local.json["rope_parameters"] = {{"rope_theta", local_theta}};
+  }
+  NIBBLE_TRY(RopeSpec local_rope, RopeFromConfig(local, c.head_dim, {.theta = local_theta, .layer_type = "sliding_attention"}));
+  o.rope = [global = o.rope, near = OneRope(std::move(local_rope)), attention = o.attention](int64_t layer) {
+    GraphBuilder::AttentionOptions a;
+    attention(layer, &a);
+    return a.window > 0 ? near(layer) : global(layer);
+  };
+  o.qk_norm = DecoderOptions::kHead;
+  o.norm.offset = o.head_norm.offset = 1;
+  o.embed_scale = std::sqrt(static_cast<float>(c.hidden));
+  o.names.attn_out = "post_attention_layernorm";
+  o.names.mlp_in = "pre_feedforward_layernorm";
+  o.names.mlp_out = "post_feedforward_layernorm";
+  o.head.softcap = static_cast<float>(logit_cap);
+  o.attention = [windows = o.attention, score_cap, scalar](int64_t layer, GraphBuilder::AttentionOptions* a) {
+    windows(layer, a);
+    a->softcap = static_cast<float>(score_cap);
+    a->scale = static_cast<float>(1 / std::sqrt(scalar));
+  };
+  return o;
+}
+
+}  // namespace
+
+const Architecture* gemma3_architecture() {
+  static const Architecture architecture = MakeDecoder<Options>(
+      "gemma3", {"gemma3_text"},
+      R"({"hidden_act": "gelu_pytorch_tanh", "head_dim": 256, "sliding_window": 4096, "tie_word_embeddings": true})");
+  return &architecture;
+}
+
+}  // namespace nibble
