@@ -9,6 +9,33 @@
 
 namespace nibble {
 
+// Where angles depend on the length of a sequence: equal numbers for lengths whose keys are equal. The lowest bit: LongRoPE's other
+// table; above it the length, once dynamic scaling moves the base.
+uint64_t Engine::AnglesOf(int64_t length) const {
+  uint64_t angles = 0;
+  for (const RopeSpec& rope : graph().ropes) {
+    if (rope.long_from > 0 && length > rope.long_from) angles |= 1;
+    if (rope.dynamic_from > 0 && length > rope.dynamic_from) angles |= static_cast<uint64_t>(length) << 1;
+  }
+  return angles;
+}
+
+void Engine::BeginSequence(Sequence* s) {
+  s->computed = s->published = 0;
+  s->angles = s->page_hash = AnglesOf(static_cast<int64_t>(s->tokens.size()));
+}
+
+// Sequences that grew past LongRoPE's length are computed anew: all their keys have other angles from now on. (Dynamic scaling goes
+// on with the keys it has, as transformers does.)
+void Engine::RestartOutgrown() {
+  for (const auto& s : running_) {
+    if (s->computed == 0 || ((AnglesOf(static_cast<int64_t>(s->tokens.size())) ^ s->angles) & 1) == 0) continue;
+    for (const int32_t page : s->pages) caches_[0]->Release(page);
+    s->pages.clear();
+    BeginSequence(s.get());
+  }
+}
+
 // Pages of the prompt's beginning that an earlier sequence left; at least one token stays to be computed.
 void Engine::TakeSharedPages(Sequence* s) {
   if (!share_prefixes_ || s->scoring() || !caches_[0]->shares_prefixes()) return;
@@ -36,6 +63,7 @@ void Engine::Admit() {
       if (ends->free_pages() < kEndPages) return;
       for (int64_t i = 0; i < kEndPages; ++i) next->end_pages.push_back(ends->Allocate());
     }
+    BeginSequence(next);
     TakeSharedPages(next);
     running_.push_back(std::move(waiting_.front()));
     waiting_.pop_front();
@@ -62,8 +90,6 @@ void Engine::PreemptLast() {
   auto sequence = std::move(running_.back());
   running_.pop_back();
   GiveBackPages(sequence.get());
-  sequence->computed = sequence->published = 0;
-  sequence->page_hash = 0;
   waiting_.push_front(std::move(sequence));
 }
 
@@ -107,6 +133,7 @@ std::vector<Engine::Chunk> Engine::Schedule() {
 
 Status Engine::Step() {
   if (StopRequested()) return Fail(Code::kCancelled, "stopped");
+  RestartOutgrown();
   Admit();
   const std::vector<Chunk> chunks = Schedule();
   if (chunks.empty()) {
@@ -131,7 +158,7 @@ Status Engine::Step() {
     }
     tables.emplace_back(s.pages);
     end_pages.emplace_back(s.end_pages);
-    lengths.push_back(static_cast<int32_t>(end));
+    lengths.push_back(static_cast<int32_t>(s.tokens.size()));
   }
   const StepInput step{ids, positions, rows_sequence, tables, end_pages, lengths, logits_rows};
   const float* logits = nullptr;
@@ -159,7 +186,7 @@ Status Engine::Step() {
 }
 
 void Engine::PublishPages(Sequence* s) {
-  if (!share_prefixes_ || s->scoring()) return;
+  if (!share_prefixes_ || s->scoring() || AnglesOf(static_cast<int64_t>(s->tokens.size())) != s->angles) return;
   while ((s->published + 1) * kPageTokens <= s->computed) {
     const std::span<const int32_t> tokens(s->tokens.data() + s->published * kPageTokens, static_cast<size_t>(kPageTokens));
     s->page_hash = PagedCache::ChainHash(s->page_hash, tokens);

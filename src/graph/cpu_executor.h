@@ -23,7 +23,7 @@ struct StepInput {
   std::span<const int32_t> sequence;                       // index into block_tables and lengths
   std::span<const std::span<const int32_t>> block_tables;  // per sequence: its pages
   std::span<const std::span<const int32_t>> end_pages;     // per sequence: kEndPages of PagedCache::ends(), where it has them
-  std::span<const int32_t> lengths;                        // per sequence: positions after this step
+  std::span<const int32_t> lengths;                        // per sequence: all its tokens, of the prompt's later chunks too
   std::span<const int32_t> logits_rows;                    // rows whose logits are wanted, ascending
   int64_t rows() const { return static_cast<int64_t>(ids.size()); }
 };

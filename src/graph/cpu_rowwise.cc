@@ -23,14 +23,16 @@ void CpuExecutor::FillRopeTables(const Worker& w) {
                      ratio = static_cast<double>(length) / static_cast<double>(rope.dynamic_from);
         base = rope.theta * std::pow(rope.dynamic_factor * ratio - (rope.dynamic_factor - 1), dims / (dims - 2));
       }
-      const std::vector<float>& table = rope.long_from > 0 && length > rope.long_from ? rope.long_inv_freq : rope.inv_freq;
+      const bool is_long = rope.long_from > 0 && length > rope.long_from;
+      const std::vector<float>& table = is_long ? rope.long_inv_freq : rope.inv_freq;
+      const float factor = is_long ? rope.long_attention_factor : rope.attention_factor;
       for (int64_t i = 0; i < half; ++i) {
         const float freq =
             base > 0 ? static_cast<float>(1.0 / std::pow(base, static_cast<double>(2 * i) / static_cast<double>(rope.rotary_dims)))
                      : table[static_cast<size_t>(i)];
         const double angle = static_cast<double>(freq * position);  // the product is rounded to f32, as the models were trained
-        rope_cos_[r][static_cast<size_t>(row * half + i)] = static_cast<float>(std::cos(angle)) * rope.attention_factor;
-        rope_sin_[r][static_cast<size_t>(row * half + i)] = static_cast<float>(std::sin(angle)) * rope.attention_factor;
+        rope_cos_[r][static_cast<size_t>(row * half + i)] = static_cast<float>(std::cos(angle)) * factor;
+        rope_sin_[r][static_cast<size_t>(row * half + i)] = static_cast<float>(std::sin(angle)) * factor;
       }
     }
   }

@@ -109,6 +109,7 @@ struct RopeSpec {
   // LongRoPE: sequences longer than long_from use these; empty: never. [rotary_dims / 2]
   int64_t long_from = 0;
   std::vector<float> long_inv_freq;
+  float long_attention_factor = 1;  // in place of attention_factor
 };
 
 // ---- operations -------------------------------------------------------------------------------------------------------------

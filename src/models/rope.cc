@@ -125,7 +125,11 @@ Status LongRope(const Params& p, const ModelConfig& config, RopeSpec* rope) {
   NIBBLE_TRY(const double factor, JsonNumber(p.json, "factor", length / first));
   const double own = factor <= 1 ? 1 : std::sqrt(1 + std::log(factor) / std::log(first));
   NIBBLE_TRY(const double attention, JsonNumber(p.json, "attention_factor", own));
-  rope->attention_factor = static_cast<float>(attention);
+  // Phi-3.5-MoE gives a factor for each of the two tables.
+  NIBBLE_TRY(const double short_scale, JsonNumber(p.json, "short_mscale", attention));
+  NIBBLE_TRY(const double long_scale, JsonNumber(p.json, "long_mscale", attention));
+  rope->attention_factor = static_cast<float>(short_scale);
+  rope->long_attention_factor = static_cast<float>(long_scale);
   return {};
 }
 

@@ -65,7 +65,8 @@ std::string GraphText(const Graph& graph, bool windows) {
   std::string text;
   for (const Op& op : graph.ops) text += std::visit(Writer{graph, windows}, op.op);
   for (const RopeSpec& rope : graph.ropes)
-    text += Line("frequencies", rope.rotary_dims, rope.interleaved, rope.attention_factor, rope.dynamic_from);
+    text += Line("frequencies", rope.rotary_dims, rope.interleaved, rope.attention_factor, rope.dynamic_from,
+                 rope.long_attention_factor);
   return text;
 }
 
