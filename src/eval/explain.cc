@@ -42,7 +42,9 @@ class Explainer {
 
   Result<Explanation> Run() {
     NIBBLE_TRY(const ModelConfig config, ConfigOf(checkpoint_, options_));
-    NIBBLE_TRY(const Graph graph, BuildGraph(config, 0, 1));
+    NIBBLE_TRY(const Architecture* architecture, FindArchitecture(config.model_type));
+    UseNamesOf(*architecture, checkpoint_);
+    NIBBLE_TRY(const Graph graph, architecture->build(config, 0, 1));
     result_.method = checkpoint_.quantization().Describe();
     result_.isa = IsaName(options_.isa);
     result_.from_config_alone = !checkpoint_.has_weights();

@@ -74,7 +74,24 @@ Result<std::unique_ptr<Checkpoint>> Checkpoint::OpenConfigOnly(const std::string
   return checkpoint;
 }
 
-bool Checkpoint::HasModule(std::string_view module) const { return tensors_.HasPrefix(std::string(module) + "."); }
+void Checkpoint::LookUnder(std::string_view name, std::string_view on_disk) {
+  const bool inside = on_disk.starts_with(name);  // "model." within "model.language_model."
+  if (!tensors_.HasPrefix(on_disk) || (!inside && tensors_.HasPrefix(name))) return;
+  for (const auto& [known, unused] : prefixes_)
+    if (known == name) return;
+  prefixes_.emplace_back(name, on_disk);
+}
+
+std::string Checkpoint::OnDisk(std::string_view name) const {
+  for (const auto& [prefix, on_disk] : prefixes_)
+    if (name.starts_with(prefix)) return on_disk + std::string(name.substr(prefix.size()));
+  return std::string(name);
+}
+
+bool Checkpoint::Has(std::string_view tensor) const { return Stored(OnDisk(tensor)); }
+bool Checkpoint::HasModule(std::string_view module) const { return StoredModule(OnDisk(module)); }
+
+bool Checkpoint::StoredModule(std::string_view module) const { return tensors_.HasPrefix(std::string(module) + "."); }
 
 // A needed tensor is not there. When the module has tensors but none that the method knows, another method wrote them.
 tl::unexpected<Error> Checkpoint::MissingTensor(const std::string& module, const std::string& name,
@@ -127,7 +144,7 @@ Result<BoundParams> Checkpoint::Bind(const std::string& module, const std::vecto
 Result<LinearPart> Checkpoint::Module(LayerKind kind, const std::string& module, const std::string& fused_name, int64_t n,
                                       int64_t k) {
   const LayerQuery query{.kind = kind, .name = module, .fused_name = fused_name, .has = [&](std::string_view suffix) {
-                           return Has(fmt::format("{}.{}", module, suffix));
+                           return Stored(fmt::format("{}.{}", module, suffix));
                          }};
   NIBBLE_TRY(auto method, quantization_->GetQuantMethod(query));
   if (!method) {
@@ -215,17 +232,18 @@ static std::vector<int32_t> FusedRows(const Checkpoint::LinearQuery& query) {
 // (GPTQModel).
 std::string Checkpoint::RouterOnDisk(const std::string& module) const {
   static constexpr std::string_view kOwn = ".block_sparse_moe.gate";
-  if (!module.ends_with(kOwn) || HasModule(module)) return module;
+  if (!module.ends_with(kOwn) || StoredModule(module)) return module;
   const std::string other = module.substr(0, module.size() - kOwn.size()) + ".mlp.gate";
-  return HasModule(other) ? other : module;
+  return StoredModule(other) ? other : module;
 }
 
 Result<LinearPart> Checkpoint::StoredLinear(const LinearQuery& asked) {
   LinearQuery query = asked;
-  query.name = RouterOnDisk(asked.name);
-  const bool fused = !query.fused_name.empty() && HasModule(query.fused_name) && !HasModule(query.name);
+  query.name = RouterOnDisk(OnDisk(asked.name));
+  query.fused_name = OnDisk(asked.fused_name);
+  const bool fused = !query.fused_name.empty() && StoredModule(query.fused_name) && !StoredModule(query.name);
   const std::string& module = fused ? query.fused_name : query.name;
-  if (!HasModule(module)) return NotFound("{}: module \"{}\": the checkpoint has none of its tensors", path_, query.name);
+  if (!StoredModule(module)) return NotFound("{}: module \"{}\": the checkpoint has none of its tensors", path_, query.name);
   const int64_t n = fused ? query.fused_n : query.n;
   std::optional<LinearPart> found = query.transposed ? TransposedModule(module, n, query.k) : std::nullopt;
   if (!found) {
@@ -265,9 +283,9 @@ std::vector<std::string> Checkpoint::ExpertSpellings(const std::string& prefix, 
 // (MLX: "switch_mlp.gate_proj.weight" [E, I, words]).
 Result<LinearPart> Checkpoint::FusedExpert(const std::string& prefix, int64_t expert, MoeMatrix which, int64_t n, int64_t k) {
   for (const StackedSpelling& stack : StackedSpellings(prefix, which, n)) {
-    if (!HasModule(stack.module)) continue;
+    if (!StoredModule(stack.module)) continue;
     const LayerQuery query{.kind = LayerKind::kExpert, .name = stack.module, .has = [&](std::string_view suffix) {
-                             return Has(fmt::format("{}.{}", stack.module, suffix));
+                             return Stored(fmt::format("{}.{}", stack.module, suffix));
                            }};
     NIBBLE_TRY(auto method, quantization_->GetQuantMethod(query));
     if (!method && !stack.own_rows) continue;
@@ -339,14 +357,15 @@ Result<LinearPart> Checkpoint::StoredExpert(const ExpertQuery& query) {
   const auto& [prefix, other_prefixes, expert, which, n, k, transposed, interleaved] = query;
   std::vector<std::string> prefixes = {prefix};
   prefixes.insert(prefixes.end(), other_prefixes.begin(), other_prefixes.end());
+  for (std::string& each : prefixes) each = OnDisk(each);
   for (size_t i = 0, known = prefixes.size(); i < known; ++i)  // MLX's name for stacked experts
     if (std::string_view(prefixes[i]).ends_with(".experts"))
       prefixes.push_back(prefixes[i].substr(0, prefixes[i].size() - 7) + "switch_mlp");
   for (const std::string& each : prefixes) {
     for (const std::string& name : ExpertSpellings(each, expert, which))
-      if (HasModule(name)) return Module(LayerKind::kExpert, name, "", n, k);
+      if (StoredModule(name)) return Module(LayerKind::kExpert, name, "", n, k);
     const LayerQuery layer{.kind = LayerKind::kExpert, .name = each, .has = [&](std::string_view suffix) {
-                             return Has(fmt::format("{}.{}", each, suffix));
+                             return Stored(fmt::format("{}.{}", each, suffix));
                            }};
     NIBBLE_TRY(auto method, quantization_->GetMoeMethod(layer));
     if (!method) continue;
@@ -362,7 +381,8 @@ Result<LinearPart> Checkpoint::StoredExpert(const ExpertQuery& query) {
   return NotFound("{}: expert {} of \"{}\": the checkpoint has it in none of the known spellings", path_, expert, prefix);
 }
 
-Result<std::vector<float>> Checkpoint::Vector(const std::string& name, int64_t size) {
+Result<std::vector<float>> Checkpoint::Vector(const std::string& asked, int64_t size) {
+  const std::string name = OnDisk(asked);
   const StoredTensor* tensor = tensors_.Find(name);
   if (!tensor) return NotFound("{}: tensor \"{}\" is not in the checkpoint", path_, name);
   if (!tensor->view.contiguous() || tensor->shape.elems() != size || !IsFloat(tensor->view.dtype))
@@ -375,15 +395,16 @@ Result<std::vector<float>> Checkpoint::Vector(const std::string& name, int64_t s
 }
 
 Result<std::shared_ptr<const KvCacheMethod>> Checkpoint::KvMethod(const std::string& attention_name) const {
-  LayerQuery query{.kind = LayerKind::kAttention, .name = attention_name};
-  if (has_weights()) query.has = [&](std::string_view suffix) { return Has(fmt::format("{}.{}", attention_name, suffix)); };
+  LayerQuery query{.kind = LayerKind::kAttention, .name = OnDisk(attention_name)};
+  if (has_weights()) query.has = [&](std::string_view suffix) { return Stored(fmt::format("{}.{}", query.name, suffix)); };
   return quantization_->GetKvCacheMethod(query);
 }
 
 Result<KvRules> Checkpoint::KvScales(const std::string& attention_name) {
   NIBBLE_TRY(const auto method, KvMethod(attention_name));
   if (!method) return KvRules{};
-  NIBBLE_TRY(const BoundParams params, Bind(attention_name, method->CreateWeights(attention_name)));
+  const std::string name = OnDisk(attention_name);
+  NIBBLE_TRY(const BoundParams params, Bind(name, method->CreateWeights(name)));
   return method->ProcessWeightsAfterLoading(params);
 }
 

@@ -40,7 +40,12 @@ class Checkpoint {
   // Parsed generation_config.json, or null.
   const Json& generation_config() const { return generation_config_; }
 
-  bool Has(std::string_view tensor) const { return tensors_.Find(tensor) != nullptr; }
+  // Names that begin with `name` mean from now on those that begin with `on_disk`, if the files have such and (unless `on_disk`
+  // begins with `name` itself) none under `name`. The first that fits a name stays. Everything below takes names as models spell
+  // them.
+  void LookUnder(std::string_view name, std::string_view on_disk);
+
+  bool Has(std::string_view tensor) const;
 
   struct LinearQuery {
     LayerKind kind = LayerKind::kLinear;
@@ -93,6 +98,9 @@ class Checkpoint {
   std::optional<LinearPart> TransposedModule(const std::string& module, int64_t n, int64_t k);
   Status BindBias(const std::string& module, Range rows, LinearPart* part);
   Result<LinearPart> StoredLinear(const LinearQuery& asked);
+  std::string OnDisk(std::string_view name) const;
+  bool Stored(std::string_view tensor) const { return tensors_.Find(tensor) != nullptr; }
+  bool StoredModule(std::string_view module) const;
   std::string RouterOnDisk(const std::string& module) const;
   Result<LinearPart> StoredExpert(const ExpertQuery& query);
   Result<LinearPart> StackedFloatExpert(const std::string& prefix, const ExpertQuery& query);
@@ -109,6 +117,7 @@ class Checkpoint {
   std::unique_ptr<ThreadTeam> online_team_;
   std::set<std::string, std::less<>> claimed_;
   std::vector<std::string> ignored_parts_;
+  std::vector<std::pair<std::string, std::string>> prefixes_;  // LookUnder
 };
 
 }  // namespace nibble

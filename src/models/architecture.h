@@ -29,6 +29,11 @@ struct FoldPoint {
   std::vector<std::string> to;  // linear modules
 };
 
+// Names that begin with `name` may begin with `on_disk` in some files (Checkpoint::LookUnder).
+struct NamePrefix {
+  std::string_view name, on_disk;
+};
+
 struct Architecture {
   std::string_view name;                      // "llama"
   std::vector<std::string_view> model_types;  // config.json's model_type
@@ -38,6 +43,8 @@ struct Architecture {
   std::vector<FoldPoint> (*fold_points)(const ModelConfig& config) = nullptr;
   // Name parts of tensors that files of this family carry and nobody needs.
   std::vector<std::string_view> ignored_tensors;
+  // Where its tensors may stand besides the names of its graph. (A text model inside one of text and images is always looked for.)
+  std::vector<NamePrefix> prefixes;
 };
 
 const std::vector<const Architecture*>& ArchitectureTable();  // generated
@@ -45,7 +52,8 @@ const std::vector<const Architecture*>& ArchitectureTable();  // generated
 Result<const Architecture*> FindArchitecture(std::string_view model_type);
 
 // Reads the common keys, in all spellings (n_embd, d_model ...) of transformers 4.x and 5.x, after the family's defaults. Without
-// them: RMS norms of 1e-6, silu, no biases, embeddings not tied, heads of hidden / heads.
+// them: RMS norms of 1e-6, silu, no biases, embeddings not tied, heads of hidden / heads. Of a model of text and images it is the
+// text model's config (text_config).
 Result<ModelConfig> ParseModelConfig(const Json& json, const std::string& where);
 // hidden_act and its like. Unsupported for unknown names.
 Result<Activation> ParseActivation(const std::string& name);

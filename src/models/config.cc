@@ -53,8 +53,19 @@ constexpr Synonym kSynonyms[] = {
     {"rms_norm_eps", "norm_epsilon"},
 };
 
+// Of a model of text and images: the text model's own config, and what stands beside it for both.
+Json TextConfig(const Json& json) {
+  const Json* inner = JsonFind(json, "text_config");
+  if (!inner || !inner->is_object()) return json;
+  Json text = *inner;
+  for (const auto& [key, value] : json.items())
+    if (!value.is_object() && !JsonFind(text, key)) text[key] = value;
+  return text;
+}
+
 // The config with the family's defaults where a key is missing (null counts as missing) and common names beside the family's own.
-Json Completed(const Json& json) {
+Json Completed(const Json& given) {
+  const Json json = TextConfig(given);
   Json all = json;
   const auto missing = [&](const char* key) { return !JsonFind(all, key); };
   for (const auto& [common, other] : kSynonyms)

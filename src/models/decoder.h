@@ -93,7 +93,8 @@ std::vector<FoldPoint> DecoderFoldPoints(const ModelConfig& config, const Decode
 // An architecture that is a decoder with these options. `defaults`: see Architecture.
 template <Result<DecoderOptions> (*options)(const ModelConfig&)>
 Architecture MakeDecoder(std::string_view name, std::vector<std::string_view> model_types, std::string_view defaults = "{}",
-                         std::vector<std::string_view> ignored_tensors = {"rotary_emb.inv_freq"}) {
+                         std::vector<std::string_view> ignored_tensors = {"rotary_emb.inv_freq"},
+                         std::vector<NamePrefix> prefixes = {}) {
   return {.name = name,
           .model_types = std::move(model_types),
           .defaults = defaults,
@@ -106,7 +107,8 @@ Architecture MakeDecoder(std::string_view name, std::vector<std::string_view> mo
                 const auto o = options(c);
                 return o ? DecoderFoldPoints(c, *o) : std::vector<FoldPoint>{};
               },
-          .ignored_tensors = std::move(ignored_tensors)};
+          .ignored_tensors = std::move(ignored_tensors),
+          .prefixes = std::move(prefixes)};
 }
 
 }  // namespace nibble

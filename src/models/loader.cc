@@ -221,7 +221,6 @@ Status CheckShape(const LinearPart& part, const std::string& name, int64_t n, in
 }
 
 Status CheckLeftovers(Checkpoint& checkpoint, const Architecture& architecture) {
-  for (const std::string_view part : architecture.ignored_tensors) checkpoint.Ignore(std::string(part));
   const std::vector<std::string> left = checkpoint.Unclaimed();
   if (left.empty()) return {};
   std::string names;
@@ -251,9 +250,23 @@ Status BindKvRules(Checkpoint& checkpoint, LoadedModel* model) {
 
 Result<ModelConfig> ConfigOf(const Checkpoint& checkpoint, const LoadOptions& options) {
   Json json = checkpoint.config();
-  if (!options.architecture_as.empty()) json["model_type"] = options.architecture_as;
+  if (!options.architecture_as.empty()) {
+    json["model_type"] = options.architecture_as;
+    if (JsonFind(json, "text_config")) json["text_config"]["model_type"] = options.architecture_as;
+  }
   const std::string& path = checkpoint.path();
   return ParseModelConfig(json, path.ends_with(".json") || path.ends_with(".gguf") ? path : path + "/config.json");
+}
+
+void UseNamesOf(const Architecture& architecture, Checkpoint& checkpoint) {
+  static constexpr NamePrefix kTextOfMany[] = {
+      {"model.", "language_model.model."}, {"model.", "model.language_model."}, {"lm_head", "language_model.lm_head"}};
+  static constexpr const char* kOtherThanText[] = {"vision_tower.", "vision_model.", "visual.", "multi_modal_projector."};
+  for (const auto& [name, on_disk] : architecture.prefixes) checkpoint.LookUnder(name, on_disk);
+  for (const auto& [name, on_disk] : kTextOfMany) checkpoint.LookUnder(name, on_disk);
+  for (const std::string_view part : architecture.ignored_tensors) checkpoint.Ignore(std::string(part));
+  if (!JsonFind(checkpoint.config(), "text_config")) return;
+  for (const char* part : kOtherThanText) checkpoint.Ignore(part);
 }
 
 Result<Graph> BuildGraph(const ModelConfig& config, int rank, int ranks) {
@@ -302,6 +315,7 @@ Result<LoadedModel> LoadModel(Checkpoint& checkpoint, const LoadOptions& options
     NIBBLE_TRY(Graph graph, model.architecture->build(model.config, rank, options.ranks));
     model.graphs.push_back(std::move(graph));
   }
+  UseNamesOf(*model.architecture, checkpoint);
   NIBBLE_RETURN_IF_ERROR(Loader(checkpoint, options, teams, &model).Run(progress));
   NIBBLE_RETURN_IF_ERROR(BindKvRules(checkpoint, &model));
   NIBBLE_RETURN_IF_ERROR(CheckLeftovers(checkpoint, *model.architecture));

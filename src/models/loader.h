@@ -41,6 +41,9 @@ struct LoadedModel {
 Result<ModelConfig> ConfigOf(const Checkpoint& checkpoint, const LoadOptions& options);
 Result<Graph> BuildGraph(const ModelConfig& config, int rank, int ranks);
 
+// Tells the checkpoint under which other names files of this architecture have its tensors, and which of theirs nobody needs.
+void UseNamesOf(const Architecture& architecture, Checkpoint& checkpoint);
+
 // The K/V cache that the checkpoint asks for, if any. Works for a config alone.
 Result<std::optional<KvFormats>> KvScheme(const Checkpoint& checkpoint, const Graph& graph);
 

@@ -80,6 +80,7 @@ Result<MatrixTable> MatrixTable::Of(Checkpoint& checkpoint, const LoadOptions& o
     const auto architecture = FindArchitecture(config->model_type);
     table.known_ = architecture.has_value();
     if (table.known_) {
+      UseNamesOf(**architecture, checkpoint);
       NIBBLE_TRY(const Graph graph, (*architecture)->build(*config, 0, 1));
       table.AddGraph(graph);
     }

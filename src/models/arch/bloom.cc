@@ -30,7 +30,8 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 
 const Architecture* bloom_architecture() {
   static const Architecture architecture = MakeDecoder<Options>(
-      "bloom", {"bloom"}, R"({"hidden_act": "gelu_pytorch_tanh", "rms_norm_eps": 1e-5, "tie_word_embeddings": true})", {});
+      "bloom", {"bloom"}, R"({"hidden_act": "gelu_pytorch_tanh", "rms_norm_eps": 1e-5, "tie_word_embeddings": true})", {},
+      {{"transformer.", ""}});
   return &architecture;
 }
 

@@ -49,7 +49,8 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 const Architecture* gemma3_architecture() {
   static const Architecture architecture = MakeDecoder<Options>(
       "gemma3", {"gemma3_text"},
-      R"({"hidden_act": "gelu_pytorch_tanh", "head_dim": 256, "sliding_window": 4096, "tie_word_embeddings": true})");
+      R"({"hidden_act": "gelu_pytorch_tanh", "head_dim": 256, "sliding_window": 4096, "tie_word_embeddings": true,
+          "num_attention_heads": 8, "num_key_value_heads": 4, "vocab_size": 262208})");
   return &architecture;
 }
 

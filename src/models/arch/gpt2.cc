@@ -40,7 +40,7 @@ const Architecture* gpt2_architecture() {
   static const Architecture architecture = MakeDecoder<Options>(
       "gpt2", {"gpt2"},
       R"({"hidden_act": "gelu_new", "rms_norm_eps": 1e-5, "tie_word_embeddings": true, "max_position_embeddings": 1024})",
-      {"attn.bias", "attn.masked_bias"});
+      {".attn.bias", ".attn.masked_bias"}, {{"transformer.", ""}});
   return &architecture;
 }
 
