@@ -241,6 +241,10 @@ BufferId GraphBuilder::Attention(const Qkv& qkv, const AttentionOptions& options
 void GraphBuilder::Clamp(BufferId buffer, float limit) { Append(ClampOp{buffer, limit}, "clamp"); }
 void GraphBuilder::Scale(BufferId buffer, float scale) { Append(SoftcapOp{buffer, 0, scale}, "scale"); }
 void GraphBuilder::Multiply(BufferId into, BufferId from, Activation act) { Append(MulOp{into, from, act}, "multiply"); }
+void GraphBuilder::Xielu(BufferId buffer, const std::string& alpha_p, const std::string& alpha_n) {
+  const int p = AddVector(&graph_, alpha_p, 1), n = AddVector(&graph_, alpha_n, 1);
+  Append(XieluOp{.buffer = buffer, .alpha_p = p, .alpha_n = n}, "activation");
+}
 void GraphBuilder::CopyColumns(const CopyColumnsOp& op) { Append(op, "copy columns"); }
 
 BufferId GraphBuilder::RowParallel(BufferId in, const Part& part, int64_t k, int64_t unit, bool transposed) {
@@ -274,8 +278,7 @@ BufferId GraphBuilder::GatedMlp(BufferId in, const Mlp& mlp) {
     activated = NewBuffer(width);
     Append(GatedOp{both, activated, mlp.rule, gated, width}, "activation");
   } else {
-    const int alpha_p = AddVector(&graph_, mlp.alpha_p, 1), alpha_n = AddVector(&graph_, mlp.alpha_n, 1);
-    Append(XieluOp{.buffer = both, .alpha_p = alpha_p, .alpha_n = alpha_n}, "activation");
+    Xielu(both, mlp.alpha_p, mlp.alpha_n);
   }
   if (whole) activated = TakeColumns(NormOf(activated, mlp.norm), 1);
   return RowParallel(activated, {mlp.down, mlp.hidden, mlp.bias}, mlp.inter, 1, mlp.transposed);

@@ -97,6 +97,7 @@ class GraphBuilder {
   void Scale(BufferId buffer, float scale);
   // into *= act(from), each column of `from` for as many columns of `into` as the widths say.
   void Multiply(BufferId into, BufferId from, Activation act);
+  void Xielu(BufferId buffer, const std::string& alpha_p, const std::string& alpha_n);  // tensors of one element
   BufferId NewBuffer(int64_t width);
   void CopyColumns(const CopyColumnsOp& op);
   // Row-parallel: `in` holds this rank's columns; the result is summed over ranks. k: whole width, unit: columns are cut in

@@ -4,32 +4,10 @@
 #include <gtest/gtest.h>
 
 #include "io/json.h"
-#include "io/safetensors_writer.h"
-#include "support/paths.h"
+#include "support/numbered_checkpoint.h"
 
 namespace nibble {
 namespace {
-
-// A folder with a config.json and f32 tensors whose element i is i.
-std::unique_ptr<Checkpoint> MakeCheckpoint(const testing::TempDir& dir, const std::string& config,
-                                           const std::vector<std::pair<std::string, Shape>>& tensors) {
-  std::vector<SafetensorsDeclaration> declarations;
-  for (const auto& [name, shape] : tensors) declarations.push_back({name, DType::kF32, shape});
-  auto writer = SafetensorsWriter::CreateFile(dir.File("model.safetensors"), declarations);
-  EXPECT_TRUE(writer);
-  for (const auto& [name, shape] : tensors) {
-    std::vector<float> values(static_cast<size_t>(shape.elems()));
-    for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i);
-    EXPECT_TRUE(writer->Write(name, std::as_bytes(std::span(values))));
-  }
-  EXPECT_TRUE(writer->Commit());
-  FILE* file = fopen(dir.File("config.json").c_str(), "w");
-  fputs(config.c_str(), file);
-  fclose(file);
-  auto checkpoint = Checkpoint::Open(dir.path(), CheckpointKind::kHubFolder);
-  EXPECT_TRUE(checkpoint) << checkpoint.error().ToString();
-  return std::move(*checkpoint);
-}
 
 float FirstValue(const MatrixTable& table, const std::string& name) {
   const auto matrix = table.Find(name);
@@ -45,7 +23,7 @@ float FirstValue(const MatrixTable& table, const std::string& name) {
 
 TEST(MatrixTable, SplitAndFusedNamesOfAnUnknownArchitecture) {
   const testing::TempDir dir;
-  const auto checkpoint = MakeCheckpoint(
+  const auto checkpoint = testing::MakeNumberedCheckpoint(
       dir,
       R"({"model_type":"nobody","hidden_size":4,"num_hidden_layers":1,"num_attention_heads":2,"num_key_value_heads":1,"vocab_size":6})",
       {{"model.embed_tokens.weight", {6, 4}},

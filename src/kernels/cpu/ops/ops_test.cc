@@ -69,12 +69,15 @@ TEST(Ops, ActivationsMatchTheirFormulas) {
       case Activation::kSilu: return g / (1 + std::exp(-g));
       case Activation::kGeluTanh: return 0.5 * g * (1 + std::tanh(0.7978845608028654 * (g + 0.044715 * g * g * g)));
       case Activation::kGeluErf: return 0.5 * g * (1 + std::erf(g / std::sqrt(2.0)));
+      case Activation::kGeluQuick: return g / (1 + std::exp(-1.702 * g));
+      case Activation::kSigmoid: return 1 / (1 + std::exp(-g));
       case Activation::kRelu: return std::max(g, 0.0);
       case Activation::kRelu2: return std::max(g, 0.0) * std::max(g, 0.0);
     }
     return 0.0;
   };
-  for (Activation act : {Activation::kSilu, Activation::kGeluTanh, Activation::kGeluErf, Activation::kRelu, Activation::kRelu2}) {
+  for (Activation act : {Activation::kSilu, Activation::kGeluTanh, Activation::kGeluErf, Activation::kGeluQuick, Activation::kRelu,
+                         Activation::kRelu2, Activation::kSigmoid}) {
     std::vector<float> scalar(gate.size());
     OpsScalar().gated(act, gate.data(), up.data(), 203, scalar.data());
     for (size_t i = 0; i < gate.size(); ++i)
@@ -85,6 +88,26 @@ TEST(Ops, ActivationsMatchTheirFormulas) {
       OpsFor(isa).gated(act, gate.data(), up.data(), 203, y.data());
       EXPECT_EQ(y, scalar) << IsaName(isa) << static_cast<int>(act);
     }
+  }
+}
+
+TEST(Ops, ClampedGateMatchesItsFormula) {
+  auto gate = Random(203, 11, 6), up = Random(203, 12, 6);
+  gate[0] = 100;
+  gate[1] = -100;
+  up[2] = 100;
+  up[3] = -100;
+  std::vector<float> scalar(gate.size());
+  OpsScalar().gated_clamped(gate.data(), up.data(), 1.702f, 7, 203, scalar.data());
+  for (size_t i = 0; i < gate.size(); ++i) {
+    const double g = std::min<double>(gate[i], 7), u = std::clamp<double>(up[i], -7, 7);
+    const double exact = (u + 1) * g / (1 + std::exp(-1.702 * g));
+    EXPECT_NEAR(scalar[i], exact, 1e-5 * (1 + std::fabs(exact))) << gate[i] << " " << up[i];
+  }
+  for (Isa isa : IsasHere()) {
+    std::vector<float> y(gate.size());
+    OpsFor(isa).gated_clamped(gate.data(), up.data(), 1.702f, 7, 203, y.data());
+    EXPECT_EQ(y, scalar) << IsaName(isa);
   }
 }
 
@@ -144,6 +167,53 @@ TEST(Ops, AttentionMatchesSoftmaxOfDotProducts) {
         for (int64_t t = 5; t < tokens; ++t) expected += p[static_cast<size_t>(t - 5)] / sum * vf[static_cast<size_t>(t * dim + i)];
         EXPECT_NEAR(out[static_cast<size_t>(i)], expected, dtype == DType::kF32 ? 1e-5 : dtype == DType::kF16 ? 2e-3 : 2e-2);
       }
+    }
+  }
+}
+
+// A sink takes its share of the softmax and adds nothing; a slope lowers a score by the distance to the last position; a cap bounds
+// it.
+TEST(Ops, AttentionSinksSlopesAndCaps) {
+  const int64_t dim = 16, tokens = 21;
+  const auto k = Random(static_cast<size_t>(tokens * dim), 31), v = Random(static_cast<size_t>(tokens * dim), 32);
+  const auto q = Random(static_cast<size_t>(dim), 33);
+  const KvRun run = {k.data(), v.data(), tokens};
+  const float sink = 0.7f;
+  struct {
+    const float* sink;
+    float slope, softcap;
+  } const cases[] = {{&sink, 0, 0}, {nullptr, 0.25f, 0}, {nullptr, 0, 1.5f}, {&sink, 0.25f, 1.5f}};
+  for (const auto& c : cases) {
+    double sum = c.sink ? std::exp(static_cast<double>(*c.sink)) : 0;
+    std::vector<double> expected(static_cast<size_t>(dim));
+    for (int64_t t = 0; t < tokens; ++t) {
+      double s = 0;
+      for (int64_t i = 0; i < dim; ++i) s += static_cast<double>(q[static_cast<size_t>(i)]) * k[static_cast<size_t>(t * dim + i)];
+      s *= 0.25;
+      if (c.softcap > 0) s = c.softcap * std::tanh(s / c.softcap);
+      s -= static_cast<double>(c.slope) * static_cast<double>(tokens - 1 - t);
+      sum += std::exp(s);
+      for (int64_t i = 0; i < dim; ++i) expected[static_cast<size_t>(i)] += std::exp(s) * v[static_cast<size_t>(t * dim + i)];
+    }
+    std::vector<float> scalar;
+    for (Isa isa : IsasHere()) {
+      std::vector<float> out(static_cast<size_t>(dim)), scores(32);
+      OpsFor(isa).attention({.q = q.data(),
+                             .out = out.data(),
+                             .runs = &run,
+                             .run_count = 1,
+                             .tokens = tokens,
+                             .k_stride = dim,
+                             .v_stride = dim,
+                             .v_dim = dim,
+                             .scale = 0.25f,
+                             .softcap = c.softcap,
+                             .slope = c.slope,
+                             .sink = c.sink,
+                             .scores = scores.data()});
+      if (scalar.empty()) scalar = out;
+      EXPECT_EQ(out, scalar) << IsaName(isa);
+      for (size_t i = 0; i < expected.size(); ++i) EXPECT_NEAR(out[i], expected[i] / sum, 1e-5) << IsaName(isa);
     }
   }
 }
