@@ -21,13 +21,16 @@ void GraphBuilder::Append(AnyOp op, const std::string& name) {
   graph_.ops.push_back({.op = std::move(op), .name = name, .logits_rows = logits_rows_});
 }
 
+Status GraphBuilder::CheckDivides(int64_t count, const char* what) const {
+  if (count % graph_.ranks == 0) return {};
+  std::string allowed;
+  for (int64_t ranks = 1; ranks <= count && ranks <= 16; ++ranks)
+    if (count % ranks == 0) allowed += fmt::format("{}{}", allowed.empty() ? "" : ", ", ranks);
+  return Unsupported("{} {} cannot be divided among {} ranks; --tp may be {}", count, what, graph_.ranks, allowed);
+}
+
 int64_t GraphBuilder::Local(int64_t count, const char* what) {
-  if (count % graph_.ranks != 0 && status_) {
-    std::string allowed;
-    for (int64_t ranks = 1; ranks <= count && ranks <= 16; ++ranks)
-      if (count % ranks == 0) allowed += fmt::format("{}{}", allowed.empty() ? "" : ", ", ranks);
-    status_ = Unsupported("{} {} cannot be divided among {} ranks; --tp may be {}", count, what, graph_.ranks, allowed);
-  }
+  if (status_) status_ = CheckDivides(count, what);
   return count / graph_.ranks;
 }
 
@@ -198,6 +201,8 @@ int GraphBuilder::AddRope(RopeSpec rope) {
 void GraphBuilder::Rope(const Qkv& qkv, int rope) {
   Append(RopeOp{qkv.buffer, rope, 0, qkv.q_heads + qkv.kv_heads, qkv.dim}, "rope");
 }
+
+void GraphBuilder::RopeColumns(const RopeOp& op) { Append(op, "rope"); }
 
 BufferId GraphBuilder::Attention(const Qkv& qkv, const AttentionOptions& options) {
   const auto& [scale, period, shift] = options.temperature;

@@ -80,6 +80,8 @@ class GraphBuilder {
   void WidthNorm(const Qkv& qkv, const Norm& q, const Norm& k);
   int AddRope(RopeSpec rope);
   void Rope(const Qkv& qkv, int rope);
+  // Heads in any buffer, the first at column `begin`; a head's first rotary dimensions are turned.
+  void RopeColumns(const RopeOp& op);
   struct AttentionOptions {
     float scale = 0;  // 0: 1 / sqrt(dim)
     float softcap = 0;
@@ -135,6 +137,8 @@ class GraphBuilder {
   };
   void Logits(BufferId in, const Norm& norm, const Head& head);
 
+  // Unsupported, naming the numbers of ranks that would do, if `count` cannot be divided among the ranks.
+  Status CheckDivides(int64_t count, const char* what) const;
   // Counts not divisible by the ranks are found here.
   Result<Graph> Finish();
 

@@ -261,8 +261,13 @@ std::vector<FoldPoint> DecoderFoldPoints(const ModelConfig& c, const DecoderOpti
     std::vector<std::string> into_attn = {attn + n.q, attn + n.k, attn + n.v}, into_mlp = {mlp + n.up};
     if (o.gated) into_mlp.insert(into_mlp.begin(), mlp + n.gate);
     if (o.parallel && n.mlp_in.empty()) into_attn.insert(into_attn.end(), into_mlp.begin(), into_mlp.end());
-    if (!n.attn_in.empty()) points.push_back({layer + n.attn_in, into_attn});
-    if (n.before_o.empty()) points.push_back({attn + n.v, {attn + n.o}});
+    if (o.mixer_folds) {
+      const std::vector<FoldPoint> own = o.mixer_folds(layer);
+      points.insert(points.end(), own.begin(), own.end());
+    } else {
+      if (!n.attn_in.empty()) points.push_back({layer + n.attn_in, into_attn});
+      if (n.before_o.empty()) points.push_back({attn + n.v, {attn + n.o}});
+    }
     if (!n.mlp_in.empty()) points.push_back({layer + n.mlp_in, into_mlp});
     if (o.gated && n.before_down.empty()) points.push_back({mlp + n.up, {mlp + n.down}});
   }

@@ -50,6 +50,7 @@ struct DecoderOptions {
   GraphBuilder::Head head;  // bias, scale, softcap; the rest is filled in
   // Replace attention or the MLP in the layers where they return a buffer (not -1). prefix: "model.layers.0."
   std::function<Result<BufferId>(GraphBuilder&, BufferId in, int64_t layer, const std::string&prefix)> mixer, mlp;
+  std::function<std::vector<FoldPoint>(const std::string& prefix)> mixer_folds;  // of a mixer that replaces all attention
 };
 
 // What most configs mean: RMS norm of norm_eps, biases, tied embeddings, one rope for all layers, windows as LayerWindow says.

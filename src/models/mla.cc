@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/mla.h"
+
+#include <cmath>
+
+namespace nibble {
+namespace {
+
+struct Mla {
+  int64_t hidden = 0, heads = 0;
+  int64_t q_rank = 0, kv_rank = 0;  // q_rank 0: no latent
+  int64_t plain = 0, rotated = 0;   // parts of a query's or key's head
+  int64_t v_dim = 0;
+  float scale = 0;
+  bool bias = false;
+  RopeSpec rope;
+  int64_t dim() const { return plain + rotated; }
+};
+
+// The norms of the latents have an eps of their own, whatever rms_norm_eps says.
+GraphBuilder::Norm LatentNorm(const std::string& name) { return {.name = name, .eps = 1e-6f}; }
+
+BufferId Columns(GraphBuilder& b, BufferId in, int64_t begin, int64_t width) {
+  const BufferId out = b.NewBuffer(width);
+  b.CopyColumns({.in = in, .out = out, .in_begin = begin, .width = width});
+  return out;
+}
+
+// q of this rank's heads, then k, then v, as Attention wants them.
+struct Projected {
+  BufferId q, down, kv;  // down: [kv_rank + rotated], the rotated key in its last columns
+};
+GraphBuilder::Qkv SideBySide(GraphBuilder& b, const Mla& m, const Projected& p, const std::string& module) {
+  const int64_t heads = m.heads / b.ranks(), q_width = heads * m.dim(), k_width = q_width;
+  GraphBuilder::Qkv qkv{.buffer = b.NewBuffer(q_width + k_width + heads * m.v_dim),
+                        .q_heads = heads,
+                        .kv_heads = heads,
+                        .dim = m.dim(),
+                        .v_dim = m.v_dim,
+                        .whole = {.q = m.heads, .kv = m.heads, .dim = m.dim(), .v_dim = m.v_dim},
+                        .module = module};
+  const int64_t expanded = m.plain + m.v_dim;  // of a head in kv_b's rows
+  b.CopyColumns({.in = p.q, .out = qkv.buffer, .width = q_width});
+  b.CopyColumns({.in = p.kv,
+                 .out = qkv.buffer,
+                 .in_stride = expanded,
+                 .out_begin = q_width,
+                 .out_stride = m.dim(),
+                 .blocks = heads,
+                 .width = m.plain});
+  b.CopyColumns({.in = p.down,
+                 .out = qkv.buffer,
+                 .in_begin = m.kv_rank,
+                 .out_begin = q_width + m.plain,
+                 .out_stride = m.dim(),
+                 .blocks = heads,
+                 .width = m.rotated});
+  b.CopyColumns({.in = p.kv,
+                 .out = qkv.buffer,
+                 .in_begin = m.plain,
+                 .in_stride = expanded,
+                 .out_begin = q_width + k_width,
+                 .out_stride = m.v_dim,
+                 .blocks = heads,
+                 .width = m.v_dim});
+  return qkv;
+}
+
+Result<BufferId> Attend(GraphBuilder& b, const Mla& m, BufferId in, const std::string& attn) {
+  NIBBLE_RETURN_IF_ERROR(b.CheckDivides(m.heads, "attention heads"));
+  const LinearPartSpec q_heads{
+      .name = attn + (m.q_rank > 0 ? "q_b_proj" : "q_proj"), .n = m.heads * m.dim(), .shard_unit = m.dim()};
+  const GraphBuilder::Part kv_down{attn + "kv_a_proj_with_mqa", m.kv_rank + m.rotated, m.bias};
+  Projected p;
+  if (m.q_rank > 0) {
+    const BufferId both = b.Replicated(in, {{attn + "q_a_proj", m.q_rank, m.bias}, kv_down});
+    const BufferId latent = Columns(b, both, 0, m.q_rank);
+    p.down = Columns(b, both, m.q_rank, kv_down.n);
+    p.q = b.ColumnParallel(b.NormOf(latent, LatentNorm(attn + "q_a_layernorm")), {q_heads});
+  } else {
+    p.down = b.Replicated(in, {kv_down});
+    p.q = b.ColumnParallel(in, {q_heads});
+  }
+  const BufferId latent = b.NormOf(Columns(b, p.down, 0, m.kv_rank), LatentNorm(attn + "kv_a_layernorm"));
+  const int64_t expanded = m.plain + m.v_dim;
+  p.kv = b.ColumnParallel(latent, {{.name = attn + "kv_b_proj", .n = m.heads * expanded, .shard_unit = expanded}});
+  const int rope = b.AddRope(m.rope);
+  b.RopeColumns({.buffer = p.q, .rope = rope, .begin = m.plain, .heads = m.heads / b.ranks(), .head_dim = m.dim()});
+  b.RopeColumns({.buffer = p.down, .rope = rope, .begin = m.kv_rank, .heads = 1, .head_dim = m.rotated});
+  const BufferId mixed = b.Attention(SideBySide(b, m, p, attn.substr(0, attn.size() - 1)), {.scale = m.scale});
+  return b.RowParallel(mixed, {attn + "o_proj", m.hidden, m.bias}, m.heads * m.v_dim, m.v_dim);
+}
+
+// 1 / sqrt(dim), times the square of yarn's mscale_all_dim: what its attention_factor leaves out.
+Result<float> ScoreScale(const ModelConfig& c, int64_t dim) {
+  double scale = 1 / std::sqrt(static_cast<double>(dim));
+  const Json* rope = JsonFind(c.json, "rope_scaling");
+  if (!rope) rope = JsonFind(c.json, "rope_parameters");
+  if (!rope) return static_cast<float>(scale);
+  NIBBLE_TRY(const std::string old_kind, JsonString(*rope, "type", "default"));
+  NIBBLE_TRY(const std::string kind, JsonString(*rope, "rope_type", old_kind));
+  NIBBLE_TRY(const double all_dim, JsonNumber(*rope, "mscale_all_dim", 0.0));
+  if (kind != "default" && all_dim != 0) {
+    NIBBLE_TRY(const double factor, JsonNumber(*rope, "factor"));
+    const double mscale = factor <= 1 ? 1 : 0.1 * all_dim * std::log(factor) + 1;
+    scale *= mscale * mscale;
+  }
+  return static_cast<float>(scale);
+}
+
+Result<Mla> ReadMla(const ModelConfig& c, const MlaDefaults& defaults) {
+  Mla m{.hidden = c.hidden, .heads = c.heads, .bias = c.attention_bias};
+  NIBBLE_TRY(m.q_rank, JsonInt(c.json, "q_lora_rank", c.json.contains("q_lora_rank") ? 0 : defaults.q_rank));
+  const auto size = [&](const char* key, int64_t fallback) -> Result<int64_t> {
+    NIBBLE_TRY(const int64_t value, JsonInt(c.json, key, fallback));
+    if (value < 1 || value > (int64_t{1} << 20)) return Corrupt("{} is {}, wanted 1..{}", key, value, int64_t{1} << 20);
+    return value;
+  };
+  NIBBLE_TRY(m.kv_rank, size("kv_lora_rank", 512));
+  NIBBLE_TRY(m.plain, size("qk_nope_head_dim", 128));
+  NIBBLE_TRY(m.rotated, size("qk_rope_head_dim", 64));
+  NIBBLE_TRY(m.v_dim, size("v_head_dim", 128));
+  if (m.q_rank < 0 || m.q_rank > (int64_t{1} << 20))
+    return Corrupt("q_lora_rank is {}, wanted a positive number or null", m.q_rank);
+  NIBBLE_TRY(m.scale, ScoreScale(c, m.dim()));
+  return m;
+}
+
+// norm -> the projections down and, through the latents' norms, up again.
+std::vector<FoldPoint> Folds(const Mla& m, const std::string& layer) {
+  const std::string attn = layer + "self_attn.";
+  std::vector<FoldPoint> points = {{attn + "kv_a_layernorm", {attn + "kv_b_proj"}}};
+  if (m.q_rank > 0) points.push_back({attn + "q_a_layernorm", {attn + "q_b_proj"}});
+  points.push_back({layer + "input_layernorm", {attn + (m.q_rank > 0 ? "q_a_proj" : "q_proj"), attn + "kv_a_proj_with_mqa"}});
+  return points;
+}
+
+}  // namespace
+
+Result<DecoderOptions> MlaOptions(const ModelConfig& config, const MlaDefaults& defaults) {
+  auto mla = ReadMla(config, defaults);
+  if (!mla) return tl::unexpected(std::move(mla.error()).In(config.where));
+  NIBBLE_TRY_IN(config.where, const bool interleaved, JsonBool(config.json, "rope_interleave", defaults.interleaved));
+  ModelConfig c = config;
+  c.head_dim = mla->rotated;  // the rope's
+  NIBBLE_TRY(DecoderOptions o, UsualOptions(c));
+  NIBBLE_TRY(mla->rope, RopeFromConfig(c, mla->rotated, {.interleaved = interleaved}));
+  o.mixer = [m = *mla](GraphBuilder& b, BufferId in, int64_t, const std::string& layer) {
+    return Attend(b, m, in, layer + "self_attn.");
+  };
+  o.mixer_folds = [m = *mla](const std::string& layer) { return Folds(m, layer); };
+  return o;
+}
+
+}  // namespace nibble
