@@ -121,6 +121,7 @@ GraphBuilder::Qkv GraphBuilder::QkvProjection(BufferId in, const QkvModules& m) 
       part(m.q, heads.q, heads.dim, 0, 0, false),
       part(m.k, heads.kv, heads.dim, heads.q * heads.dim, ratio * heads.dim, replicate_kv),
       part(m.v, heads.kv, heads.v_dim, (heads.q + heads.kv) * heads.dim, (ratio + 1) * heads.dim, replicate_kv)};
+  if (m.v.empty()) return PartialProjection(in, std::move(parts), m, out);
   if (!whole) {
     out.buffer = ColumnParallel(in, std::move(parts));
     return out;
@@ -130,6 +131,22 @@ GraphBuilder::Qkv GraphBuilder::QkvProjection(BufferId in, const QkvModules& m) 
   LinearSpec spec{.parts = std::move(parts), .k = graph_.buffers[static_cast<size_t>(in)].width};
   const int64_t n = spec.n();
   out.buffer = LinearOut(in, std::move(spec), n, m.fused.empty() ? m.q : m.fused);
+  return out;
+}
+
+GraphBuilder::Qkv GraphBuilder::PartialProjection(BufferId in, std::vector<LinearPartSpec> parts, const QkvModules& m, Qkv out) {
+  parts.resize(m.k.empty() ? 1 : 2);
+  for (LinearPartSpec& part : parts) part.fused_name.clear();
+  const BufferId product = ColumnParallel(in, std::move(parts));
+  if (m.k.empty()) {
+    out.buffer = product;
+    out.kv_heads = 0;
+    return out;
+  }
+  const int64_t q_width = out.q_heads * out.dim, k_width = out.kv_heads * out.dim;
+  out.buffer = NewBuffer(q_width + 2 * k_width);
+  CopyColumns({.in = product, .out = out.buffer, .width = q_width + k_width});
+  CopyColumns({.in = product, .out = out.buffer, .in_begin = q_width, .out_begin = q_width + k_width, .width = k_width});
   return out;
 }
 
@@ -174,7 +191,25 @@ void GraphBuilder::HeadNorm(const Qkv& qkv, const Norm& q, const Norm& k) {
     Append(op, norm.name);
   };
   append(q, 0, qkv.q_heads, qkv.whole.q);
-  append(k, qkv.q_heads * qkv.dim, qkv.kv_heads, qkv.whole.kv);
+  if (qkv.kv_heads > 0) append(k, qkv.q_heads * qkv.dim, qkv.kv_heads, qkv.whole.kv);
+}
+
+void GraphBuilder::SliceNorm(BufferId buffer, const Norm& norm, int64_t begin, int64_t count, int64_t width) {
+  NormOp op{.rms = norm.rms,
+            .in = buffer,
+            .out = buffer,
+            .eps = norm.eps,
+            .offset = norm.offset,
+            .begin = begin,
+            .heads = count,
+            .head_dim = width};
+  if (norm.has_weight) op.weight = AddVector(&graph_, norm.name + ".weight", width);
+  Append(op, norm.has_weight ? norm.name : "norm");
+}
+
+void GraphBuilder::ValueNorm(const Qkv& qkv, float eps) {
+  SliceNorm(qkv.buffer, {.name = "", .eps = eps, .has_weight = false}, (qkv.q_heads + qkv.kv_heads) * qkv.dim, qkv.kv_heads,
+            qkv.v_dim);
 }
 
 void GraphBuilder::WidthNorm(const Qkv& qkv, const Norm& q, const Norm& k) {
@@ -194,6 +229,8 @@ void GraphBuilder::WidthNorm(const Qkv& qkv, const Norm& q, const Norm& k) {
 }
 
 int GraphBuilder::AddRope(RopeSpec rope) {
+  for (size_t i = 0; i < graph_.ropes.size(); ++i)
+    if (graph_.ropes[i] == rope) return static_cast<int>(i);  // its angles are computed once a step
   graph_.ropes.push_back(std::move(rope));
   return static_cast<int>(graph_.ropes.size()) - 1;
 }
@@ -250,6 +287,14 @@ void GraphBuilder::Xielu(BufferId buffer, const std::string& alpha_p, const std:
   const int p = AddVector(&graph_, alpha_p, 1), n = AddVector(&graph_, alpha_n, 1);
   Append(XieluOp{.buffer = buffer, .alpha_p = p, .alpha_n = n}, "activation");
 }
+void GraphBuilder::ScaleBy(BufferId buffer, const std::string& tensor, int64_t size) {
+  Append(ScaleByOp{buffer, AddVector(&graph_, tensor, size)}, tensor);
+}
+BufferId GraphBuilder::Columns(BufferId in, int64_t begin, int64_t width) {
+  const BufferId out = NewBuffer(width);
+  CopyColumns({.in = in, .out = out, .in_begin = begin, .width = width});
+  return out;
+}
 void GraphBuilder::CopyColumns(const CopyColumnsOp& op) { Append(op, "copy columns"); }
 
 BufferId GraphBuilder::RowParallel(BufferId in, const Part& part, int64_t k, int64_t unit, bool transposed) {
@@ -304,10 +349,12 @@ BufferId GraphBuilder::TakeColumns(BufferId in, int64_t unit) {
   return out;
 }
 
-BufferId GraphBuilder::Experts(BufferId in, const Part& router, MoeSpec moe, const std::string& choice_bias, BufferId router_in) {
+BufferId GraphBuilder::Experts(BufferId in, const Part& router, MoeSpec moe, const std::string& choice_bias, BufferId router_in,
+                               const std::string& expert_scales) {
   const BufferId logits = Replicated(router_in < 0 ? in : router_in, {router});
   graph_.linears.back().is_router = true;
   if (!choice_bias.empty()) moe.choice_bias = AddVector(&graph_, choice_bias, moe.experts);
+  if (!expert_scales.empty()) moe.expert_scales = AddVector(&graph_, expert_scales, moe.experts);
   const std::string name = moe.prefix;
   const BufferId out = NewBuffer(moe.hidden);
   graph_.moes.push_back(std::move(moe));

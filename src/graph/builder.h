@@ -63,8 +63,10 @@ class GraphBuilder {
     kGroups,  // for each kv head: its q heads, its k, its v (gpt_neox, bloom, falcon-new)
   };
   struct QkvModules {
-    std::string q, k, v;  // modules; those of a model that has but the fused one need not exist
-    std::string fused;    // module that may hold them as one ("...qkv_proj"); empty: none
+    // Modules; those of a model that has but the fused one need not exist. v empty: values are a copy of what k's product gives;
+    // k empty too: queries alone, for attention that reads the cache of another layer.
+    std::string q, k, v;
+    std::string fused;  // module that may hold them as one ("...qkv_proj"); empty: none
     Heads heads;
     bool bias = false;
     FusedOrder order = FusedOrder::kBlocks;
@@ -76,6 +78,10 @@ class GraphBuilder {
   Qkv TakeHeads(const Qkv& qkv);
   // Norm of each q and k head (qwen3).
   void HeadNorm(const Qkv& qkv, const Norm& q, const Norm& k);
+  // Norm of each v head, without weights.
+  void ValueNorm(const Qkv& qkv, float eps);
+  // Norm of each of `count` slices that lie side by side from column `begin` on, in place; one weight for all.
+  void SliceNorm(BufferId buffer, const Norm& norm, int64_t begin, int64_t count, int64_t width);
   // Norm of all q heads and of all k heads as one row each (olmo2); of a projection computed whole.
   void WidthNorm(const Qkv& qkv, const Norm& q, const Norm& k);
   int AddRope(RopeSpec rope);
@@ -100,7 +106,11 @@ class GraphBuilder {
   // into *= act(from), each column of `from` for as many columns of `into` as the widths say.
   void Multiply(BufferId into, BufferId from, Activation act);
   void Xielu(BufferId buffer, const std::string& alpha_p, const std::string& alpha_n);  // tensors of one element
+  // Every column times that of a tensor of as many elements, or times the only one it has.
+  void ScaleBy(BufferId buffer, const std::string& tensor, int64_t size);
   BufferId NewBuffer(int64_t width);
+  // A copy of columns [begin, begin + width).
+  BufferId Columns(BufferId in, int64_t begin, int64_t width);
   void CopyColumns(const CopyColumnsOp& op);
   // Row-parallel: `in` holds this rank's columns; the result is summed over ranks. k: whole width, unit: columns are cut in
   // multiples of it.
@@ -121,9 +131,10 @@ class GraphBuilder {
     Norm norm = {.name = ""};      // before `down`, if it has a name: of the whole width
   };
   BufferId GatedMlp(BufferId in, const Mlp& mlp);
-  // Mixture of experts. choice_bias: tensor [experts] for MoeSpec::choice_bias, or empty. router_in: what the router reads, if not
-  // `in`.
-  BufferId Experts(BufferId in, const Part& router, MoeSpec moe, const std::string& choice_bias = "", BufferId router_in = -1);
+  // Mixture of experts. choice_bias, expert_scales: tensors [experts] for those of MoeSpec, or empty. router_in: what the router
+  // reads, if not `in`.
+  BufferId Experts(BufferId in, const Part& router, MoeSpec moe, const std::string& choice_bias = "", BufferId router_in = -1,
+                   const std::string& expert_scales = "");
 
   void Add(BufferId into, BufferId from, float scale = 1);
   // Final part: keeps the rows whose logits are wanted, norm, head. `tied_to` names the embedding for models without a head of
@@ -146,6 +157,8 @@ class GraphBuilder {
   int NewLinear(LinearSpec spec);
   void Append(AnyOp op, const std::string& name);
   BufferId LinearOut(BufferId in, LinearSpec spec, int64_t local_n, const std::string& name);
+  // QkvProjection without v, or without k and v.
+  Qkv PartialProjection(BufferId in, std::vector<LinearPartSpec> parts, const QkvModules& m, Qkv out);
   int64_t Local(int64_t count, const char* what);  // count / ranks, or remembers the error
   bool Replicates(int64_t kv_heads) const { return kv_heads < graph_.ranks && graph_.ranks % kv_heads == 0; }
 

@@ -78,6 +78,7 @@ class CpuExecutor {
   void RunOp(const CopyColumnsOp& op, int64_t rows, Worker& w);
   void RunOp(const ClampOp& op, int64_t rows, Worker& w);
   void RunOp(const MulOp& op, int64_t rows, Worker& w);
+  void RunOp(const ScaleByOp& op, int64_t rows, Worker& w);
   void RunOp(const XieluOp& op, int64_t rows, Worker& w);
   void RunOp(const PositionScaleOp& op, int64_t rows, Worker& w);
   void RunOp(const NormOp& op, int64_t rows, Worker& w);

@@ -39,7 +39,12 @@ int64_t CpuExecutor::MoeScratchBytes(const MoeSpec& spec, int64_t max_rows) {
 
 void CpuExecutor::Route(const MoeSpec& spec, const float* logits, int64_t row) {
   const float* bias = spec.choice_bias < 0 ? nullptr : weights_.vectors[static_cast<size_t>(spec.choice_bias)].data();
-  ChooseExperts(spec, logits, bias, ops_, moe_.chosen.data() + row * spec.top_k, moe_.chosen_weight.data() + row * spec.top_k);
+  int32_t* chosen = moe_.chosen.data() + row * spec.top_k;
+  float* weights = moe_.chosen_weight.data() + row * spec.top_k;
+  ChooseExperts(spec, logits, bias, ops_, chosen, weights);
+  if (spec.expert_scales < 0) return;
+  const std::vector<float>& scales = weights_.vectors[static_cast<size_t>(spec.expert_scales)];
+  for (int64_t i = 0; i < spec.top_k; ++i) weights[i] *= scales[static_cast<size_t>(chosen[i])];
 }
 
 void CpuExecutor::RunOp(const MoeOp& op, int64_t count, Worker& w) {

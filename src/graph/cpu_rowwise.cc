@@ -126,6 +126,16 @@ void CpuExecutor::RunOp(const MulOp& op, int64_t count, Worker& w) {
   }
 }
 
+void CpuExecutor::RunOp(const ScaleByOp& op, int64_t count, Worker& w) {
+  const std::vector<float>& by = weights_.vectors[static_cast<size_t>(op.vector)];
+  const int64_t width = Width(op.buffer);
+  const Range rows = MyRows(count, w);
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    float* x = Data(op.buffer) + row * width;
+    for (int64_t i = 0; i < width; ++i) x[i] *= by.size() == 1 ? by[0] : by[static_cast<size_t>(i)];
+  }
+}
+
 void CpuExecutor::RunOp(const XieluOp& op, int64_t count, Worker& w) {
   const auto softplus = [&](int vector) {
     const float x = weights_.vectors[static_cast<size_t>(vector)][0];

@@ -93,6 +93,7 @@ struct MoeSpec {
   bool renormalize = true;  // divide the weights by (their sum + renormalize_eps)
   float renormalize_eps = 0;
   float scale = 1;           // of the weights, at the end
+  int expert_scales = -1;    // vector [experts] that multiplies the weights after that; -1: none
   bool scale_input = false;  // weights multiply an expert's input, not its output (Llama 4)
   float jitter_eps = 0;      // kSparseMixer: logits further than 2 * this from the best, relatively, are left out
   GateRule gate;
@@ -110,6 +111,7 @@ struct RopeSpec {
   int64_t long_from = 0;
   std::vector<float> long_inv_freq;
   float long_attention_factor = 1;  // in place of attention_factor
+  bool operator==(const RopeSpec&) const = default;
 };
 
 // ---- operations -------------------------------------------------------------------------------------------------------------
@@ -171,6 +173,11 @@ struct MulOp {  // into[i] *= act(from[i / (width of into / width of from)])
   static constexpr const char* kName = "mul";
   BufferId into, from;
   Activation act = Activation::kSigmoid;
+};
+struct ScaleByOp {  // every column times that of a vector, or all times the one element it has
+  static constexpr const char* kName = "scale-by";
+  BufferId buffer;
+  int vector;
 };
 struct XieluOp {  // xIELU (arXiv 2411.13010): x > 0: p x^2 + b x; else (exp(min(x, eps)) - 1 - x) n + b x; p = softplus(alpha_p),
                   // n = b + softplus(alpha_n)
@@ -246,8 +253,8 @@ struct SoftcapOp {
 };  // cap * tanh(scale * x / cap); cap 0: scale only
 
 using AnyOp = std::variant<EmbedOp, PositionsOp, NormOp, LinearOp, PrepareOp, FinishOp, SelectColumnsOp, CopyColumnsOp, ClampOp,
-                           MulOp, XieluOp, PositionScaleOp, RopeOp, WriteKvOp, AttentionOp, GatedOp, MoeOp, AddOp, AllReduceOp,
-                           AllGatherOp, GatherRowsOp, SoftcapOp>;
+                           MulOp, ScaleByOp, XieluOp, PositionScaleOp, RopeOp, WriteKvOp, AttentionOp, GatedOp, MoeOp, AddOp,
+                           AllReduceOp, AllGatherOp, GatherRowsOp, SoftcapOp>;
 
 struct Op {
   AnyOp op;

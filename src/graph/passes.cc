@@ -54,6 +54,9 @@ OpBuffers BuffersOf(const AnyOp& any) {
                         [](const MulOp& op) {
                           return OpBuffers{{op.into, op.from}, {op.into}};
                         },
+                        [](const ScaleByOp& op) {
+                          return OpBuffers{{op.buffer}, {op.buffer}};
+                        },
                         [](const XieluOp& op) {
                           return OpBuffers{{op.buffer}, {op.buffer}};
                         },

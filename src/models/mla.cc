@@ -20,12 +20,6 @@ struct Mla {
 // The norms of the latents have an eps of their own, whatever rms_norm_eps says.
 GraphBuilder::Norm LatentNorm(const std::string& name) { return {.name = name, .eps = 1e-6f}; }
 
-BufferId Columns(GraphBuilder& b, BufferId in, int64_t begin, int64_t width) {
-  const BufferId out = b.NewBuffer(width);
-  b.CopyColumns({.in = in, .out = out, .in_begin = begin, .width = width});
-  return out;
-}
-
 // q of this rank's heads, then k, then v, as Attention wants them.
 struct Projected {
   BufferId q, down, kv;  // down: [kv_rank + rotated], the rotated key in its last columns
@@ -74,14 +68,14 @@ Result<BufferId> Attend(GraphBuilder& b, const Mla& m, BufferId in, const std::s
   Projected p;
   if (m.q_rank > 0) {
     const BufferId both = b.Replicated(in, {{attn + "q_a_proj", m.q_rank, m.bias}, kv_down});
-    const BufferId latent = Columns(b, both, 0, m.q_rank);
-    p.down = Columns(b, both, m.q_rank, kv_down.n);
+    const BufferId latent = b.Columns(both, 0, m.q_rank);
+    p.down = b.Columns(both, m.q_rank, kv_down.n);
     p.q = b.ColumnParallel(b.NormOf(latent, LatentNorm(attn + "q_a_layernorm")), {q_heads});
   } else {
     p.down = b.Replicated(in, {kv_down});
     p.q = b.ColumnParallel(in, {q_heads});
   }
-  const BufferId latent = b.NormOf(Columns(b, p.down, 0, m.kv_rank), LatentNorm(attn + "kv_a_layernorm"));
+  const BufferId latent = b.NormOf(b.Columns(p.down, 0, m.kv_rank), LatentNorm(attn + "kv_a_layernorm"));
   const int64_t expanded = m.plain + m.v_dim;
   p.kv = b.ColumnParallel(latent, {{.name = attn + "kv_b_proj", .n = m.heads * expanded, .shard_unit = expanded}});
   const int rope = b.AddRope(m.rope);

@@ -38,7 +38,7 @@ struct Writer {
     const MoeSpec& spec = graph.moes[static_cast<size_t>(op.moe)];
     return Line("moe", op.in, op.logits, op.out, spec.experts, spec.top_k, spec.hidden, spec.inter, static_cast<int>(spec.router),
                 spec.renormalize, spec.choice_bias, spec.groups, spec.top_groups, spec.group_by_two, spec.scale, spec.scale_input,
-                spec.jitter_eps, static_cast<int>(spec.gate.act), spec.gate.limit, spec.gate.alpha);
+                spec.jitter_eps, spec.expert_scales, static_cast<int>(spec.gate.act), spec.gate.limit, spec.gate.alpha);
   }
   std::string operator()(const PositionsOp& op) const { return Line("positions", op.into, op.table, op.offset); }
   std::string operator()(const CopyColumnsOp& op) const {
@@ -46,6 +46,7 @@ struct Writer {
   }
   std::string operator()(const ClampOp& op) const { return Line("clamp", op.buffer, op.limit); }
   std::string operator()(const MulOp& op) const { return Line("mul", op.into, op.from, static_cast<int>(op.act)); }
+  std::string operator()(const ScaleByOp& op) const { return Line("scale-by", op.buffer, op.vector); }
   std::string operator()(const XieluOp& op) const { return Line("xielu", op.buffer, op.alpha_p, op.alpha_n, op.beta, op.eps); }
   std::string operator()(const PositionScaleOp& op) const {
     return Line("position-scale", op.buffer, op.width, op.scale, op.period, op.shift);
