@@ -45,6 +45,10 @@ struct Architecture {
   std::vector<std::string_view> ignored_tensors;
   // Where its tensors may stand besides the names of its graph. (A text model inside one of text and images is always looked for.)
   std::vector<NamePrefix> prefixes;
+  // More of them, by the config; null: none.
+  std::vector<std::string> (*unused_tensors)(const ModelConfig& config) = nullptr;
+  // What this build lacks to run the family, for a message; empty: nothing. Such a row stands for its names alone.
+  std::string_view missing;
 };
 
 const std::vector<const Architecture*>& ArchitectureTable();  // generated
@@ -60,13 +64,17 @@ Result<Activation> ParseActivation(const std::string& name);
 // Number of positions a row sees in layer i, 0 for all: layer_types, or the family's older keys decided by `slides`.
 Result<int64_t> LayerWindow(const ModelConfig& config, int64_t layer, bool slides_by_default);
 
+// Layers after the last that predict further tokens (num_nextn_predict_layers), for Architecture::unused_tensors.
+std::vector<std::string> PredictionLayers(const ModelConfig& config);
+
 struct RopeDefaults {
   double theta = 10000;
   double partial_factor = 1;
   bool interleaved = false;
   std::string layer_type;  // "full_attention", "sliding_attention": where rope_parameters has an object for each
 };
-// From rope_parameters (5.x) or rope_theta and rope_scaling (4.x): default, linear, dynamic, llama3, yarn, longrope.
+// From rope_parameters (5.x) or rope_theta and rope_scaling (4.x): default, linear, dynamic, llama3, yarn, longrope,
+// proportional.
 // Unsupported for other kinds, naming those that are.
 Result<RopeSpec> RopeFromConfig(const ModelConfig& config, int64_t head_dim, const RopeDefaults& defaults = {});
 

@@ -41,9 +41,11 @@ constexpr Synonym kSynonyms[] = {
     {"num_experts", "num_local_experts"},
     {"num_experts", "n_routed_experts"},
     {"num_experts", "moe_num_experts"},
+    {"moe_intermediate_size", "expert_intermediate_size"},
     {"num_experts_per_tok", "experts_per_token"},
     {"num_experts_per_tok", "moe_topk"},
     {"num_experts_per_tok", "moe_k"},
+    {"num_experts_per_tok", "top_k_experts"},
     {"partial_rotary_factor", "rotary_pct"},
     {"rope_theta", "rotary_emb_base"},
     {"rms_norm_eps", "layer_norm_eps"},
@@ -146,12 +148,21 @@ Result<int64_t> LayerWindow(const ModelConfig& config, int64_t layer, bool slide
   return slides ? window : 0;
 }
 
+std::vector<std::string> PredictionLayers(const ModelConfig& config) {
+  std::vector<std::string> parts;
+  const int64_t count = JsonInt(config.json, "num_nextn_predict_layers", 0).value_or(0);
+  for (int64_t i = 0; i < std::min<int64_t>(count, 16); ++i) parts.push_back(fmt::format("model.layers.{}.", config.layers + i));
+  return parts;
+}
+
 Result<const Architecture*> FindArchitecture(std::string_view model_type) {
   std::vector<std::string_view> names;
   for (const Architecture* architecture : ArchitectureTable())
     for (const std::string_view type : architecture->model_types) {
+      if (type == model_type && !architecture->missing.empty())
+        return Unsupported("model_type \"{}\" needs {}, which this build does not have", model_type, architecture->missing);
       if (type == model_type) return architecture;
-      names.push_back(type);
+      if (architecture->missing.empty()) names.push_back(type);
     }
   return Unsupported(
       "model_type \"{}\" is unknown; nearest first, this build runs: {}; if the structure is one of these, try --architecture-as",

@@ -20,6 +20,7 @@ class Decoder {
     x_ = b_.Embed(n_.embed, c_.vocab, c_.hidden, o_.embed_scale);
     if (!n_.positions.empty()) b_.Positions(x_, n_.positions, o_.position_rows, o_.position_offset);
     if (!n_.embed_norm.empty()) x_ = b_.NormOf(x_, Named(o_.norm, n_.embed_norm));
+    if (o_.start) o_.start(b_, x_);
     for (int64_t i = 0; i < c_.layers; ++i) NIBBLE_RETURN_IF_ERROR(Layer(i));
     GraphBuilder::Head head = o_.head;
     head.name = n_.head;
@@ -48,6 +49,7 @@ class Decoder {
     NIBBLE_TRY(const BufferId out, Mlp(g, i, layer));
     if (o_.parallel) b_.Add(x_, attended, o_.residual_scale);
     b_.Add(x_, NormOf(out, layer, n_.mlp_out), o_.residual_scale);
+    if (o_.finish_layer) o_.finish_layer(b_, x_, i, layer);
     return {};
   }
 
@@ -64,9 +66,12 @@ class Decoder {
     if (o_.heads) heads = o_.heads(i);
     if (heads.v_dim == 0) heads.v_dim = heads.dim;
     const bool width_norm = o_.qk_norm == DecoderOptions::kWidth;
+    GraphBuilder::AttentionOptions options;
+    if (o_.attention) o_.attention(i, &options);
+    const bool shares = options.shared_state >= 0, no_v = shares || (o_.values_are_keys && o_.values_are_keys(i));
     auto qkv = b_.QkvProjection(in, {.q = attn + n_.q,
-                                     .k = attn + n_.k,
-                                     .v = attn + n_.v,
+                                     .k = shares ? "" : attn + n_.k,
+                                     .v = no_v ? "" : attn + n_.v,
                                      .fused = n_.qkv.empty() ? "" : attn + n_.qkv,
                                      .heads = heads,
                                      .bias = o_.qkv_bias,
@@ -85,8 +90,7 @@ class Decoder {
     if (head_norm && !o_.norm_after_rope) b_.HeadNorm(qkv, q_norm, k_norm);
     if (const RopeSpec* rope = o_.rope ? o_.rope(i) : nullptr) b_.Rope(qkv, RopeId(rope));
     if (head_norm && o_.norm_after_rope) b_.HeadNorm(qkv, q_norm, k_norm);
-    GraphBuilder::AttentionOptions options;
-    if (o_.attention) o_.attention(i, &options);
+    if (o_.value_norm && !shares) b_.ValueNorm(qkv, o_.norm.eps);
     BufferId mixed = b_.Attention(qkv, options);
     if (o_.value_scale != 1) b_.Scale(mixed, o_.value_scale);
     if (!n_.attn_gate.empty()) {
@@ -192,10 +196,16 @@ Result<MoeBlock> DeepseekMoe(const ModelConfig& c) {
     block.shared_inter = shared * moe.inter;
   }
   std::vector<bool> sparse;
-  const Json* types = JsonFind(c.json, "mlp_layer_types");
+  // moe_layer_freq: every so many layers, or 0 and 1 for each.
+  const Json *types = JsonFind(c.json, "mlp_layer_types"), *freq = JsonFind(c.json, "moe_layer_freq");
+  const auto lists = [](const Json* list, int64_t i) { return list && list->is_array() && i < static_cast<int64_t>(list->size()); };
+  const int64_t every = freq && freq->is_number_integer() ? std::max<int64_t>(1, freq->get<int64_t>()) : 1;
   for (int64_t i = 0; i < c.layers; ++i) {
-    const bool listed = types && types->is_array() && i < static_cast<int64_t>(types->size());
-    sparse.push_back(listed ? (*types)[static_cast<size_t>(i)] == "sparse" : i >= dense);
+    const auto at = static_cast<size_t>(i);
+    if (lists(types, i))
+      sparse.push_back((*types)[at] == "sparse");
+    else
+      sparse.push_back(lists(freq, i) ? (*freq)[at] == 1 : i >= dense && i % every == 0);
   }
   block.has = [sparse](int64_t layer) { return sparse[static_cast<size_t>(layer)]; };
   return block;

@@ -38,7 +38,9 @@ struct DecoderOptions {
   bool transposed = false;  // products may be stored [k, n]
   float clip_qkv = 0;       // 0: not clamped
   enum QkNorm : uint8_t { kNone, kHead, kWidth } qk_norm = kNone;
-  GraphBuilder::Norm head_norm;  // prototype of q_norm and k_norm
+  GraphBuilder::Norm head_norm;                        // prototype of q_norm and k_norm
+  bool value_norm = false;                             // each v head normed, without weights
+  std::function<bool(int64_t layer)> values_are_keys;  // no v: a copy of k before norm and rope; null: nowhere
   bool norm_after_rope = false;
   std::function<const RopeSpec*(int64_t layer)> norm_where;  // head norms in the layers where this is not null; empty: in all
   int64_t dense_inter = 0;                                   // of MLPs that are not experts; 0: the config's
@@ -50,6 +52,9 @@ struct DecoderOptions {
   GraphBuilder::Head head;  // bias, scale, softcap; the rest is filled in
   // Replace attention or the MLP in the layers where they return a buffer (not -1). prefix: "model.layers.0."
   std::function<Result<BufferId>(GraphBuilder&, BufferId in, int64_t layer, const std::string&prefix)> mixer, mlp;
+  // What a family does to x before the first layer and after each.
+  std::function<void(GraphBuilder&, BufferId x)> start;
+  std::function<void(GraphBuilder&, BufferId x, int64_t layer, const std::string& prefix)> finish_layer;
   std::function<std::vector<FoldPoint>(const std::string& prefix)> mixer_folds;  // of a mixer that replaces all attention
 };
 
@@ -95,7 +100,8 @@ std::vector<FoldPoint> DecoderFoldPoints(const ModelConfig& config, const Decode
 template <Result<DecoderOptions> (*options)(const ModelConfig&)>
 Architecture MakeDecoder(std::string_view name, std::vector<std::string_view> model_types, std::string_view defaults = "{}",
                          std::vector<std::string_view> ignored_tensors = {"rotary_emb.inv_freq"},
-                         std::vector<NamePrefix> prefixes = {}) {
+                         std::vector<NamePrefix> prefixes = {},
+                         std::vector<std::string> (*unused_tensors)(const ModelConfig&) = nullptr) {
   return {.name = name,
           .model_types = std::move(model_types),
           .defaults = defaults,
@@ -109,7 +115,8 @@ Architecture MakeDecoder(std::string_view name, std::vector<std::string_view> mo
                 return o ? DecoderFoldPoints(c, *o) : std::vector<FoldPoint>{};
               },
           .ignored_tensors = std::move(ignored_tensors),
-          .prefixes = std::move(prefixes)};
+          .prefixes = std::move(prefixes),
+          .unused_tensors = unused_tensors};
 }
 
 }  // namespace nibble

@@ -220,7 +220,9 @@ Status CheckShape(const LinearPart& part, const std::string& name, int64_t n, in
   return CheckTransforms(w.out, n);
 }
 
-Status CheckLeftovers(Checkpoint& checkpoint, const Architecture& architecture) {
+Status CheckLeftovers(Checkpoint& checkpoint, const Architecture& architecture, const ModelConfig& config) {
+  if (architecture.unused_tensors)
+    for (const std::string& part : architecture.unused_tensors(config)) checkpoint.Ignore(part);
   const std::vector<std::string> left = checkpoint.Unclaimed();
   if (left.empty()) return {};
   std::string names;
@@ -318,7 +320,7 @@ Result<LoadedModel> LoadModel(Checkpoint& checkpoint, const LoadOptions& options
   UseNamesOf(*model.architecture, checkpoint);
   NIBBLE_RETURN_IF_ERROR(Loader(checkpoint, options, teams, &model).Run(progress));
   NIBBLE_RETURN_IF_ERROR(BindKvRules(checkpoint, &model));
-  NIBBLE_RETURN_IF_ERROR(CheckLeftovers(checkpoint, *model.architecture));
+  NIBBLE_RETURN_IF_ERROR(CheckLeftovers(checkpoint, *model.architecture, model.config));
   for (size_t rank = 0; rank < model.graphs.size(); ++rank) {
     model.graphs[rank].batch_scales = options.batch_scales;
     InsertPrepare(&model.graphs[rank], model.weights[rank]);

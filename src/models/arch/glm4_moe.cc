@@ -20,7 +20,8 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 const Architecture* glm4_moe_architecture() {
   static const Architecture architecture = MakeDecoder<Options>(
       "glm4_moe", {"glm4_moe"},
-      R"({"rms_norm_eps": 1e-5, "head_dim": 128, "num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 1408, "first_k_dense_replace": 1, "n_shared_experts": 1})");
+      R"({"rms_norm_eps": 1e-5, "head_dim": 128, "num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 1408, "first_k_dense_replace": 1, "n_shared_experts": 1})",
+      {"rotary_emb.inv_freq"}, {}, PredictionLayers);
   return &architecture;
 }
 
