@@ -13,6 +13,7 @@ struct Params {
   Json json;         // the rope object; may be null
   std::string kind;  // default, linear, ...
   double theta = 10000, partial = 1;
+  double turning = 1;  // proportional: the part of a head's pairs that turns; `partial` is then 1
 };
 
 // rope_parameters (5.x) or top-level rope_theta and rope_scaling (4.x). rope_scaling, when there, replaces rope_parameters; the
@@ -30,6 +31,7 @@ Result<Params> ReadParams(const ModelConfig& config, const RopeDefaults& default
   NIBBLE_TRY(p.partial, JsonNumber(p.json, "partial_rotary_factor", top_partial));
   NIBBLE_TRY(const std::string old_kind, JsonString(p.json, "type", "default"));
   NIBBLE_TRY(p.kind, JsonString(p.json, "rope_type", old_kind));
+  if (p.kind == "proportional") std::swap(p.turning, p.partial);
   if (!(p.theta > 0)) return Corrupt("rope_theta is {}, wanted a positive number", p.theta);
   return p;
 }
@@ -152,10 +154,18 @@ Status Scale(const Params& p, const ModelConfig& config, RopeSpec* rope) {
     rope->dynamic_from = config.max_positions;
     return {};
   }
+  if (p.kind == "proportional") {  // Gemma 4: pairs as far apart as of a whole head, of which the last do not turn
+    NIBBLE_TRY(const double factor, JsonNumber(p.json, "factor", 1.0));
+    if (!(factor > 0)) return Corrupt("rope factor is {}, wanted a positive number", factor);
+    const auto turning = static_cast<size_t>(p.turning * static_cast<double>(rope->rotary_dims) / 2);
+    for (size_t i = 0; i < rope->inv_freq.size(); ++i)
+      rope->inv_freq[i] = i < turning ? static_cast<float>(static_cast<double>(rope->inv_freq[i]) / factor) : 0;
+    return {};
+  }
   if (p.kind == "llama3") return Llama3(p, config, rope);
   if (p.kind == "yarn") return Yarn(p, config, rope);
   if (p.kind == "longrope" || p.kind == "su") return LongRope(p, config, rope);
-  return Unsupported("rope kind \"{}\" (known: default, linear, dynamic, llama3, yarn, longrope)", p.kind);
+  return Unsupported("rope kind \"{}\" (known: default, linear, dynamic, llama3, yarn, longrope, proportional)", p.kind);
 }
 
 Result<RopeSpec> Build(const ModelConfig& config, int64_t head_dim, const RopeDefaults& defaults) {
