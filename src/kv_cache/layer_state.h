@@ -13,18 +13,18 @@ enum class StateKind : uint8_t {
   kWindow,       // keys and values of the last `window` positions
   kLatent,       // one compressed row a position (MLA)
   kRecurrent,    // a matrix that every token rewrites
-  kConvolution,  // the last few inputs
+  kConvolution,  // the last few inputs: one head, [inputs kept, channels]
 };
 const char* StateKindName(StateKind kind);
 
+// Nothing is kept by position: every token rewrites the state (StateSlots).
+constexpr bool IsRewritten(StateKind kind) { return kind == StateKind::kRecurrent || kind == StateKind::kConvolution; }
 // Rows of a position can be shared between sequences that begin alike; a rewritten state cannot.
-constexpr bool CanSharePrefix(StateKind kind) {
-  return kind == StateKind::kPagedKv || kind == StateKind::kWindow || kind == StateKind::kLatent;
-}
+constexpr bool CanSharePrefix(StateKind kind) { return !IsRewritten(kind); }
 
 struct LayerState {
   StateKind kind = StateKind::kPagedKv;
-  int64_t heads = 0;             // kv heads
+  int64_t heads = 0;             // kv heads, or matrices of a rewritten state
   int64_t k_dim = 0, v_dim = 0;  // elements of a head
   int64_t window = 0;            // 0: everything
   // Elements of a head as stored: whole vectors of 16, zero padded.

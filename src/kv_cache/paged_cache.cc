@@ -20,6 +20,7 @@ const char* StateKindName(StateKind kind) {
 }
 
 int64_t PagedCache::TokenBytes(const LayerState& layer, const KvFormats& formats) {
+  if (IsRewritten(layer.kind)) return 0;
   return layer.heads * (KvRowBytes(*formats.k, layer.k_dim) + KvRowBytes(*formats.v, layer.v_dim));
 }
 
@@ -35,15 +36,16 @@ Result<PagedCache> PagedCache::Make(std::vector<LayerState> layers, KvFormats fo
   cache.formats_ = formats;
   cache.pages_ = pages;
   for (const LayerState& layer : cache.layers_)
-    if (!formats.direct() && std::max(layer.k_dim, layer.v_dim) > kMaxEncodedKvWidth)
+    if (!IsRewritten(layer.kind) && !formats.direct() && std::max(layer.k_dim, layer.v_dim) > kMaxEncodedKvWidth)
       return Unsupported("a K/V cache of {} holds heads of at most {} elements, this model's have {}; use --kv-cache-dtype bf16",
                          formats.name(), kMaxEncodedKvWidth, std::max(layer.k_dim, layer.v_dim));
   const int64_t rows = pages * kPageTokens;
   try {
     for (const LayerState& layer : cache.layers_) {
       cache.shares_prefixes_ &= CanSharePrefix(layer.kind);
-      cache.k_.emplace_back(rows * layer.heads * KvRowBytes(*formats.k, layer.k_dim));
-      cache.v_.emplace_back(rows * layer.heads * KvRowBytes(*formats.v, layer.v_dim));
+      const int64_t heads = IsRewritten(layer.kind) ? 0 : layer.heads;
+      cache.k_.emplace_back(rows * heads * KvRowBytes(*formats.k, layer.k_dim));
+      cache.v_.emplace_back(rows * heads * KvRowBytes(*formats.v, layer.v_dim));
     }
   } catch (const std::bad_alloc&) {
     return Fail(Code::kResourceExhausted,
@@ -51,9 +53,14 @@ Result<PagedCache> PagedCache::Make(std::vector<LayerState> layers, KvFormats fo
                 pages * kPageTokens, pages * cache.page_bytes() >> 20);
   }
   if (formats.keeps_ends()) {
-    NIBBLE_TRY(PagedCache ends, Make(cache.layers_, DType::kBF16, kEndPages * sequences));
+    NIBBLE_TRY(PagedCache ends, Make(cache.layers_, DType::kBF16, kEndPages * sequences, 0));
     cache.ends_ = std::make_unique<PagedCache>(std::move(ends));
     cache.shares_prefixes_ = false;  // a shared page has no copies
+  }
+  const auto rewritten = [](const LayerState& layer) { return IsRewritten(layer.kind); };
+  if (sequences > 0 && std::any_of(cache.layers_.begin(), cache.layers_.end(), rewritten)) {
+    NIBBLE_TRY(StateSlots slots, StateSlots::Make(cache.layers_, sequences));
+    cache.slots_ = std::make_unique<StateSlots>(std::move(slots));
   }
   cache.info_.resize(static_cast<size_t>(pages));
   for (int64_t page = pages; page-- > 0;) cache.free_.push_back(static_cast<int32_t>(page));

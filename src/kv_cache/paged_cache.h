@@ -17,6 +17,7 @@
 #include "base/status.h"
 #include "kv_cache/kv_format.h"
 #include "kv_cache/layer_state.h"
+#include "kv_cache/state_slots.h"
 #include "tensors/tensor_view.h"
 
 namespace nibble {
@@ -30,9 +31,10 @@ inline constexpr int64_t kEndPages = 3;
 class PagedCache {
  public:
   // Reserves address space for `pages` pages; memory is taken when pages are first written. ResourceExhausted if even that fails.
-  // sequences: how many may run at once, where the formats keep ends.
+  // sequences: how many may run at once, where the formats keep ends or layers keep rewritten states.
   static Result<PagedCache> Make(std::vector<LayerState> layers, KvFormats formats, int64_t pages, int64_t sequences = 1);
-  PagedCache* ends() { return ends_.get(); }  // null where none are kept
+  PagedCache* ends() { return ends_.get(); }    // null where none are kept
+  StateSlots* slots() { return slots_.get(); }  // null where no layer's state is rewritten
 
   int64_t page_count() const { return pages_; }
   int64_t free_pages() const { return static_cast<int64_t>(free_.size() + idle_.size()); }
@@ -80,6 +82,7 @@ class PagedCache {
   int64_t pages_ = 0;
   bool shares_prefixes_ = true;
   std::unique_ptr<PagedCache> ends_;
+  std::unique_ptr<StateSlots> slots_;
   std::vector<Buffer> k_, v_;
   std::vector<Page> info_;
   std::vector<int32_t> free_;  // never used or forgotten
