@@ -95,7 +95,7 @@ void Print(const Checkpoint& checkpoint, const Answer& a) {
     std::printf("it does not fit; --context %lld would\n", static_cast<long long>(a.fitting_context));
   } else {
     std::printf("it does not fit, whatever the context: weights and scratch alone take %s\n",
-                HumanBytes(plan.weights_bytes + plan.scratch_bytes).c_str());
+                HumanBytes(plan.weights_bytes + plan.state_bytes + plan.scratch_bytes).c_str());
   }
 }
 

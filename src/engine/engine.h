@@ -88,6 +88,7 @@ class Engine {
     uint64_t angles = 0;     // AnglesOf the length at which its computation began
     uint64_t page_hash = 0;  // of the last published page; `angles` before the first
     std::vector<int32_t> pages, end_pages;
+    int32_t slot = -1;  // of PagedCache::slots()
     bool scoring() const { return static_cast<bool>(request.on_logits); }
   };
   struct Chunk {

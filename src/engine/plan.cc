@@ -134,6 +134,8 @@ class Planner {
     if (options.kv_dtype.keeps_ends())
       for (const LayerState& state : graph.states)
         plan_.kv_bytes += plan_.sequences * kEndPages * kPageTokens * PagedCache::TokenBytes(state, DType::kBF16);
+    for (const LayerState& state : graph.states) plan_.state_bytes += plan_.sequences * StateSlots::Bytes(state);
+    if (plan_.state_bytes > 0) plan_.parts.push_back({"recurrent states", plan_.state_bytes});
     plan_.parts.push_back({fmt::format("K/V cache ({})", options.kv_dtype.name()), plan_.kv_bytes});
   }
 
@@ -177,7 +179,8 @@ Result<MemoryPlan> PlanMemory(const Checkpoint& checkpoint, const ModelConfig& c
 }
 
 int64_t ContextThatFits(const MemoryPlan& plan, int64_t wanted, int64_t available) {
-  const int64_t left = available - plan.weights_bytes - plan.scratch_bytes, per_position = plan.kv_token_bytes * plan.sequences;
+  const int64_t left = available - plan.weights_bytes - plan.state_bytes - plan.scratch_bytes,
+                per_position = plan.kv_token_bytes * plan.sequences;
   if (left <= 0) return 0;
   if (per_position == 0 || RoundUp(wanted, kPageTokens) * per_position <= left) return wanted;
   return std::min(wanted, left / per_position / kPageTokens * kPageTokens);

@@ -21,11 +21,12 @@ struct MemoryPlan {
   int64_t embedding_bytes = 0;  // stays in the file; only the rows used are read
   int64_t kv_token_bytes = 0;   // one position, all layers
   int64_t kv_bytes = 0, scratch_bytes = 0;
+  int64_t state_bytes = 0;  // rewritten states of all sequences; the context does not matter
   int64_t context = 0, sequences = 1;
   bool from_config_alone = false;
   double weight_bits = 0;  // average over the linear layers
   int64_t parameters = 0;
-  int64_t total() const { return weights_bytes + kv_bytes + scratch_bytes; }
+  int64_t total() const { return weights_bytes + kv_bytes + state_bytes + scratch_bytes; }
 };
 
 struct PlanOptions {

@@ -59,11 +59,14 @@ void Engine::Admit() {
     // A sequence enters when its whole prompt could have pages, so that prompts do not thrash.
     const int64_t needed = CeilDiv(static_cast<int64_t>(next->tokens.size()), kPageTokens);
     if (!running_.empty() && needed > caches_[0]->free_pages()) return;
+    StateSlots* slots = caches_[0]->slots();
+    if (slots && slots->free_slots() == 0) return;
     if (PagedCache* ends = caches_[0]->ends()) {
       if (ends->free_pages() < kEndPages) return;
       for (int64_t i = 0; i < kEndPages; ++i) next->end_pages.push_back(ends->Allocate());
     }
     BeginSequence(next);
+    if (slots) next->slot = slots->Allocate();
     TakeSharedPages(next);
     running_.push_back(std::move(waiting_.front()));
     waiting_.pop_front();
@@ -82,6 +85,8 @@ bool Engine::GrowPages(Sequence* s, int64_t positions) {
 void Engine::GiveBackPages(Sequence* sequence) {
   for (const int32_t page : sequence->pages) caches_[0]->Release(page);
   for (const int32_t page : sequence->end_pages) caches_[0]->ends()->Release(page);
+  if (sequence->slot >= 0) caches_[0]->slots()->Release(sequence->slot);
+  sequence->slot = -1;
   sequence->pages.clear();
   sequence->end_pages.clear();
 }
@@ -141,7 +146,7 @@ Status Engine::Step() {
     if (!running_.empty()) End(running_.front().get(), Finish::kContext);
     return {};
   }
-  std::vector<int32_t> ids, positions, rows_sequence, lengths, logits_rows;
+  std::vector<int32_t> ids, positions, rows_sequence, lengths, logits_rows, slots;
   std::vector<std::span<const int32_t>> tables, end_pages;
   std::vector<std::pair<size_t, int64_t>> wanted;  // chunk, position of each logits row
   for (size_t c = 0; c < chunks.size(); ++c) {
@@ -159,8 +164,9 @@ Status Engine::Step() {
     tables.emplace_back(s.pages);
     end_pages.emplace_back(s.end_pages);
     lengths.push_back(static_cast<int32_t>(s.tokens.size()));
+    slots.push_back(s.slot);
   }
-  const StepInput step{ids, positions, rows_sequence, tables, end_pages, lengths, logits_rows};
+  const StepInput step{ids, positions, rows_sequence, tables, end_pages, lengths, logits_rows, slots};
   const float* logits = nullptr;
   rank_team_->Run([&](int rank) {
     StepInput mine = step;

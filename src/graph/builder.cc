@@ -87,6 +87,25 @@ BufferId GraphBuilder::ColumnParallel(BufferId in, std::vector<LinearPartSpec> p
   return LinearOut(in, std::move(spec), width, name);
 }
 
+namespace {
+// Module `q` has the rows of a head's queries, then those of its gate: takes both from there, the gates as the last part.
+void AddQueryGate(const std::string& q, const GraphBuilder::Heads& heads, bool bias, std::vector<LinearPartSpec>* parts) {
+  LinearPartSpec queries{.name = q + ".query",
+                         .n = heads.q * heads.dim,
+                         .fused_name = q,
+                         .fused_n = 2 * heads.q * heads.dim,
+                         .fused_block = heads.dim,
+                         .fused_stride = 2 * heads.dim,
+                         .bias = bias,
+                         .shard_unit = heads.dim};
+  LinearPartSpec gates = queries;
+  gates.name = q + ".gate";
+  gates.fused_row = heads.dim;
+  parts->front() = std::move(queries);
+  parts->push_back(std::move(gates));
+}
+}  // namespace
+
 GraphBuilder::Qkv GraphBuilder::QkvProjection(BufferId in, const QkvModules& m) {
   Heads heads = m.heads;
   if (!heads.v_dim) heads.v_dim = heads.dim;
@@ -95,6 +114,7 @@ GraphBuilder::Qkv GraphBuilder::QkvProjection(BufferId in, const QkvModules& m) 
           .kv_heads = replicate_kv ? 1 : Local(heads.kv, "key/value heads"),
           .dim = heads.dim,
           .v_dim = heads.v_dim,
+          .gated = m.gated,
           .whole = heads,
           .module = m.q.substr(0, m.q.rfind('.'))};
   const int64_t ratio = heads.q / heads.kv, group = (ratio + 1) * heads.dim + heads.v_dim;
@@ -122,6 +142,7 @@ GraphBuilder::Qkv GraphBuilder::QkvProjection(BufferId in, const QkvModules& m) 
       part(m.k, heads.kv, heads.dim, heads.q * heads.dim, ratio * heads.dim, replicate_kv),
       part(m.v, heads.kv, heads.v_dim, (heads.q + heads.kv) * heads.dim, (ratio + 1) * heads.dim, replicate_kv)};
   if (m.v.empty()) return PartialProjection(in, std::move(parts), m, out);
+  if (m.gated) AddQueryGate(m.q, heads, m.bias, &parts);
   if (!whole) {
     out.buffer = ColumnParallel(in, std::move(parts));
     return out;
@@ -280,6 +301,12 @@ BufferId GraphBuilder::Attention(const Qkv& qkv, const AttentionOptions& options
   return out;
 }
 
+void GraphBuilder::MultiplyByGate(BufferId out, const Qkv& qkv) {
+  const int64_t width = qkv.q_heads * qkv.dim;
+  const BufferId gate = NewBuffer(width);
+  CopyColumns({.in = qkv.buffer, .out = gate, .in_begin = width + qkv.kv_heads * (qkv.dim + qkv.v_dim), .width = width});
+  Multiply(out, gate, Activation::kSigmoid);
+}
 void GraphBuilder::Clamp(BufferId buffer, float limit) { Append(ClampOp{buffer, limit}, "clamp"); }
 void GraphBuilder::Scale(BufferId buffer, float scale) { Append(SoftcapOp{buffer, 0, scale}, "scale"); }
 void GraphBuilder::Multiply(BufferId into, BufferId from, Activation act) { Append(MulOp{into, from, act}, "multiply"); }

@@ -54,6 +54,7 @@ class GraphBuilder {
     BufferId buffer = -1;
     int64_t q_heads = 0, kv_heads = 0;  // in the buffer: this rank's
     int64_t dim = 0, v_dim = 0;
+    bool gated = false;
     Heads whole;
     std::string module;  // "model.layers.0.self_attn"
   };
@@ -71,7 +72,9 @@ class GraphBuilder {
     bool bias = false;
     FusedOrder order = FusedOrder::kBlocks;
     bool transposed = false;  // see LinearPartSpec
-    bool whole = false;       // every rank computes all heads: norms over the whole width follow; then TakeHeads
+    // The rows of a gate of as many columns stand after those of each q head in `q`; they come last in the buffer.
+    bool gated = false;
+    bool whole = false;  // every rank computes all heads: norms over the whole width follow; then TakeHeads
   };
   Qkv QkvProjection(BufferId in, const QkvModules& modules);
   // This rank's heads of a projection that was computed whole.
@@ -101,6 +104,27 @@ class GraphBuilder {
     int shared_state = -1;  // reads the cache of this earlier Attention call and writes none; -1: its own
   };
   BufferId Attention(const Qkv& qkv, const AttentionOptions& options);
+
+  // Blocks with a state that every token rewrites; from x to what is added to it.
+  struct ShortConv {     // LFM2: out_proj(c * conv(b * x)) with b, c, x of in_proj
+    std::string prefix;  // "model.layers.0.conv."
+    int64_t channels = 0, kernel = 0;
+    bool bias = false;
+  };
+  BufferId GatedShortConv(BufferId in, const ShortConv& conv);
+  struct DeltaNet {      // Qwen3-Next: out_proj(norm(delta rule of silu(conv(q, k, v)), b and a) * gate(z))
+    std::string prefix;  // "model.layers.0.linear_attn."
+    int64_t k_heads = 0, v_heads = 0, k_dim = 0, v_dim = 0, kernel = 0;
+    // in_proj_qkvz and in_proj_ba hold each key head's rows together; else in_proj_qkv, in_proj_z, in_proj_b, in_proj_a.
+    bool by_key_head = false;
+    float eps = 1e-6f;
+    Activation gate = Activation::kSilu;
+  };
+  BufferId GatedDeltaNet(BufferId in, const DeltaNet& net);
+  // Linear attention with a decay for each head of the whole model, over act(q, k, v).
+  BufferId LightningAttention(const Qkv& qkv, const std::vector<float>& decay, Activation act);
+  // Of a gated projection: out *= sigmoid(gate).
+  void MultiplyByGate(BufferId out, const Qkv& qkv);
   void Clamp(BufferId buffer, float limit);
   void Scale(BufferId buffer, float scale);
   // into *= act(from), each column of `from` for as many columns of `into` as the widths say.
@@ -159,6 +183,9 @@ class GraphBuilder {
   BufferId LinearOut(BufferId in, LinearSpec spec, int64_t local_n, const std::string& name);
   // QkvProjection without v, or without k and v.
   Qkv PartialProjection(BufferId in, std::vector<LinearPartSpec> parts, const QkvModules& m, Qkv out);
+  int NewState(const LayerState& state);
+  int NewVector(const std::string& name, int64_t size, bool cut);  // cut: element by element over ranks
+  BufferId NewConvolution(ShortConvOp op, const std::string& module, int64_t channels_of_all, bool bias);
   int64_t Local(int64_t count, const char* what);  // count / ranks, or remembers the error
   bool Replicates(int64_t kv_heads) const { return kv_heads < graph_.ranks && graph_.ranks % kv_heads == 0; }
 

@@ -25,6 +25,7 @@ struct StepInput {
   std::span<const std::span<const int32_t>> end_pages;     // per sequence: kEndPages of PagedCache::ends(), where it has them
   std::span<const int32_t> lengths;                        // per sequence: all its tokens, of the prompt's later chunks too
   std::span<const int32_t> logits_rows;                    // rows whose logits are wanted, ascending
+  std::span<const int32_t> slots;                          // per sequence: its slot of PagedCache::slots(), where it has them
   int64_t rows() const { return static_cast<int64_t>(ids.size()); }
 };
 
@@ -89,6 +90,9 @@ class CpuExecutor {
   void RunOp(const RopeOp& op, int64_t rows, Worker& w);
   void RunOp(const WriteKvOp& op, int64_t rows, Worker& w);
   void RunOp(const AttentionOp& op, int64_t rows, Worker& w);
+  void RunOp(const ShortConvOp& op, int64_t rows, Worker& w);
+  void RunOp(const GatedDeltaOp& op, int64_t rows, Worker& w);
+  void RunOp(const LightningOp& op, int64_t rows, Worker& w);
   void RunOp(const GatedOp& op, int64_t rows, Worker& w);
   void RunOp(const MoeOp& op, int64_t rows, Worker& w);
   void RunOp(const AddOp& op, int64_t rows, Worker& w);
@@ -119,6 +123,16 @@ class CpuExecutor {
   void AttendHead(const AttentionOp& op, int64_t row, int64_t head, int64_t begin, DType dtype, KvScale scale, Worker& w);
   void AttendDirect(const AttentionOp& op, int64_t row, int64_t head, Worker& w);
   void AttendDecoded(const AttentionOp& op, Range rows, int64_t kv_head, Worker& w);
+  // run(rows of a sequence, part) for this worker's share of all (sequence, part) of a step.
+  template <typename Part>
+  void EachSequencePart(int64_t rows, int64_t parts, const Worker& w, const Part& run) const;
+  // A layer's state of the sequence of `row`, and whether it begins with zeros there.
+  struct SlotState {
+    float* state;
+    bool fresh;
+  };
+  SlotState StateAt(int layer, int64_t row) const;
+  void Convolve(const ShortConvOp& op, Range rows, Range channels, Worker& w);
   // A row at one of its experts, and the expert's weight for it.
   struct ExpertRow {
     int32_t row;

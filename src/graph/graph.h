@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/math.h"
 #include "kernels/cpu/ops/ops.h"
 #include "kv_cache/layer_state.h"
 
@@ -217,6 +218,35 @@ struct AttentionOp {  // q heads at q_begin of `in`, against the layer's cache
   int sinks = -1;             // vector [heads]; -1: none
   std::vector<float> slopes;  // ALiBi, [heads]; empty: none
 };
+// Layers that keep a state instead of positions. A sequence's first position begins with a state of zeros.
+struct ShortConvOp {  // causal convolution, each channel c for itself, over u = x (times in[before + c]):
+                      // out[c] = act(bias + sum over j < kernel of weight[c, j] u[t - (kernel - 1) + j]) (times in[after + c])
+  static constexpr const char* kName = "short-conv";
+  BufferId in, out;
+  int layer;
+  int64_t begin, kernel;            // x: columns of `in` from here, as many as `out` has
+  int weight, bias = -1;            // vectors [channels of the whole layer, kernel] and [channels]
+  std::vector<Range> channels;      // which of those `out` has, side by side
+  int64_t before = -1, after = -1;  // columns of `in`; -1: none
+  bool silu = false;
+};
+struct GatedDeltaOp {  // gated delta rule; for each value head, of one key head, with a state S [k_dim, v_dim]:
+                       //   q, k: the head's, divided by their lengths; q also by sqrt(k_dim)
+                       //   S = exp(-exp(a_log) softplus(a + dt_bias)) S;  S += k (sigmoid(b) (v - k^T S));  out = q^T S
+  static constexpr const char* kName = "gated-delta";
+  BufferId in, gates, out;  // in: all q, all k, all v
+  int layer;
+  int64_t k_heads, v_heads, k_dim, v_dim;
+  int64_t b_begin, a_begin;  // columns of `gates`, one for each value head
+  int a_log, dt_bias;        // vectors [v_heads]
+};
+struct LightningOp {  // linear attention that decays; for each head with a state S [k_dim, v_dim]: S = decay S + k v^T; out = q^T S
+  static constexpr const char* kName = "lightning";
+  BufferId in, out;  // in: all q, all k, all v
+  int layer;
+  int64_t heads, k_dim, v_dim;
+  std::vector<float> decay;  // by head
+};
 struct GatedOp {  // out = act(in[0..n)) * in[n..2n); gated false: out = act(in)
   static constexpr const char* kName = "gated";
   BufferId in, out;
@@ -253,8 +283,8 @@ struct SoftcapOp {
 };  // cap * tanh(scale * x / cap); cap 0: scale only
 
 using AnyOp = std::variant<EmbedOp, PositionsOp, NormOp, LinearOp, PrepareOp, FinishOp, SelectColumnsOp, CopyColumnsOp, ClampOp,
-                           MulOp, ScaleByOp, XieluOp, PositionScaleOp, RopeOp, WriteKvOp, AttentionOp, GatedOp, MoeOp, AddOp,
-                           AllReduceOp, AllGatherOp, GatherRowsOp, SoftcapOp>;
+                           MulOp, ScaleByOp, XieluOp, PositionScaleOp, RopeOp, WriteKvOp, AttentionOp, ShortConvOp, GatedDeltaOp,
+                           LightningOp, GatedOp, MoeOp, AddOp, AllReduceOp, AllGatherOp, GatherRowsOp, SoftcapOp>;
 
 struct Op {
   AnyOp op;
@@ -283,7 +313,7 @@ struct Graph {
     std::string name;      // "model.layers.0.self_attn"
     int64_t kv_heads = 0;  // of the whole model
   };
-  std::vector<AttentionModule> attention_modules;  // by state
+  std::vector<AttentionModule> attention_modules;  // by state; no name where it is rewritten
   BufferId logits = -1;
   int64_t vocab = 0;
   int rank = 0, ranks = 1;

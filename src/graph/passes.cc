@@ -72,6 +72,15 @@ OpBuffers BuffersOf(const AnyOp& any) {
                         [](const AttentionOp& op) {
                           return OpBuffers{{op.in}, {op.out}};
                         },
+                        [](const ShortConvOp& op) {
+                          return OpBuffers{{op.in}, {op.out}};
+                        },
+                        [](const GatedDeltaOp& op) {
+                          return OpBuffers{{op.in, op.gates}, {op.out}};
+                        },
+                        [](const LightningOp& op) {
+                          return OpBuffers{{op.in}, {op.out}};
+                        },
                         [](const GatedOp& op) {
                           return OpBuffers{{op.in}, {op.out}};
                         },
@@ -113,7 +122,8 @@ bool IsRowwise(const AnyOp& op) {
   if (const auto* prepare = std::get_if<PrepareOp>(&op)) return !prepare->all_rows;
   return !std::holds_alternative<LinearOp>(op) && !std::holds_alternative<AttentionOp>(op) && !std::holds_alternative<MoeOp>(op) &&
          !std::holds_alternative<AllReduceOp>(op) && !std::holds_alternative<AllGatherOp>(op) &&
-         !std::holds_alternative<GatherRowsOp>(op);
+         !std::holds_alternative<GatherRowsOp>(op) && !std::holds_alternative<ShortConvOp>(op) &&
+         !std::holds_alternative<GatedDeltaOp>(op) && !std::holds_alternative<LightningOp>(op);
 }
 
 void InsertPrepare(Graph* graph, const BoundWeights& weights) {

@@ -236,6 +236,10 @@ Status BindKvRules(Checkpoint& checkpoint, LoadedModel* model) {
   const auto ranks = static_cast<int64_t>(model->graphs.size());
   for (size_t layer = 0; layer < model->graphs[0].states.size(); ++layer) {
     const auto& [name, heads] = model->graphs[0].attention_modules[layer];
+    if (IsRewritten(model->graphs[0].states[layer].kind)) {  // no keys and values
+      for (BoundWeights& weights : model->weights) weights.kv_rules.emplace_back();
+      continue;
+    }
     NIBBLE_TRY(const KvRules whole, checkpoint.KvScales(name));
     for (int64_t rank = 0; rank < ranks; ++rank) {
       const LayerState& state = model->graphs[static_cast<size_t>(rank)].states[layer];
@@ -277,8 +281,10 @@ Result<Graph> BuildGraph(const ModelConfig& config, int rank, int ranks) {
 }
 
 Result<std::optional<KvFormats>> KvScheme(const Checkpoint& checkpoint, const Graph& graph) {
-  if (graph.attention_modules.empty()) return std::nullopt;
-  NIBBLE_TRY(const auto method, checkpoint.KvMethod(graph.attention_modules[0].name));
+  const auto& modules = graph.attention_modules;
+  const auto first = std::find_if(modules.begin(), modules.end(), [](const auto& module) { return !module.name.empty(); });
+  if (first == modules.end()) return std::nullopt;
+  NIBBLE_TRY(const auto method, checkpoint.KvMethod(first->name));
   return method ? method->formats() : std::nullopt;
 }
 
