@@ -44,13 +44,20 @@ class Decoder {
     const BufferId h = NormOf(x_, layer, n_.attn_in);
     NIBBLE_TRY(const BufferId mixed, Mixer(h, i, layer));
     const BufferId attended = NormOf(mixed, layer, n_.attn_out);
-    if (!o_.parallel) b_.Add(x_, attended, o_.residual_scale);
+    if (!o_.parallel) AddBlock(h, attended, i, false);
     const BufferId g = o_.parallel && n_.mlp_in.empty() ? h : NormOf(x_, layer, n_.mlp_in);
     NIBBLE_TRY(const BufferId out, Mlp(g, i, layer));
     if (o_.parallel) b_.Add(x_, attended, o_.residual_scale);
-    b_.Add(x_, NormOf(out, layer, n_.mlp_out), o_.residual_scale);
+    AddBlock(g, NormOf(out, layer, n_.mlp_out), i, true);
     if (o_.finish_layer) o_.finish_layer(b_, x_, i, layer);
     return {};
+  }
+  void AddBlock(BufferId normed, BufferId out, int64_t i, bool mlp) {
+    if (!o_.normed_residual) return b_.Add(x_, out, o_.residual_scale);
+    const auto [kept, added] = o_.normed_residual(i, mlp);
+    x_ = normed;
+    if (kept != 1) b_.Scale(x_, kept);
+    b_.Add(x_, out, added);
   }
 
   Result<BufferId> Mixer(BufferId in, int64_t i, const std::string& layer) {
@@ -77,6 +84,7 @@ class Decoder {
                                      .bias = o_.qkv_bias,
                                      .order = o_.qkv_order,
                                      .transposed = o_.transposed,
+                                     .gated = o_.gate_in_q,
                                      .whole = width_norm});
     // olmoe clamps after its norms, olmo has none: the order of clamp and norm is the family's.
     if (o_.clip_qkv > 0 && !width_norm) b_.Clamp(qkv.buffer, o_.clip_qkv);
@@ -93,6 +101,7 @@ class Decoder {
     if (o_.value_norm && !shares) b_.ValueNorm(qkv, o_.norm.eps);
     BufferId mixed = b_.Attention(qkv, options);
     if (o_.value_scale != 1) b_.Scale(mixed, o_.value_scale);
+    if (o_.gate_in_q) b_.MultiplyByGate(mixed, qkv);
     if (!n_.attn_gate.empty()) {
       const LinearPartSpec gate{.name = attn + n_.attn_gate, .n = heads.q * heads.v_dim, .shard_unit = heads.v_dim};
       b_.Multiply(mixed, b_.ColumnParallel(in, {gate}), Activation::kSigmoid);
@@ -270,15 +279,22 @@ std::vector<FoldPoint> DecoderFoldPoints(const ModelConfig& c, const DecoderOpti
     const std::string layer = fmt::format("{}.{}.", n.layers, i), attn = layer + n.attn, mlp = layer + n.mlp;
     std::vector<std::string> into_attn = {attn + n.q, attn + n.k, attn + n.v}, into_mlp = {mlp + n.up};
     if (o.gated) into_mlp.insert(into_mlp.begin(), mlp + n.gate);
+    const std::vector<std::string> mixer = o.mixer_modules ? o.mixer_modules(i) : std::vector<std::string>{};
+    if (!mixer.empty()) {
+      into_attn.clear();
+      for (const std::string& module : mixer) into_attn.push_back(layer + module);
+    }
+    // A norm's result that is also what is added to is no place to fold.
+    const bool folds_norms = !o.normed_residual;
     if (o.parallel && n.mlp_in.empty()) into_attn.insert(into_attn.end(), into_mlp.begin(), into_mlp.end());
     if (o.mixer_folds) {
       const std::vector<FoldPoint> own = o.mixer_folds(layer);
       points.insert(points.end(), own.begin(), own.end());
     } else {
-      if (!n.attn_in.empty()) points.push_back({layer + n.attn_in, into_attn});
-      if (n.before_o.empty()) points.push_back({attn + n.v, {attn + n.o}});
+      if (folds_norms && !n.attn_in.empty()) points.push_back({layer + n.attn_in, into_attn});
+      if (mixer.empty() && n.before_o.empty()) points.push_back({attn + n.v, {attn + n.o}});
     }
-    if (!n.mlp_in.empty()) points.push_back({layer + n.mlp_in, into_mlp});
+    if (folds_norms && !n.mlp_in.empty()) points.push_back({layer + n.mlp_in, into_mlp});
     if (o.gated && n.before_down.empty()) points.push_back({mlp + n.up, {mlp + n.down}});
   }
   return points;

@@ -36,6 +36,7 @@ struct DecoderOptions {
   bool qkv_bias = false, o_bias = false, mlp_bias = false;
   GraphBuilder::FusedOrder qkv_order = GraphBuilder::FusedOrder::kBlocks;
   bool transposed = false;  // products may be stored [k, n]
+  bool gate_in_q = false;   // sigmoid gates as names.attn_gate says, their rows after those of each head in q's module
   float clip_qkv = 0;       // 0: not clamped
   enum QkNorm : uint8_t { kNone, kHead, kWidth } qk_norm = kNone;
   GraphBuilder::Norm head_norm;                        // prototype of q_norm and k_norm
@@ -49,13 +50,20 @@ struct DecoderOptions {
   std::function<void(int64_t layer, GraphBuilder::AttentionOptions*)> attention;
   int64_t position_rows = 0, position_offset = 0;  // of names.positions
   float embed_scale = 1, residual_scale = 1, value_scale = 1;
-  GraphBuilder::Head head;  // bias, scale, softcap; the rest is filled in
+  // x = kept * h + added * block(h) with h the normed x: what is added to is the norm's result, not what went into it (MiniMax).
+  struct NormedResidual {
+    float kept = 1, added = 1;
+  };
+  std::function<NormedResidual(int64_t layer, bool mlp)> normed_residual;  // null: x += residual_scale * block(h)
+  GraphBuilder::Head head;                                                 // bias, scale, softcap; the rest is filled in
   // Replace attention or the MLP in the layers where they return a buffer (not -1). prefix: "model.layers.0."
   std::function<Result<BufferId>(GraphBuilder&, BufferId in, int64_t layer, const std::string&prefix)> mixer, mlp;
   // What a family does to x before the first layer and after each.
   std::function<void(GraphBuilder&, BufferId x)> start;
   std::function<void(GraphBuilder&, BufferId x, int64_t layer, const std::string& prefix)> finish_layer;
   std::function<std::vector<FoldPoint>(const std::string& prefix)> mixer_folds;  // of a mixer that replaces all attention
+  // Modules that read attn_in where `mixer` stands for attention, after "<layers>.<number>."; empty: attention.
+  std::function<std::vector<std::string>(int64_t layer)> mixer_modules;
 };
 
 // What most configs mean: RMS norm of norm_eps, biases, tied embeddings, one rope for all layers, windows as LayerWindow says.
