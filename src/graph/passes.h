@@ -14,8 +14,8 @@ void InsertPrepare(Graph* graph, const BoundWeights& weights);
 // Whether quantizing a row needs the other rows of its sequence: dynamic per-tensor scales, dynamic global scales,
 // outlier columns.
 bool NeedsAllRows(const ActivationSpec& act);
-// Quark's FP8 scale "per token" is one for each position over all sequences of its batch: with Graph::batch_scales rows need those of
-// their position.
+// Quark's FP8 scale "per token" is one for each position over all sequences of its batch: with Graph::batch_scales rows need those
+// of their position.
 bool SharesPositions(const ActivationSpec& act);
 
 // Clears barrier_before where an op reads only rows that the same worker wrote: runs of row-wise ops (add, norm, prepare, rope,

@@ -23,8 +23,8 @@ struct LoadOptions {
   std::string pack_cache_dir;
   Isa isa = Cpu().isa;
   bool reference = false;  // run everything on the reference kernel, on the file's bytes
-  // Dynamic scales that tools compute from a whole tensor [batch, positions, columns] span a step's rows, as in the tools: sequences
-  // then depend on what else is in the step. For comparing with them alone.
+  // Dynamic scales that tools compute from a whole tensor [batch, positions, columns] span a step's rows, as in the tools:
+  // sequences then depend on what else is in the step. For comparing with them alone.
   bool batch_scales = false;
 };
 

@@ -221,7 +221,7 @@ const Architecture* gemma4_architecture() {
   static const Architecture architecture = MakeDecoder<Options>(
       "gemma4", {"gemma4_text"},
       R"({"hidden_act": "gelu_pytorch_tanh", "head_dim": 256, "sliding_window": 512, "tie_word_embeddings": true})",
-      {"rotary_emb.inv_freq"}, UnusedKeys);
+      {"rotary_emb.inv_freq"}, {}, UnusedKeys);
   return &architecture;
 }
 
