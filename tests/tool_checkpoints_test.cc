@@ -12,10 +12,11 @@ namespace {
 
 constexpr double kFloatKl = 1e-6, kQuantizedKl = 1e-4;
 
-std::vector<std::string> Folders() {
+// The folders that have this file.
+std::vector<std::string> FoldersWith(const char* file) {
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(testing::Repo("tests/data/tool-checkpoints")))
-    if (entry.is_directory()) names.push_back(entry.path().filename().string());
+    if (std::filesystem::exists(entry.path() / file)) names.push_back(entry.path().filename().string());
   std::sort(names.begin(), names.end());
   return names;
 }
@@ -34,10 +35,11 @@ TEST_P(ToolCheckpoints, GiveTheToolsLogits) {
   EXPECT_LT(testing::MeanKl(golden.logits, testing::Logits(**engine, golden.tokens), golden.vocabulary), bound);
 }
 
-TEST_P(ToolCheckpoints, DecodeBitForBit) {
-  const std::string file = folder_ + "/expected/weights.safetensors";
-  if (!std::filesystem::exists(file)) return;  // its tool gives none; the logits above speak for the weights
-  const auto expected = OpenSafetensors(file);
+// Where the tool gives its weights; elsewhere the logits above speak for them.
+class ToolWeights : public ToolCheckpoints {};
+
+TEST_P(ToolWeights, DecodeBitForBit) {
+  const auto expected = OpenSafetensors(folder_ + "/expected/weights.safetensors");
   ASSERT_TRUE(expected) << expected.error().ToString();
   const testing::TestCheckpoint checkpoint = testing::TestCheckpoint::Open(folder_);
   for (const StoredTensor& tensor : expected->tensors.tensors()) {
@@ -53,11 +55,13 @@ TEST_P(ToolCheckpoints, DecodeBitForBit) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, ToolCheckpoints, ::testing::ValuesIn(Folders()), [](const auto& test) {
+std::string CaseName(const ::testing::TestParamInfo<std::string>& test) {
   std::string name = test.param;
   std::replace(name.begin(), name.end(), '-', '_');
   return name;
-});
+}
+INSTANTIATE_TEST_SUITE_P(All, ToolCheckpoints, ::testing::ValuesIn(FoldersWith("config.json")), CaseName);
+INSTANTIATE_TEST_SUITE_P(All, ToolWeights, ::testing::ValuesIn(FoldersWith("expected/weights.safetensors")), CaseName);
 
 }  // namespace
 }  // namespace nibble

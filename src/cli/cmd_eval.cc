@@ -142,7 +142,9 @@ std::function<Status()> Setup(CLI::App& app) {
   app.add_option("--against", o->against, "model whose predictions are the standard: adds KL divergence and agreement");
   app.add_option("--protocol", o->protocol, "nibble, or llama.cpp (scores the second half of each window)")
       ->check(CLI::IsMember({"nibble", "llama.cpp"}));
-  app.add_option("--tokens", o->tokens, "safetensors file with `tokens` i32 [rows, length], instead of a text");
+  app.add_option(
+      "--tokens", o->tokens,
+      "safetensors file with `tokens` i32 [rows, length], instead of a text; up to 1024 tokens are computed as one batch");
   app.add_option("--save-logits", o->save_logits, "with --tokens: write `logits` f32 [rows, length, vocabulary] here");
   app.add_flag("--json", o->json, "one JSON object on stdout");
   AddRunOptions(app, o->model);

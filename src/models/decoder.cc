@@ -268,6 +268,36 @@ Result<DecoderOptions> UsualOptions(const ModelConfig& c, const RopeDefaults& ro
   return o;
 }
 
+Status AddGemmaBlocks(const ModelConfig& c, DecoderOptions* o) {
+  NIBBLE_TRY_IN(c.where, const double score_cap, JsonNumber(c.json, "attn_logit_softcapping", 0.0));
+  NIBBLE_TRY_IN(c.where, const double logit_cap, JsonNumber(c.json, "final_logit_softcapping", 0.0));
+  NIBBLE_TRY_IN(c.where, const double scalar, JsonNumber(c.json, "query_pre_attn_scalar", 256.0));
+  o->norm.offset = 1;
+  o->embed_scale = std::sqrt(static_cast<float>(c.hidden));
+  o->names.attn_out = "post_attention_layernorm";
+  o->names.mlp_in = "pre_feedforward_layernorm";
+  o->names.mlp_out = "post_feedforward_layernorm";
+  o->head.softcap = static_cast<float>(logit_cap);
+  o->attention = [windows = o->attention, score_cap, scalar](int64_t layer, GraphBuilder::AttentionOptions* a) {
+    windows(layer, a);
+    a->softcap = static_cast<float>(score_cap);
+    a->scale = static_cast<float>(1 / std::sqrt(scalar));
+  };
+  return {};
+}
+
+Status AddGraniteMultipliers(const ModelConfig& c, DecoderOptions* o) {
+  NIBBLE_TRY_IN(c.where, const double embed, JsonNumber(c.json, "embedding_multiplier", 1.0));
+  NIBBLE_TRY_IN(c.where, const double residual, JsonNumber(c.json, "residual_multiplier", 1.0));
+  NIBBLE_TRY_IN(c.where, const double scores, JsonNumber(c.json, "attention_multiplier", 1.0));
+  NIBBLE_TRY_IN(c.where, const double logits, JsonNumber(c.json, "logits_scaling", 1.0));
+  o->embed_scale = static_cast<float>(embed);
+  o->residual_scale = static_cast<float>(residual);
+  o->head.scale = static_cast<float>(1 / logits);
+  o->attention = [scores](int64_t, GraphBuilder::AttentionOptions* a) { a->scale = static_cast<float>(scores); };
+  return {};
+}
+
 Result<Graph> BuildDecoder(const ModelConfig& config, const DecoderOptions& options, int rank, int ranks) {
   return Decoder(config, options, rank, ranks).Build();
 }

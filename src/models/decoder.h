@@ -69,6 +69,11 @@ struct DecoderOptions {
 // What most configs mean: RMS norm of norm_eps, biases, tied embeddings, one rope for all layers, windows as LayerWindow says.
 Result<DecoderOptions> UsualOptions(const ModelConfig& config, const RopeDefaults& rope = {},
                                     const std::function<bool(int64_t layer)>& slides = {});
+// What Gemma 2 and 3 share: norms by 1 + w before and after attention and MLP, embeddings times sqrt(hidden), soft caps, scores
+// scaled by query_pre_attn_scalar.
+Status AddGemmaBlocks(const ModelConfig& config, DecoderOptions* options);
+// Granite's multipliers of embeddings, residuals, scores and logits.
+Status AddGraniteMultipliers(const ModelConfig& config, DecoderOptions* options);
 // A rope for `layer` among several.
 std::function<const RopeSpec*(int64_t)> OneRope(RopeSpec rope);
 std::function<const RopeSpec*(int64_t)> RopeWhere(RopeSpec rope, std::function<bool(int64_t layer)> has);

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Gemma 3 (text): Gemma 2 without soft caps, with norms of q and k heads; five sliding layers to one that sees everything, each
 // kind with a rope of its own.
-#include <cmath>
-
 #include "models/decoder.h"
 
 namespace nibble {
@@ -13,9 +11,6 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
   const auto slides = [=](int64_t layer) { return pattern > 0 && (layer + 1) % pattern != 0; };
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c, {.theta = 1e6, .layer_type = "full_attention"}, slides));
   NIBBLE_TRY_IN(c.where, const double local_theta, JsonNumber(c.json, "rope_local_base_freq", 10000.0));
-  NIBBLE_TRY_IN(c.where, const double scalar, JsonNumber(c.json, "query_pre_attn_scalar", 256.0));
-  NIBBLE_TRY_IN(c.where, const double score_cap, JsonNumber(c.json, "attn_logit_softcapping", 0.0));
-  NIBBLE_TRY_IN(c.where, const double logit_cap, JsonNumber(c.json, "final_logit_softcapping", 0.0));
   // Older configs have one rope_scaling, for the layers that see everything.
   ModelConfig local = c;
   const Json* nested = JsonFind(c.json, "rope_parameters");
@@ -30,17 +25,8 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
     return a.window > 0 ? near(layer) : global(layer);
   };
   o.qk_norm = DecoderOptions::kHead;
-  o.norm.offset = o.head_norm.offset = 1;
-  o.embed_scale = std::sqrt(static_cast<float>(c.hidden));
-  o.names.attn_out = "post_attention_layernorm";
-  o.names.mlp_in = "pre_feedforward_layernorm";
-  o.names.mlp_out = "post_feedforward_layernorm";
-  o.head.softcap = static_cast<float>(logit_cap);
-  o.attention = [windows = o.attention, score_cap, scalar](int64_t layer, GraphBuilder::AttentionOptions* a) {
-    windows(layer, a);
-    a->softcap = static_cast<float>(score_cap);
-    a->scale = static_cast<float>(1 / std::sqrt(scalar));
-  };
+  o.head_norm.offset = 1;
+  NIBBLE_RETURN_IF_ERROR(AddGemmaBlocks(c, &o));
   return o;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Granite 3 MoE: Granite with experts in every layer, softmax over the chosen; all experts in one tensor. Also with a shared MLP.
+// Granite 3 MoE: Granite with experts in every layer, softmax over the chosen; all experts in one tensor.
 #include "models/decoder.h"
 
 namespace nibble {
@@ -7,14 +7,7 @@ namespace {
 
 Result<DecoderOptions> Options(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c));
-  NIBBLE_TRY_IN(c.where, const double embed, JsonNumber(c.json, "embedding_multiplier", 1.0));
-  NIBBLE_TRY_IN(c.where, const double residual, JsonNumber(c.json, "residual_multiplier", 1.0));
-  NIBBLE_TRY_IN(c.where, const double scores, JsonNumber(c.json, "attention_multiplier", 1.0));
-  NIBBLE_TRY_IN(c.where, const double logits, JsonNumber(c.json, "logits_scaling", 1.0));
-  o.embed_scale = static_cast<float>(embed);
-  o.residual_scale = static_cast<float>(residual);
-  o.head.scale = static_cast<float>(1 / logits);
-  o.attention = [scores](int64_t, GraphBuilder::AttentionOptions* a) { a->scale = static_cast<float>(scores); };
+  NIBBLE_RETURN_IF_ERROR(AddGraniteMultipliers(c, &o));
   MoeBlock moe{.spec = {.hidden = c.hidden, .inter = c.inter, .router = RouterKind::kTopKSoftmax, .gate = {c.act}},
                .mlp = "block_sparse_moe.",
                .router = "router.layer"};
