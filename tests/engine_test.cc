@@ -2,10 +2,14 @@
 // The engine's promises: a sequence's numbers do not depend on what runs beside it, on threads, on the instruction set or on
 // preemption; prefixes are shared; errors are values.
 #include <atomic>
+#include <filesystem>
+#include <fstream>
 #include <random>
 
 #include "base/progress.h"
 #include "engine/generate.h"
+#include "io/json.h"
+#include "io/mapped_file.h"
 #include "methods/checkpoint_test.h"
 #include "support/models.h"
 
@@ -128,6 +132,48 @@ TEST(Engine, SharedPrefixesGiveTheSameTokens) {
   const int64_t before = sharing->shared_tokens();
   EXPECT_EQ(testing::Greedy(*sharing, longer, 8), testing::Greedy(*separate, longer, 8));
   EXPECT_GE(sharing->shared_tokens() - before, 128);
+}
+
+// Two layers, of which the first sees 40 positions: its cache keeps what a step needs of them, and nothing else changes.
+TEST(Engine, SlidingLayersKeepTheirWindowAlone) {
+  const testing::TempDir dir;
+  Json config = *ParseJson(*ReadTextFile(Tales1m() + "/config.json"), "config.json");
+  config["model_type"] = "mistral";
+  config["sliding_window"] = 40;
+  config["layer_types"] = {"sliding_attention", "full_attention"};
+  std::ofstream(dir.path() + "/config.json") << config.dump();
+  std::filesystem::create_symlink(Tales1m() + "/model.safetensors", dir.path() + "/model.safetensors");
+  std::vector<Tokens> prompts;
+  for (const int64_t length : {5, 39, 40, 41, 100, 200}) prompts.push_back(SomeTokens(length, static_cast<uint32_t>(length)));
+
+  EngineOptions options = TestOptions();
+  options.context = 320;
+  options.share_prefixes = false;
+  auto everything = MustOpen(dir.path(), options);  // a step as long as the context: nothing is given back before the end
+  ASSERT_TRUE(everything);
+  const auto wanted = testing::GreedyAll(*everything, prompts, 100);
+
+  options.max_sequences = 2;
+  for (const int64_t rows : {1, 8, 33}) {
+    for (const bool share : {false, true}) {
+      options.batch_rows = rows;
+      options.share_prefixes = share;
+      auto engine = MustOpen(dir.path(), options);
+      ASSERT_TRUE(engine);
+      // 10 pages a sequence for the full layer; for the other what 39 + rows positions need. Two K/V heads of 64 f32.
+      const int64_t page = kPageTokens * 2 * 2 * 64 * 4, of_window = (39 + rows - 1 + 31) / 32 + 1;
+      EXPECT_EQ(engine->plan().kv_fixed_bytes, 2 * of_window * page);
+      EXPECT_EQ(engine->plan().kv_bytes, 2 * (10 + of_window) * page);
+      EXPECT_EQ(testing::GreedyAll(*engine, prompts, 100), wanted) << rows;
+      if (!share) continue;
+      // A prompt that goes on where the last sequence ended finds its window's pages still there.
+      Tokens longer = prompts.back();
+      longer.insert(longer.end(), wanted.back().begin(), wanted.back().end());
+      const int64_t before = engine->shared_tokens();
+      EXPECT_EQ(testing::Greedy(*engine, longer, 10), testing::Greedy(*everything, longer, 10)) << rows;
+      EXPECT_GT(engine->shared_tokens(), before) << rows;
+    }
+  }
 }
 
 TEST(Engine, MoreSequencesThanPagesStillFinishWithTheSameTokens) {

@@ -129,7 +129,7 @@ Status Run(const Options& o) {
   std::vector<Engine*> pointers;
   for (size_t i = 0; i < o.models.size(); ++i) {
     NIBBLE_TRY(auto engine, OpenOne(o, o.models[i], false));
-    rows[i].memory_bytes = engine->packed_bytes() + engine->plan().state_bytes +
+    rows[i].memory_bytes = engine->packed_bytes() + engine->plan().state_bytes + engine->plan().kv_fixed_bytes +
                            RoundUp(engine->context(), kPageTokens) * engine->plan().kv_token_bytes;
     pointers.push_back(engine.get());
     engines.push_back(std::move(engine));

@@ -78,13 +78,12 @@ Status Engine::MakeExecutors(LoadedModel model, const EngineOptions& options, Kv
   const size_t ranks = model.graphs.size();
   if (ranks > 1) comms_ = MakeThreadCommunicators(static_cast<int>(ranks));
   rank_team_ = std::make_unique<ThreadTeam>(static_cast<int>(ranks));
-  const int64_t pages = CeilDiv(context_, kPageTokens) * std::max<int64_t>(options.max_sequences, 1);
+  const CacheSize size{context_, std::max<int64_t>(options.max_sequences, 1), batch_rows_};
   for (size_t rank = 0; rank < ranks; ++rank) {
-    NIBBLE_TRY(PagedCache cache,
-               PagedCache::Make(model.graphs[rank].states, kv_dtype, pages, std::max<int64_t>(options.max_sequences, 1)));
+    NIBBLE_TRY(PagedCache cache, PagedCache::Make(model.graphs[rank].states, kv_dtype, size));
     caches_.push_back(std::make_unique<PagedCache>(std::move(cache)));
     executors_.push_back(std::make_unique<CpuExecutor>(std::move(model.graphs[rank]), std::move(model.weights[rank]),
-                                                       OpsFor(options.load.isa), caches_.back().get(), teams[rank],
+                                                       options.load.isa, caches_.back().get(), teams[rank],
                                                        ranks > 1 ? comms_[rank].get() : nullptr, batch_rows_, logits_rows_));
   }
   return {};

@@ -85,9 +85,10 @@ class Engine {
     Sampler sampler{SamplingParams{}};
     std::vector<int32_t> tokens;  // prompt and generated
     int64_t prompt_size = 0, computed = 0, published = 0;
-    uint64_t angles = 0;     // AnglesOf the length at which its computation began
-    uint64_t page_hash = 0;  // of the last published page; `angles` before the first
-    std::vector<int32_t> pages, end_pages;
+    uint64_t angles = 0;                      // AnglesOf the length at which its computation began
+    uint64_t page_hash = 0;                   // of the last published page; `angles` before the first
+    std::vector<std::vector<int32_t>> pages;  // by group of the cache; -1 where the window has left
+    std::vector<int32_t> end_pages;
     int32_t slot = -1;  // of PagedCache::slots()
     bool scoring() const { return static_cast<bool>(request.on_logits); }
   };
@@ -99,12 +100,14 @@ class Engine {
   Engine() = default;
   Status MakeExecutors(LoadedModel model, const EngineOptions& options, KvFormats kv_dtype,
                        const std::vector<std::shared_ptr<ThreadTeam>>& teams);
+  bool HasRoomFor(const Sequence& sequence);
   void Admit();
   uint64_t AnglesOf(int64_t length) const;
   void BeginSequence(Sequence* sequence);
   void RestartOutgrown();
   void TakeSharedPages(Sequence* sequence);
   bool GrowPages(Sequence* sequence, int64_t positions);
+  void ReleasePages(Sequence* sequence);
   void PreemptLast();
   void GiveBackPages(Sequence* sequence);
   std::vector<Chunk> Schedule();

@@ -129,11 +129,17 @@ class Planner {
   }
 
   void Cache(const Graph& graph, const PlanOptions& options) {
-    for (const LayerState& state : graph.states) plan_.kv_token_bytes += PagedCache::TokenBytes(state, options.kv_dtype);
-    plan_.kv_bytes = RoundUp(plan_.context, kPageTokens) * plan_.sequences * plan_.kv_token_bytes;
-    if (options.kv_dtype.keeps_ends())
-      for (const LayerState& state : graph.states)
-        plan_.kv_bytes += plan_.sequences * kEndPages * kPageTokens * PagedCache::TokenBytes(state, DType::kBF16);
+    const CacheSize size{plan_.context, plan_.sequences, options.batch_rows};
+    for (const LayerState& state : graph.states) {
+      const int64_t bytes = PagedCache::TokenBytes(state, options.kv_dtype);
+      if (state.window == 0)
+        plan_.kv_token_bytes += bytes;
+      else
+        plan_.kv_fixed_bytes += PagedCache::SequencePages(state, size) * kPageTokens * plan_.sequences * bytes;
+      if (options.kv_dtype.keeps_ends())
+        plan_.kv_fixed_bytes += plan_.sequences * kEndPages * kPageTokens * PagedCache::TokenBytes(state, DType::kBF16);
+    }
+    plan_.kv_bytes = RoundUp(plan_.context, kPageTokens) * plan_.sequences * plan_.kv_token_bytes + plan_.kv_fixed_bytes;
     for (const LayerState& state : graph.states) plan_.state_bytes += plan_.sequences * StateSlots::Bytes(state);
     if (plan_.state_bytes > 0) plan_.parts.push_back({"recurrent states", plan_.state_bytes});
     plan_.parts.push_back({fmt::format("K/V cache ({})", options.kv_dtype.name()), plan_.kv_bytes});
@@ -179,7 +185,7 @@ Result<MemoryPlan> PlanMemory(const Checkpoint& checkpoint, const ModelConfig& c
 }
 
 int64_t ContextThatFits(const MemoryPlan& plan, int64_t wanted, int64_t available) {
-  const int64_t left = available - plan.weights_bytes - plan.state_bytes - plan.scratch_bytes,
+  const int64_t left = available - plan.weights_bytes - plan.state_bytes - plan.scratch_bytes - plan.kv_fixed_bytes,
                 per_position = plan.kv_token_bytes * plan.sequences;
   if (left <= 0) return 0;
   if (per_position == 0 || RoundUp(wanted, kPageTokens) * per_position <= left) return wanted;

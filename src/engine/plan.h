@@ -19,7 +19,8 @@ struct MemoryPlan {
   std::vector<Part> parts;
   int64_t weights_bytes = 0;    // packed
   int64_t embedding_bytes = 0;  // stays in the file; only the rows used are read
-  int64_t kv_token_bytes = 0;   // one position, all layers
+  int64_t kv_token_bytes = 0;   // one position, all layers that keep every position
+  int64_t kv_fixed_bytes = 0;   // of all sequences, whatever the context: layers with a window, copies of ends
   int64_t kv_bytes = 0, scratch_bytes = 0;
   int64_t state_bytes = 0;  // rewritten states of all sequences; the context does not matter
   int64_t context = 0, sequences = 1;

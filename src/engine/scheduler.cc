@@ -30,41 +30,72 @@ void Engine::BeginSequence(Sequence* s) {
 void Engine::RestartOutgrown() {
   for (const auto& s : running_) {
     if (s->computed == 0 || ((AnglesOf(static_cast<int64_t>(s->tokens.size())) ^ s->angles) & 1) == 0) continue;
-    for (const int32_t page : s->pages) caches_[0]->Release(page);
-    s->pages.clear();
+    ReleasePages(s.get());
     BeginSequence(s.get());
   }
 }
 
-// Pages of the prompt's beginning that an earlier sequence left; at least one token stays to be computed.
+// Pages of the prompt's beginning that an earlier sequence left; at least one token stays to be computed. Layers with a window need
+// those alone that the next position sees.
 void Engine::TakeSharedPages(Sequence* s) {
-  if (!share_prefixes_ || s->scoring() || !caches_[0]->shares_prefixes()) return;
-  const auto size = static_cast<int64_t>(s->tokens.size());
-  while ((s->published + 1) * kPageTokens < size) {
-    const std::span<const int32_t> tokens(s->tokens.data() + s->published * kPageTokens, static_cast<size_t>(kPageTokens));
-    const uint64_t hash = PagedCache::ChainHash(s->page_hash, tokens);
-    const int32_t page = caches_[0]->FindShared(hash, tokens);
-    if (page < 0) break;
-    s->pages.push_back(page);
-    s->page_hash = hash;
-    ++s->published;
+  PagedCache& cache = *caches_[0];
+  if (!share_prefixes_ || s->scoring() || !cache.shares_prefixes()) return;
+  const auto tokens = [&](int64_t page) {
+    return std::span<const int32_t>(s->tokens.data() + page * kPageTokens, static_cast<size_t>(kPageTokens));
+  };
+  const auto first_needed = [&](int group, int64_t shared) {
+    const int64_t window = cache.window(group);
+    return window == 0 ? 0 : std::max<int64_t>(0, shared * kPageTokens - window + 1) / kPageTokens;
+  };
+  std::vector<uint64_t> hashes;
+  for (int64_t page = 0; (page + 1) * kPageTokens < static_cast<int64_t>(s->tokens.size()); ++page)
+    hashes.push_back(PagePool::ChainHash(page == 0 ? s->page_hash : hashes.back(), tokens(page)));
+  const auto is_shared = [&](int group, int64_t page) {
+    return cache.pool(group).IsShared(hashes[static_cast<size_t>(page)], tokens(page));
+  };
+  auto shared = static_cast<int64_t>(hashes.size());
+  for (bool changed = true; changed && shared > 0;) {
+    changed = false;
+    for (int group = 0; group < cache.groups(); ++group)
+      for (int64_t page = first_needed(group, shared); page < shared; ++page)
+        if (!is_shared(group, page)) shared = page, changed = true;
   }
-  s->computed = s->published * kPageTokens;
+  if (shared == 0) return;
+  for (int group = 0; group < cache.groups(); ++group) {
+    std::vector<int32_t>& pages = s->pages[static_cast<size_t>(group)];
+    pages.assign(static_cast<size_t>(shared), -1);
+    for (int64_t page = first_needed(group, shared); page < shared; ++page)
+      pages[static_cast<size_t>(page)] = cache.pool(group).FindShared(hashes[static_cast<size_t>(page)], tokens(page));
+  }
+  s->published = shared;
+  s->page_hash = hashes[static_cast<size_t>(shared - 1)];
+  s->computed = shared * kPageTokens;
   shared_tokens_ += s->computed;
+}
+
+// Its whole prompt could have pages, so that prompts do not thrash.
+bool Engine::HasRoomFor(const Sequence& s) {
+  PagedCache& cache = *caches_[0];
+  for (int group = 0; group < cache.groups(); ++group) {
+    const LayerState keeps{.window = cache.window(group)};
+    const int64_t needed =
+        PagedCache::SequencePages(keeps, {.context = static_cast<int64_t>(s.tokens.size()), .step_rows = batch_rows_});
+    if (needed > cache.pool(group).free_pages()) return false;
+  }
+  return true;
 }
 
 void Engine::Admit() {
   while (!waiting_.empty()) {
     Sequence* next = waiting_.front().get();
-    // A sequence enters when its whole prompt could have pages, so that prompts do not thrash.
-    const int64_t needed = CeilDiv(static_cast<int64_t>(next->tokens.size()), kPageTokens);
-    if (!running_.empty() && needed > caches_[0]->free_pages()) return;
+    if (!running_.empty() && !HasRoomFor(*next)) return;
     StateSlots* slots = caches_[0]->slots();
     if (slots && slots->free_slots() == 0) return;
-    if (PagedCache* ends = caches_[0]->ends()) {
-      if (ends->free_pages() < kEndPages) return;
-      for (int64_t i = 0; i < kEndPages; ++i) next->end_pages.push_back(ends->Allocate());
+    if (PagedCache* ends = caches_[0]->ends(); ends && ends->groups() > 0) {
+      if (ends->pool(0).free_pages() < kEndPages) return;
+      for (int64_t i = 0; i < kEndPages; ++i) next->end_pages.push_back(ends->pool(0).Allocate());
     }
+    next->pages.resize(static_cast<size_t>(caches_[0]->groups()));
     BeginSequence(next);
     if (slots) next->slot = slots->Allocate();
     TakeSharedPages(next);
@@ -73,21 +104,37 @@ void Engine::Admit() {
   }
 }
 
+// Pages for the positions up to `positions`, after those that no later row will see have been given back.
 bool Engine::GrowPages(Sequence* s, int64_t positions) {
-  while (static_cast<int64_t>(s->pages.size()) * kPageTokens < positions) {
-    const int32_t page = caches_[0]->Allocate();
-    if (page < 0) return false;
-    s->pages.push_back(page);
+  for (int group = 0; group < caches_[0]->groups(); ++group) {
+    PagePool& pool = caches_[0]->pool(group);
+    std::vector<int32_t>& pages = s->pages[static_cast<size_t>(group)];
+    const int64_t window = caches_[0]->window(group);
+    const int64_t left = window > 0 ? std::max<int64_t>(0, s->computed - window + 1) / kPageTokens : 0;
+    for (int64_t i = std::min(left, static_cast<int64_t>(pages.size())); i-- > 0 && pages[static_cast<size_t>(i)] >= 0;)
+      pool.Release(std::exchange(pages[static_cast<size_t>(i)], -1));
+    while (static_cast<int64_t>(pages.size()) * kPageTokens < positions) {
+      const int32_t page = pool.Allocate();
+      if (page < 0) return false;
+      pages.push_back(page);
+    }
   }
   return true;
 }
 
+void Engine::ReleasePages(Sequence* s) {
+  for (size_t group = 0; group < s->pages.size(); ++group) {
+    for (const int32_t page : s->pages[group])
+      if (page >= 0) caches_[0]->pool(static_cast<int>(group)).Release(page);
+    s->pages[group].clear();
+  }
+}
+
 void Engine::GiveBackPages(Sequence* sequence) {
-  for (const int32_t page : sequence->pages) caches_[0]->Release(page);
-  for (const int32_t page : sequence->end_pages) caches_[0]->ends()->Release(page);
+  ReleasePages(sequence);
+  for (const int32_t page : sequence->end_pages) caches_[0]->ends()->pool(0).Release(page);
   if (sequence->slot >= 0) caches_[0]->slots()->Release(sequence->slot);
   sequence->slot = -1;
-  sequence->pages.clear();
   sequence->end_pages.clear();
 }
 
@@ -161,11 +208,12 @@ Status Engine::Step() {
       positions.push_back(static_cast<int32_t>(position));
       rows_sequence.push_back(static_cast<int32_t>(c));
     }
-    tables.emplace_back(s.pages);
     end_pages.emplace_back(s.end_pages);
     lengths.push_back(static_cast<int32_t>(s.tokens.size()));
     slots.push_back(s.slot);
   }
+  for (int group = 0; group < caches_[0]->groups(); ++group)
+    for (const Chunk& chunk : chunks) tables.emplace_back(chunk.sequence->pages[static_cast<size_t>(group)]);
   const StepInput step{ids, positions, rows_sequence, tables, end_pages, lengths, logits_rows, slots};
   const float* logits = nullptr;
   rank_team_->Run([&](int rank) {
@@ -192,12 +240,16 @@ Status Engine::Step() {
 }
 
 void Engine::PublishPages(Sequence* s) {
-  if (!share_prefixes_ || s->scoring() || AnglesOf(static_cast<int64_t>(s->tokens.size())) != s->angles) return;
-  while ((s->published + 1) * kPageTokens <= s->computed) {
+  PagedCache& cache = *caches_[0];
+  if (!share_prefixes_ || s->scoring() || !cache.shares_prefixes()) return;
+  if (AnglesOf(static_cast<int64_t>(s->tokens.size())) != s->angles) return;
+  for (; (s->published + 1) * kPageTokens <= s->computed; ++s->published) {
     const std::span<const int32_t> tokens(s->tokens.data() + s->published * kPageTokens, static_cast<size_t>(kPageTokens));
-    s->page_hash = PagedCache::ChainHash(s->page_hash, tokens);
-    caches_[0]->Publish(s->pages[static_cast<size_t>(s->published)], s->page_hash, tokens);
-    ++s->published;
+    s->page_hash = PagePool::ChainHash(s->page_hash, tokens);
+    for (int group = 0; group < cache.groups(); ++group) {
+      const int32_t page = s->pages[static_cast<size_t>(group)][static_cast<size_t>(s->published)];
+      if (page >= 0) cache.pool(group).Publish(page, s->page_hash, tokens);
+    }
   }
 }
 

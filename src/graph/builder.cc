@@ -267,13 +267,18 @@ BufferId GraphBuilder::Attention(const Qkv& qkv, const AttentionOptions& options
   if (scale != 0) Append(PositionScaleOp{qkv.buffer, qkv.q_heads * qkv.dim, scale, period, shift}, "scale queries");
   const int64_t k_begin = qkv.q_heads * qkv.dim, v_begin = k_begin + qkv.kv_heads * qkv.dim;
   int layer = options.shared_state;
-  if (layer < 0) {
+  const int64_t window = options.window > 0 ? options.window : options.chunk;  // a chunk's first row sees no further than that
+  if (layer >= 0) {
+    LayerState& state = graph_.states[static_cast<size_t>(layer)];
+    if (window == 0 || state.window == 0) state.kind = StateKind::kPagedKv;
+    state.window = state.kind == StateKind::kPagedKv ? 0 : std::max(state.window, window);
+  } else {
     layer = static_cast<int>(graph_.states.size());
-    graph_.states.push_back({.kind = options.window ? StateKind::kWindow : StateKind::kPagedKv,
+    graph_.states.push_back({.kind = window > 0 ? StateKind::kWindow : StateKind::kPagedKv,
                              .heads = qkv.kv_heads,
                              .k_dim = qkv.dim,
                              .v_dim = qkv.v_dim,
-                             .window = options.window});
+                             .window = window});
     graph_.attention_modules.push_back({qkv.module, qkv.whole.kv});
     Append(WriteKvOp{qkv.buffer, layer, k_begin, v_begin}, "write kv");
   }

@@ -1,15 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
-// The executor's K/V cache: rows written, copies of a sequence's ends, attention over elements as they lie or over decoded rows.
+// The executor's K/V cache: rows written, copies of a sequence's ends, attention over elements as they
+// lie or over decoded rows (kernels/cpu/attention), divided among the workers.
 #include <algorithm>
+#include <cstring>
+#include <limits>
 
 #include "graph/cpu_executor.h"
 #include "tensors/scalar.h"
 
 namespace nibble {
 
-// One head's row into the cache; e4m3 codes are (x - bias) / scale, saturated.
-void CpuExecutor::StoreKv(const KvFormat& format, const float* x, int64_t width, const KvRule& rule, int64_t head, std::byte* out,
-                          Worker& w) {
+namespace {
+
+// Queries of one unit of work: what shares a pass over keys and values. Decoding an encoded cache costs more than reading elements.
+constexpr int64_t kUnitQueries = 64, kUnitQueriesDecoded = 256;
+
+AttentionSums SumsAt(float* at, int64_t queries, int64_t v_stride, int64_t first = 0) {
+  return {at + first, at + queries + first, at + 2 * queries + first * v_stride};
+}
+int64_t SumsFloats(int64_t queries, int64_t v_stride) { return queries * (2 + v_stride); }
+
+// The elements of a slot of a page of keys, which lie kPageTokens apart.
+void ScatterKey(const std::byte* row, int64_t width, int64_t bytes, int64_t slot, std::byte* page) {
+  for (int64_t i = 0; i < width; ++i)
+    std::memcpy(page + (i * kPageTokens + slot) * bytes, row + i * bytes, static_cast<size_t>(bytes));
+}
+void GatherKey(const std::byte* page, int64_t width, int64_t bytes, int64_t slot, std::byte* row) {
+  for (int64_t i = 0; i < width; ++i)
+    std::memcpy(row + i * bytes, page + (i * kPageTokens + slot) * bytes, static_cast<size_t>(bytes));
+}
+
+}  // namespace
+
+// One head's row as the cache stores it; e4m3 codes are (x - bias) / scale, saturated.
+void CpuExecutor::EncodeKv(const KvFormat& format, const float* x, int64_t width, const KvRule& rule, int64_t head, std::byte* out,
+                           Worker& w) {
   const int64_t stride = RoundUp(width, 16);
   const float scale = rule.scale_of(head), *bias = format.adds_bias ? rule.bias_of(head, width) : nullptr;
   if (bias) {
@@ -24,35 +49,69 @@ void CpuExecutor::StoreKv(const KvFormat& format, const float* x, int64_t width,
   ConvertFromF32(DType::kE4M3, w.row.data(), stride, out);
 }
 
-void CpuExecutor::RunOp(const WriteKvOp& op, int64_t count, Worker& w) {
-  const LayerState& state = cache_->layer(op.layer);
-  const KvFormats& formats = cache_->formats();
-  const int64_t stride = Width(op.in), k_bytes = cache_->k_row_bytes(op.layer), v_bytes = cache_->v_row_bytes(op.layer);
-  const KvRules& rules = weights_.kv_rules[static_cast<size_t>(op.layer)];
-  const Range rows = MyRows(count, w);
-  for (int64_t row = rows.begin; row < rows.end; ++row) {
-    const auto table = step_->block_tables[static_cast<size_t>(step_->sequence[static_cast<size_t>(row)])];
-    const int64_t position = step_->positions[static_cast<size_t>(row)], slot = position % kPageTokens;
-    const int32_t page = table[static_cast<size_t>(position / kPageTokens)];
-    const float* x = Data(op.in) + row * stride;
-    for (int64_t head = 0; head < state.heads; ++head) {
-      StoreKv(*formats.k, x + op.k_begin + head * state.k_dim, state.k_dim, rules.k, head,
-              cache_->K(op.layer, page, head) + slot * k_bytes, w);
-      StoreKv(*formats.v, x + op.v_begin + head * state.v_dim, state.v_dim, rules.v, head,
-              cache_->V(op.layer, page, head) + slot * v_bytes, w);
-      if (!cache_->ends()) continue;
-      const KvRow copy = EndCopy(op.layer, step_->sequence[static_cast<size_t>(row)], position, head);
-      ops_.store(DType::kBF16, x + op.k_begin + head * state.k_dim, state.k_dim, state.k_stride(), copy.k);
-      ops_.store(DType::kBF16, x + op.v_begin + head * state.v_dim, state.v_dim, state.v_stride(), copy.v);
-    }
+void CpuExecutor::StoreKv(PagedCache& cache, const KvSlot& at, const float* k, const float* v, Worker& w) {
+  const LayerState& state = cache.layer(at.layer);
+  const KvRules& rules = weights_.kv_rules[static_cast<size_t>(at.layer)];
+  const KvFormat &k_format = *cache.formats().k, &v_format = *cache.formats().v;
+  const int64_t k_bytes = cache.k_row_bytes(at.layer), v_bytes = cache.v_row_bytes(at.layer);
+  std::byte* page = cache.K(at.layer, at.page, at.head);
+  if (k_format.transposed()) {
+    w.kv_row.resize(std::max(w.kv_row.size(), static_cast<size_t>(k_bytes)));
+    EncodeKv(k_format, k, state.k_dim, rules.k, at.head, w.kv_row.data(), w);
+    ScatterKey(w.kv_row.data(), state.k_stride(), DTypeBytes(k_format.element), at.slot, page);
+  } else {
+    EncodeKv(k_format, k, state.k_dim, rules.k, at.head, page + at.slot * k_bytes, w);
   }
+  EncodeKv(v_format, v, state.v_dim, rules.v, at.head, cache.V(at.layer, at.page, at.head) + at.slot * v_bytes, w);
 }
 
-CpuExecutor::KvRow CpuExecutor::EndCopy(int layer, int32_t sequence, int64_t position, int64_t head) const {
-  PagedCache& ends = *cache_->ends();
-  const int64_t which = position < kPageTokens ? 0 : 1 + position / kPageTokens % 2, slot = position % kPageTokens;
-  const int32_t page = step_->end_pages[static_cast<size_t>(sequence)][static_cast<size_t>(which)];
-  return {ends.K(layer, page, head) + slot * ends.k_row_bytes(layer), ends.V(layer, page, head) + slot * ends.v_row_bytes(layer)};
+// The same back as f32: k into its column of a page of keys [k_stride][kPageTokens], v [v_stride].
+void CpuExecutor::LoadKv(PagedCache& cache, const KvSlot& at, float* k_page, float* v, Worker& w) {
+  const LayerState& state = cache.layer(at.layer);
+  const KvRules& rules = weights_.kv_rules[static_cast<size_t>(at.layer)];
+  const KvFormat &k_format = *cache.formats().k, &v_format = *cache.formats().v;
+  const int64_t k_bytes = cache.k_row_bytes(at.layer), v_bytes = cache.v_row_bytes(at.layer);
+  const std::byte* stored = cache.K(at.layer, at.page, at.head);
+  if (k_format.transposed()) {
+    w.kv_row.resize(std::max(w.kv_row.size(), static_cast<size_t>(k_bytes)));
+    GatherKey(stored, state.k_stride(), DTypeBytes(k_format.element), at.slot, w.kv_row.data());
+    stored = w.kv_row.data();
+  } else {
+    stored += at.slot * k_bytes;
+  }
+  w.row.resize(std::max(w.row.size(), static_cast<size_t>(state.k_stride())));
+  DecodeKvRow(k_format, stored, state.k_dim, rules.k.scale_of(at.head), rules.k.bias_of(at.head, state.k_dim), w.row.data());
+  for (int64_t i = 0; i < state.k_stride(); ++i) k_page[i * kPageTokens + at.slot] = w.row[static_cast<size_t>(i)];
+  DecodeKvRow(v_format, cache.V(at.layer, at.page, at.head) + at.slot * v_bytes, state.v_dim, rules.v.scale_of(at.head),
+              rules.v.bias_of(at.head, state.v_dim), v);
+}
+
+CpuExecutor::KvSlot CpuExecutor::SlotOf(int layer, int32_t sequence, int64_t position, int64_t head) const {
+  const size_t sequences = step_->lengths.size(), group = static_cast<size_t>(cache_->group_of(layer));
+  const auto table = step_->block_tables[group * sequences + static_cast<size_t>(sequence)];
+  return {layer, table[static_cast<size_t>(position / kPageTokens)], head, position % kPageTokens};
+}
+
+// The copy of a position near one of a sequence's ends, in PagedCache::ends().
+CpuExecutor::KvSlot CpuExecutor::EndSlotOf(int layer, int32_t sequence, int64_t position, int64_t head) const {
+  const int64_t which = position < kPageTokens ? 0 : 1 + position / kPageTokens % 2;
+  return {layer, step_->end_pages[static_cast<size_t>(sequence)][static_cast<size_t>(which)], head, position % kPageTokens};
+}
+
+void CpuExecutor::RunOp(const WriteKvOp& op, int64_t count, Worker& w) {
+  const LayerState& state = cache_->layer(op.layer);
+  const int64_t stride = Width(op.in);
+  const Range rows = MyRows(count, w);
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    const int32_t sequence = step_->sequence[static_cast<size_t>(row)];
+    const int64_t position = step_->positions[static_cast<size_t>(row)];
+    const float* x = Data(op.in) + row * stride;
+    for (int64_t head = 0; head < state.heads; ++head) {
+      const float *k = x + op.k_begin + head * state.k_dim, *v = x + op.v_begin + head * state.v_dim;
+      StoreKv(*cache_, SlotOf(op.layer, sequence, position, head), k, v, w);
+      if (cache_->ends()) StoreKv(*cache_->ends(), EndSlotOf(op.layer, sequence, position, head), k, v, w);
+    }
+  }
 }
 
 Range CpuExecutor::SeenBy(const AttentionOp& op, int64_t row) const {
@@ -61,116 +120,200 @@ Range CpuExecutor::SeenBy(const AttentionOp& op, int64_t row) const {
   return {op.chunk > 0 ? std::max(of_window, position / op.chunk * op.chunk) : of_window, position + 1};
 }
 
-// One query head of one row over the stretches in w.runs, the first of which begins at position `begin`.
-void CpuExecutor::AttendHead(const AttentionOp& op, int64_t row, int64_t head, int64_t begin, DType dtype, KvScale scale,
-                             Worker& w) {
-  const LayerState& state = cache_->layer(op.layer);
-  const Range seen = SeenBy(op, row);
-  w.scores.resize(std::max(w.scores.size(), static_cast<size_t>(RoundUp(seen.size(), 16))));
-  const float* q = Data(op.in) + row * Width(op.in) + op.q_begin + head * op.head_dim;
-  if (state.k_stride() != op.head_dim) {
-    w.query.assign(static_cast<size_t>(state.k_stride()), 0.0f);
-    std::copy(q, q + op.head_dim, w.query.begin());
-    q = w.query.data();
-  }
-  ops_.attention({.q = q,
-                  .out = Data(op.out) + row * Width(op.out) + head * op.v_dim,
-                  .runs = w.runs.data(),
-                  .run_count = static_cast<int64_t>(w.runs.size()),
-                  .skip = seen.begin - begin,
-                  .tokens = seen.size(),
-                  .k_stride = state.k_stride(),
-                  .v_stride = state.v_stride(),
-                  .v_dim = op.v_dim,
-                  .dtype = dtype,
-                  .k_scale = scale.k,
-                  .v_scale = scale.v,
-                  .scale = op.scale,
-                  .softcap = op.softcap,
-                  .slope = op.slopes.empty() ? 0 : op.slopes[static_cast<size_t>(head)],
-                  .sink = op.sinks < 0 ? nullptr : weights_.vectors[static_cast<size_t>(op.sinks)].data() + head,
-                  .scores = w.scores.data()});
+bool CpuExecutor::ReadsElements(const AttentionOp& op) const {
+  const KvRules& rules = weights_.kv_rules[static_cast<size_t>(op.layer)];
+  const bool biased = cache_->formats().k->adds_bias && !(rules.k.bias.empty() && rules.v.bias.empty());
+  return cache_->formats().direct() && !biased;
 }
 
-// The cache as it lies.
-void CpuExecutor::AttendDirect(const AttentionOp& op, int64_t row, int64_t head, Worker& w) {
-  const int64_t kv_head = head / (op.heads / cache_->layer(op.layer).heads);
-  const auto table = step_->block_tables[static_cast<size_t>(step_->sequence[static_cast<size_t>(row)])];
-  const Range seen = SeenBy(op, row);
-  w.runs.clear();
-  for (int64_t page = seen.begin / kPageTokens; page * kPageTokens < seen.end; ++page) {
-    const int32_t id = table[static_cast<size_t>(page)];
-    w.runs.push_back(
-        {cache_->K(op.layer, id, kv_head), cache_->V(op.layer, id, kv_head), std::min(kPageTokens, seen.end - page * kPageTokens)});
-  }
-  const DType dtype = cache_->formats().k->element;
-  const KvRules& rules = weights_.kv_rules[static_cast<size_t>(op.layer)];
-  const KvScale scale = dtype == DType::kE4M3 ? KvScale{rules.k.scale_of(kv_head), rules.v.scale_of(kv_head)} : KvScale{};
-  AttendHead(op, row, head, seen.begin / kPageTokens * kPageTokens, dtype, scale, w);
-}
-
-// Rows of one sequence that share a kv head: what they see is decoded once.
-void CpuExecutor::AttendDecoded(const AttentionOp& op, Range rows, int64_t kv_head, Worker& w) {
-  const LayerState& state = cache_->layer(op.layer);
-  const KvFormats& formats = cache_->formats();
-  const KvRules& rules = weights_.kv_rules[static_cast<size_t>(op.layer)];
-  const float k_scale = rules.k.scale_of(kv_head), *k_bias = rules.k.bias_of(kv_head, state.k_dim);
-  const float v_scale = rules.v.scale_of(kv_head), *v_bias = rules.v.bias_of(kv_head, state.v_dim);
-  const int32_t sequence = step_->sequence[static_cast<size_t>(rows.begin)];
-  const auto table = step_->block_tables[static_cast<size_t>(sequence)];
-  Range seen = SeenBy(op, rows.begin);
-  for (int64_t row = rows.begin; row < rows.end; ++row) {
-    const Range more = SeenBy(op, row);
-    seen = {std::min(seen.begin, more.begin), std::max(seen.end, more.end)};
-  }
-  const int64_t k_bytes = cache_->k_row_bytes(op.layer), v_bytes = cache_->v_row_bytes(op.layer);
-  w.k_rows.resize(std::max(w.k_rows.size(), static_cast<size_t>(seen.size() * state.k_stride())));
-  w.v_rows.resize(std::max(w.v_rows.size(), static_cast<size_t>(seen.size() * state.v_stride())));
-  const auto decode = [&](int64_t position, bool exact) {
-    const int64_t slot = position % kPageTokens;
-    const int32_t page = table[static_cast<size_t>(position / kPageTokens)];
-    float* k = w.k_rows.data() + (position - seen.begin) * state.k_stride();
-    float* v = w.v_rows.data() + (position - seen.begin) * state.v_stride();
-    if (exact) {
-      static const KvFormats bf16 = DType::kBF16;
-      const KvRow copy = EndCopy(op.layer, sequence, position, kv_head);
-      DecodeKvRow(*bf16.k, copy.k, state.k_dim, 1, nullptr, k);
-      DecodeKvRow(*bf16.v, copy.v, state.v_dim, 1, nullptr, v);
-    } else {
-      DecodeKvRow(*formats.k, cache_->K(op.layer, page, kv_head) + slot * k_bytes, state.k_dim, k_scale, k_bias, k);
-      DecodeKvRow(*formats.v, cache_->V(op.layer, page, kv_head) + slot * v_bytes, state.v_dim, v_scale, v_bias, v);
+void CpuExecutor::FindUnits(const AttentionOp& op, int64_t count, Worker& w) const {
+  const int64_t kv_heads = cache_->layer(op.layer).heads, group = op.heads / kv_heads;
+  const int64_t most = ReadsElements(op) ? kUnitQueries : kUnitQueriesDecoded;
+  const int64_t heads = std::min(group, most), rows = std::max<int64_t>(1, most / heads);
+  w.units.clear();
+  for (int64_t begin = 0, end = 0; begin < count; begin = end) {
+    while (end < count && end < begin + rows &&
+           step_->sequence[static_cast<size_t>(end)] == step_->sequence[static_cast<size_t>(begin)])
+      ++end;
+    Range seen = SeenBy(op, begin);
+    for (int64_t row = begin; row < end; ++row) {
+      const Range more = SeenBy(op, row);
+      seen = {std::min(seen.begin, more.begin), std::max(seen.end, more.end)};
     }
-  };
-  // Copies: for the first row here, then moved on with each row.
-  const bool ends = cache_->ends() != nullptr;
-  const int64_t first = step_->positions[static_cast<size_t>(rows.begin)];
-  for (int64_t position = seen.begin; position < seen.end; ++position)
-    decode(position, ends && (position < kPageTokens || position > first - kPageTokens));
-  const int64_t heads = op.heads / state.heads;
-  for (int64_t row = rows.begin; row < rows.end; ++row) {
-    const int64_t left = step_->positions[static_cast<size_t>(row)] - kPageTokens;
-    if (ends && left >= std::max(kPageTokens, seen.begin)) decode(left, false);
-    w.runs.assign(1, {w.k_rows.data(), w.v_rows.data(), SeenBy(op, row).end - seen.begin});
-    for (int64_t head = kv_head * heads; head < (kv_head + 1) * heads; ++head)
-      AttendHead(op, row, head, seen.begin, DType::kF32, KvScale{}, w);
+    for (int64_t kv_head = 0; kv_head < kv_heads; ++kv_head)
+      for (int64_t head = 0; head < group; head += heads)
+        w.units.push_back({{begin, end}, kv_head, {kv_head * group + head, kv_head * group + std::min(group, head + heads)}, seen});
   }
+}
+
+// The queries of a unit side by side, padded.
+void CpuExecutor::GatherQueries(const AttentionOp& op, const AttentionUnit& unit, Worker& w) {
+  const int64_t stride = cache_->layer(op.layer).k_stride();
+  w.queries.assign(static_cast<size_t>(unit.queries() * stride), 0.0f);
+  w.slopes.clear();
+  float* out = w.queries.data();
+  for (int64_t row = unit.rows.begin; row < unit.rows.end; ++row) {
+    for (int64_t head = unit.heads.begin; head < unit.heads.end; ++head, out += stride) {
+      const float* q = Data(op.in) + row * Width(op.in) + op.q_begin + head * op.head_dim;
+      std::copy(q, q + op.head_dim, out);
+      if (!op.slopes.empty()) w.slopes.push_back(op.slopes[static_cast<size_t>(head)]);
+    }
+  }
+}
+
+// Queries [rows] of a unit over one stretch whose pages are in s.
+void CpuExecutor::AttendRows(const AttentionOp& op, const AttentionUnit& unit, Range rows, int64_t begin, AttentionStretch s,
+                             const AttentionSums& partial, Worker& w) {
+  const int64_t heads = unit.heads.size(), first = (rows.begin - unit.rows.begin) * heads;
+  w.seen.clear();
+  w.last.clear();
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    const Range seen = SeenBy(op, row);
+    for (int64_t head = 0; head < heads; ++head) {
+      w.seen.push_back({std::max(seen.begin - begin, s.slots.begin), std::min(seen.end - begin, s.slots.end)});
+      w.last.push_back(step_->positions[static_cast<size_t>(row)] - begin);
+    }
+  }
+  s.queries = rows.size() * heads;
+  s.q = w.queries.data() + first * s.k_dim;
+  s.seen = w.seen.data();
+  s.slopes = w.slopes.empty() ? nullptr : w.slopes.data() + first;
+  s.last = w.last.data();
+  w.scores.resize(std::max(w.scores.size(), static_cast<size_t>(AttentionStretch::ScratchFloats(s.queries, s.k_dim, s.v_dim))));
+  s.scratch = w.scores.data();
+  attention_.stretch(s, {partial.max + first, partial.sum + first, partial.out + first * s.v_dim});
+}
+
+// One stretch of an encoded cache as f32. Near the ends of the sequence, where copies are kept, what is exact moves on with each
+// row.
+void CpuExecutor::AttendDecoded(const AttentionOp& op, const AttentionUnit& unit, int64_t begin, AttentionStretch s,
+                                const AttentionSums& partial, Worker& w) {
+  const int32_t sequence = step_->sequence[static_cast<size_t>(unit.rows.begin)];
+  const int64_t k_page = s.k_dim * kPageTokens, v_page = s.v_dim * kPageTokens;
+  w.kv_rows.resize(std::max(w.kv_rows.size(), static_cast<size_t>(kStretchPages * (k_page + v_page))));
+  float *keys = w.kv_rows.data(), *values = keys + kStretchPages * k_page;
+  for (int64_t page = 0; page < kStretchPages; ++page) {
+    s.k[page] = keys + page * k_page;
+    s.v[page] = values + page * v_page;
+  }
+  const auto load = [&](int64_t position, bool exact) {
+    const int64_t slot = position - begin;
+    float *k = keys + slot / kPageTokens * k_page, *v = values + slot * s.v_dim;
+    if (exact)
+      LoadKv(*cache_->ends(), EndSlotOf(op.layer, sequence, position, unit.kv_head), k, v, w);
+    else
+      LoadKv(*cache_, SlotOf(op.layer, sequence, position, unit.kv_head), k, v, w);
+  };
+  const bool ends = cache_->ends() != nullptr;
+  const int64_t first = step_->positions[static_cast<size_t>(unit.rows.begin)];
+  for (int64_t position = begin + s.slots.begin; position < begin + s.slots.end; ++position)
+    load(position, ends && (position < kPageTokens || position > first - kPageTokens));
+  if (!ends) return AttendRows(op, unit, unit.rows, begin, s, partial, w);
+  for (int64_t row = unit.rows.begin; row < unit.rows.end; ++row) {
+    const int64_t left = step_->positions[static_cast<size_t>(row)] - kPageTokens;
+    if (left >= std::max(kPageTokens, begin + s.slots.begin) && left < begin + s.slots.end) load(left, false);
+    AttendRows(op, unit, {row, row + 1}, begin, s, partial, w);
+  }
+}
+
+// The partial softmax of a unit over the stretch that begins at position `begin`.
+void CpuExecutor::AttendStretch(const AttentionOp& op, const AttentionUnit& unit, int64_t begin, const AttentionSums& partial,
+                                Worker& w) {
+  const LayerState& state = cache_->layer(op.layer);
+  const KvRules& rules = weights_.kv_rules[static_cast<size_t>(op.layer)];
+  AttentionStretch s;
+  s.slots = {std::max<int64_t>(0, unit.seen.begin - begin), std::min(kStretch, unit.seen.end - begin)};
+  s.k_dim = state.k_stride();
+  s.v_dim = state.v_stride();
+  s.scale = op.scale;
+  s.softcap = op.softcap;
+  if (!ReadsElements(op)) return AttendDecoded(op, unit, begin, s, partial, w);
+  s.dtype = cache_->formats().k->element;
+  if (s.dtype == DType::kE4M3) s.scale *= rules.k.scale_of(unit.kv_head);
+  const int32_t sequence = step_->sequence[static_cast<size_t>(unit.rows.begin)];
+  for (int64_t page = s.slots.begin / kPageTokens; page * kPageTokens < s.slots.end; ++page) {
+    const KvSlot at = SlotOf(op.layer, sequence, begin + page * kPageTokens, unit.kv_head);
+    s.k[page] = cache_->K(at.layer, at.page, at.head);
+    s.v[page] = cache_->V(at.layer, at.page, at.head);
+  }
+  AttendRows(op, unit, unit.rows, begin, s, partial, w);
+}
+
+// The outputs of queries [queries] of a unit.
+void CpuExecutor::FinishQueries(const AttentionOp& op, const AttentionUnit& unit, Range queries, const AttentionSums& sums) {
+  const KvRule& rule = weights_.kv_rules[static_cast<size_t>(op.layer)].v;
+  const float v_scale = ReadsElements(op) && cache_->formats().v->element == DType::kE4M3 ? rule.scale_of(unit.kv_head) : 1;
+  for (int64_t query = queries.begin; query < queries.end; ++query) {
+    const int64_t row = unit.rows.begin + query / unit.heads.size(), head = unit.heads.begin + query % unit.heads.size();
+    const float* sink = op.sinks < 0 ? nullptr : weights_.vectors[static_cast<size_t>(op.sinks)].data() + head;
+    attention_.finish(sums, query, cache_->layer(op.layer).v_stride(), sink, v_scale, op.v_dim,
+                      Data(op.out) + row * Width(op.out) + head * op.v_dim);
+  }
+}
+
+static void ClearSums(const AttentionSums& sums, int64_t queries, int64_t v_stride) {
+  std::fill_n(sums.max, queries, -std::numeric_limits<float>::infinity());
+  std::fill_n(sums.sum, queries, 0.0f);
+  std::fill_n(sums.out, queries * v_stride, 0.0f);
 }
 
 void CpuExecutor::RunOp(const AttentionOp& op, int64_t count, Worker& w) {
-  const KvRules& rules = weights_.kv_rules[static_cast<size_t>(op.layer)];
-  const bool biased = cache_->formats().k->adds_bias && !(rules.k.bias.empty() && rules.v.bias.empty());
-  if (cache_->formats().direct() && !biased) {
-    // Later rows see more positions, so (row, head) pairs go round the workers.
-    for (int64_t task = w.index; task < count * op.heads; task += team_->size())
-      AttendDirect(op, task / op.heads, task % op.heads, w);
-    return;
+  FindUnits(op, count, w);
+  if (static_cast<int64_t>(w.units.size()) < team_->size()) return AttendSplit(op, w);
+  const int64_t v_stride = cache_->layer(op.layer).v_stride();
+  for (size_t i = static_cast<size_t>(w.index); i < w.units.size(); i += static_cast<size_t>(team_->size())) {
+    const AttentionUnit& unit = w.units[i];
+    const int64_t queries = unit.queries(), floats = SumsFloats(queries, v_stride);
+    w.sums.resize(std::max(w.sums.size(), static_cast<size_t>(2 * floats)));
+    const AttentionSums sums = SumsAt(w.sums.data(), queries, v_stride),
+                        partial = SumsAt(w.sums.data() + floats, queries, v_stride);
+    ClearSums(sums, queries, v_stride);
+    GatherQueries(op, unit, w);
+    for (int64_t begin = unit.first_stretch(); begin < unit.seen.end; begin += kStretch) {
+      AttendStretch(op, unit, begin, partial, w);
+      attention_.fold(sums, partial, queries, v_stride);
+    }
+    FinishQueries(op, unit, {0, queries}, sums);
   }
-  const int64_t kv_heads = cache_->layer(op.layer).heads;
+}
+
+// Fewer units than workers: stretches are divided, then queries. The sums are folded in the same order.
+void CpuExecutor::AttendSplit(const AttentionOp& op, Worker& w) {
+  const int64_t v_stride = cache_->layer(op.layer).v_stride();
+  int64_t floats = 0;
+  std::vector<int64_t> offsets;
+  for (const AttentionUnit& unit : w.units) {
+    offsets.push_back(floats);
+    floats += SumsFloats(unit.queries(), v_stride) * CeilDiv(unit.seen.end - unit.first_stretch(), kStretch);
+  }
+  if (w.index == 0) attention_partials_.resize(std::max(attention_partials_.size(), static_cast<size_t>(floats)));
+  team_->Barrier();
   int64_t task = 0;
-  for (int64_t begin = 0, end = 0; begin < count; begin = end) {
-    while (end < count && step_->sequence[static_cast<size_t>(end)] == step_->sequence[static_cast<size_t>(begin)]) ++end;
-    for (int64_t kv_head = 0; kv_head < kv_heads; ++kv_head)
-      if (task++ % team_->size() == w.index) AttendDecoded(op, {begin, end}, kv_head, w);
+  for (size_t i = 0; i < w.units.size(); ++i) {
+    const AttentionUnit& unit = w.units[i];
+    float* at = attention_partials_.data() + offsets[i];
+    bool gathered = false;
+    for (int64_t begin = unit.first_stretch(); begin < unit.seen.end;
+         begin += kStretch, at += SumsFloats(unit.queries(), v_stride)) {
+      if (task++ % team_->size() != w.index) continue;
+      if (!gathered) GatherQueries(op, unit, w);
+      gathered = true;
+      AttendStretch(op, unit, begin, SumsAt(at, unit.queries(), v_stride), w);
+    }
+  }
+  team_->Barrier();
+  for (size_t i = 0; i < w.units.size(); ++i) {
+    const AttentionUnit& unit = w.units[i];
+    const Range mine = SplitRange(unit.queries(), w.index, team_->size());
+    if (mine.empty()) continue;
+    w.sums.resize(std::max(w.sums.size(), static_cast<size_t>(SumsFloats(unit.queries(), v_stride))));
+    const AttentionSums sums = SumsAt(w.sums.data(), unit.queries(), v_stride);
+    ClearSums(sums, unit.queries(), v_stride);
+    float* at = attention_partials_.data() + offsets[i];
+    for (int64_t begin = unit.first_stretch(); begin < unit.seen.end; begin += kStretch, at += SumsFloats(unit.queries(), v_stride))
+      attention_.fold(SumsAt(w.sums.data(), unit.queries(), v_stride, mine.begin), SumsAt(at, unit.queries(), v_stride, mine.begin),
+                      mine.size(), v_stride);
+    FinishQueries(op, unit, mine, sums);
   }
 }
 

@@ -14,11 +14,12 @@
 
 namespace nibble {
 
-CpuExecutor::CpuExecutor(Graph graph, BoundWeights weights, const CpuOps& ops, PagedCache* cache, std::shared_ptr<ThreadTeam> team,
+CpuExecutor::CpuExecutor(Graph graph, BoundWeights weights, Isa isa, PagedCache* cache, std::shared_ptr<ThreadTeam> team,
                          Communicator* comm, int64_t max_rows, int64_t max_logits)
     : graph_(std::move(graph)),
       weights_(std::move(weights)),
-      ops_(ops),
+      ops_(OpsFor(isa)),
+      attention_(AttentionFor(isa)),
       cache_(cache),
       team_(std::move(team)),
       comm_(comm),

@@ -13,6 +13,7 @@
 #include "comm/communicator.h"
 #include "graph/graph.h"
 #include "graph/weights.h"
+#include "kernels/cpu/attention/attention.h"
 #include "kv_cache/paged_cache.h"
 
 namespace nibble {
@@ -20,8 +21,8 @@ namespace nibble {
 // The tokens of one step. All spans have one entry per row unless said.
 struct StepInput {
   std::span<const int32_t> ids, positions;
-  std::span<const int32_t> sequence;                       // index into block_tables and lengths
-  std::span<const std::span<const int32_t>> block_tables;  // per sequence: its pages
+  std::span<const int32_t> sequence;                       // index into lengths and the like
+  std::span<const std::span<const int32_t>> block_tables;  // per group of the cache, per sequence: its pages, -1 where given back
   std::span<const std::span<const int32_t>> end_pages;     // per sequence: kEndPages of PagedCache::ends(), where it has them
   std::span<const int32_t> lengths;                        // per sequence: all its tokens, of the prompt's later chunks too
   std::span<const int32_t> logits_rows;                    // rows whose logits are wanted, ascending
@@ -37,8 +38,8 @@ struct OpTime {
 class CpuExecutor {
  public:
   // Takes the graph after its passes. max_rows: most rows of a step; max_logits: most logits rows. `comm` may be null (one rank).
-  CpuExecutor(Graph graph, BoundWeights weights, const CpuOps& ops, PagedCache* cache, std::shared_ptr<ThreadTeam> team,
-              Communicator* comm, int64_t max_rows, int64_t max_logits);
+  CpuExecutor(Graph graph, BoundWeights weights, Isa isa, PagedCache* cache, std::shared_ptr<ThreadTeam> team, Communicator* comm,
+              int64_t max_rows, int64_t max_logits);
 
   // Runs one step. The result, [logits_rows, vocab], stays valid until the next one. rows <= max_rows, positions within the block
   // tables.
@@ -57,11 +58,24 @@ class CpuExecutor {
   std::vector<OpTime> TakeProfile();
 
  private:
+  // Rows of one sequence and query heads that share a kv head; queries are numbered row by row.
+  struct AttentionUnit {
+    Range rows;
+    int64_t kv_head;
+    Range heads;
+    Range seen;  // positions, of all rows together
+    int64_t queries() const { return rows.size() * heads.size(); }
+    int64_t first_stretch() const { return seen.begin / kStretch * kStretch; }
+  };
   struct Worker {
     int index;
-    std::vector<float> scores, query, row, unbiased, transformed;
-    std::vector<float> k_rows, v_rows;  // decoded from an encoded cache: one kv head of one sequence
-    std::vector<KvRun> runs;
+    std::vector<float> row, unbiased, transformed;
+    // Attention of one unit: see cpu_attention.cc.
+    std::vector<AttentionUnit> units;
+    std::vector<float> queries, slopes, scores, sums, kv_rows;
+    std::vector<std::byte> kv_row;
+    std::vector<Range> seen;
+    std::vector<int64_t> last;
     std::vector<std::byte> linear;
     std::vector<LinearArgs> args;
   };
@@ -111,18 +125,27 @@ class CpuExecutor {
   // Low-rank terms, transforms and bias of one row of y.
   void FinishRow(const PackedWeight& packed, std::span<const PackedWeight::Input> inputs, Range columns, const float* x,
                  int64_t width, float* y, Worker& w);
-  void StoreKv(const KvFormat& format, const float* x, int64_t width, const KvRule& rule, int64_t head, std::byte* out, Worker& w);
-  struct KvRow {
-    std::byte *k, *v;
+  void EncodeKv(const KvFormat& format, const float* x, int64_t width, const KvRule& rule, int64_t head, std::byte* out, Worker& w);
+  struct KvSlot {
+    int layer;
+    int32_t page;
+    int64_t head, slot;
   };
-  struct KvScale {
-    float k = 1, v = 1;  // of elements read as they lie
-  };
-  KvRow EndCopy(int layer, int32_t sequence, int64_t position, int64_t head) const;
+  KvSlot SlotOf(int layer, int32_t sequence, int64_t position, int64_t head) const;
+  KvSlot EndSlotOf(int layer, int32_t sequence, int64_t position, int64_t head) const;
+  void StoreKv(PagedCache& cache, const KvSlot& at, const float* k, const float* v, Worker& w);
+  void LoadKv(PagedCache& cache, const KvSlot& at, float* k_page, float* v, Worker& w);
   Range SeenBy(const AttentionOp& op, int64_t row) const;  // positions
-  void AttendHead(const AttentionOp& op, int64_t row, int64_t head, int64_t begin, DType dtype, KvScale scale, Worker& w);
-  void AttendDirect(const AttentionOp& op, int64_t row, int64_t head, Worker& w);
-  void AttendDecoded(const AttentionOp& op, Range rows, int64_t kv_head, Worker& w);
+  bool ReadsElements(const AttentionOp& op) const;         // of the cache, as they lie
+  void FindUnits(const AttentionOp& op, int64_t count, Worker& w) const;
+  void GatherQueries(const AttentionOp& op, const AttentionUnit& unit, Worker& w);
+  void AttendRows(const AttentionOp& op, const AttentionUnit& unit, Range rows, int64_t begin, AttentionStretch s,
+                  const AttentionSums& partial, Worker& w);
+  void AttendDecoded(const AttentionOp& op, const AttentionUnit& unit, int64_t begin, AttentionStretch s,
+                     const AttentionSums& partial, Worker& w);
+  void AttendStretch(const AttentionOp& op, const AttentionUnit& unit, int64_t begin, const AttentionSums& partial, Worker& w);
+  void FinishQueries(const AttentionOp& op, const AttentionUnit& unit, Range queries, const AttentionSums& sums);
+  void AttendSplit(const AttentionOp& op, Worker& w);
   // run(rows of a sequence, part) for this worker's share of all (sequence, part) of a step.
   template <typename Part>
   void EachSequencePart(int64_t rows, int64_t parts, const Worker& w, const Part& run) const;
@@ -163,6 +186,7 @@ class CpuExecutor {
   Graph graph_;
   BoundWeights weights_;
   const CpuOps& ops_;
+  const AttentionKernels& attention_;
   PagedCache* cache_;
   std::shared_ptr<ThreadTeam> team_;
   Communicator* comm_;
@@ -171,6 +195,7 @@ class CpuExecutor {
   std::vector<Worker> workers_;
   std::vector<std::vector<float>> rope_cos_, rope_sin_;  // per rope: [rows, half]
   MoeScratch moe_;
+  std::vector<float> attention_partials_;  // of units whose stretches are divided among workers
   const StepInput* step_ = nullptr;
   bool profile_ = false;
   std::vector<double> seconds_;  // by op kind

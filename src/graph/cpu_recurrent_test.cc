@@ -46,9 +46,8 @@ struct Model {
 // Runs sequences together, `chunk` rows of each a step, after one of other tokens has used every slot.
 std::vector<Rows> Run(const Model& model, const std::vector<std::vector<int32_t>>& sequences, int64_t chunk, int threads) {
   const auto count = static_cast<int64_t>(sequences.size());
-  auto cache = PagedCache::Make(model.graph.states, DType::kF32, 1, count).value();
-  CpuExecutor executor(model.graph, model.weights, OpsFor(Cpu().isa), &cache, std::make_shared<ThreadTeam>(threads), nullptr, 64,
-                       1);
+  auto cache = PagedCache::Make(model.graph.states, DType::kF32, {1, count}).value();
+  CpuExecutor executor(model.graph, model.weights, Cpu().isa, &cache, std::make_shared<ThreadTeam>(threads), nullptr, 64, 1);
   std::vector<Rows> out(sequences.size());
   std::vector<int32_t> slots;
   for (int64_t i = 0; i < count; ++i) slots.push_back(cache.slots()->Allocate());

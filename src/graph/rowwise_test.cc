@@ -33,7 +33,7 @@ Rows RunOps(const Rows& table, const std::function<BufferId(GraphBuilder&, Buffe
       std::make_shared<StoredWeight>(MakeDense(TensorView(flat.data(), DType::kF32, {count, width}), {}, {})));
   weights.vectors = std::move(vectors);
   const int64_t result_width = graph.buffers.back().width;
-  CpuExecutor executor(graph, std::move(weights), OpsScalar(), nullptr, std::make_shared<ThreadTeam>(threads), nullptr, count,
+  CpuExecutor executor(graph, std::move(weights), Isa::kScalar, nullptr, std::make_shared<ThreadTeam>(threads), nullptr, count,
                        count);
   std::vector<int32_t> ids;
   for (int32_t i = 0; i < count; ++i) ids.push_back(i);

@@ -3,68 +3,47 @@
 
 #include <gtest/gtest.h>
 
-#include <numeric>
-
 namespace nibble {
 namespace {
 
 const LayerState kLayer{.heads = 2, .k_dim = 8, .v_dim = 24};
 
-std::vector<int32_t> Tokens(int32_t first) {
-  std::vector<int32_t> tokens(static_cast<size_t>(kPageTokens));
-  std::iota(tokens.begin(), tokens.end(), first);
-  return tokens;
-}
-
 TEST(PagedCache, RowsDoNotOverlap) {
-  auto cache = PagedCache::Make({kLayer, kLayer}, KvFormats(DType::kF16), 3).value();
+  auto cache = PagedCache::Make({kLayer, kLayer}, KvFormats(DType::kF16), {3 * kPageTokens}).value();
   EXPECT_EQ(cache.K(1, 1, 0) - cache.K(1, 0, 1), kPageTokens * 16 * 2);
   EXPECT_EQ(cache.V(0, 0, 1) - cache.V(0, 0, 0), kPageTokens * 32 * 2);
-  EXPECT_EQ(cache.page_bytes(), 2 * 2 * kPageTokens * (16 + 32) * 2);
+  EXPECT_EQ(PagedCache::TokenBytes(kLayer, DType::kF16), 2 * (16 + 32) * 2);
 }
 
 TEST(PagedCache, EncodedRowsHaveALargestWidth) {
   LayerState wide = kLayer;
   wide.k_dim = kMaxEncodedKvWidth + 16;
-  EXPECT_TRUE(PagedCache::Make({wide}, DType::kBF16, 1));
-  EXPECT_EQ(PagedCache::Make({wide}, *ParseKvFormats("int4"), 1).error().code, Code::kUnsupported);
+  EXPECT_TRUE(PagedCache::Make({wide}, DType::kBF16, {kPageTokens}));
+  EXPECT_EQ(PagedCache::Make({wide}, *ParseKvFormats("int4"), {kPageTokens}).error().code, Code::kUnsupported);
 }
 
-TEST(PagedCache, PagesComeBack) {
-  auto cache = PagedCache::Make({kLayer}, DType::kF32, 2).value();
-  const int32_t a = cache.Allocate(), b = cache.Allocate();
-  EXPECT_NE(a, b);
-  EXPECT_EQ(cache.Allocate(), -1);
-  cache.AddReference(a);
-  cache.Release(a);
-  EXPECT_EQ(cache.Allocate(), -1);
-  cache.Release(a);
-  EXPECT_EQ(cache.Allocate(), a);
+TEST(PagedCache, WindowsKeepWhatAStepNeeds) {
+  LayerState window = kLayer;
+  window.window = 40;
+  const CacheSize size{.context = 1000, .sequences = 3, .step_rows = 8};
+  auto cache = PagedCache::Make({kLayer, window, kLayer, window}, DType::kF16, size).value();
+  ASSERT_EQ(cache.groups(), 2);
+  EXPECT_EQ(cache.group_of(0), cache.group_of(2));
+  EXPECT_EQ(cache.group_of(1), cache.group_of(3));
+  EXPECT_EQ(cache.pool(cache.group_of(0)).size(), 3 * 32);
+  // 39 positions before the first of 8 rows: 47 positions, over three pages at worst.
+  EXPECT_EQ(cache.pool(cache.group_of(1)).size(), 3 * 3);
+  EXPECT_EQ(cache.window(cache.group_of(1)), 40);
+  // No more than the whole context.
+  EXPECT_EQ(PagedCache::SequencePages(window, {.context = 40, .step_rows = 512}), 2);
 }
 
-TEST(PagedCache, SharesPublishedPagesUntilTheirMemoryIsNeeded) {
-  auto cache = PagedCache::Make({kLayer}, DType::kF32, 1).value();
-  const auto tokens = Tokens(5);
-  const uint64_t hash = PagedCache::ChainHash(0, tokens);
-  const int32_t page = cache.Allocate();
-  EXPECT_EQ(cache.FindShared(hash, tokens), -1);
-  cache.Publish(page, hash, tokens);
-  cache.Release(page);
-  EXPECT_EQ(cache.FindShared(hash, tokens), page);  // revived
-  cache.Release(page);
-  EXPECT_EQ(cache.FindShared(hash, Tokens(6)), -1);  // the same hash with other tokens is no match
-  EXPECT_EQ(cache.Allocate(), page);                 // taken for something else
-  EXPECT_EQ(cache.FindShared(hash, tokens), -1);
-}
-
-TEST(PagedCache, RecurrentStatesAreNotShared) {
-  auto cache =
-      PagedCache::Make({kLayer, {.kind = StateKind::kRecurrent, .heads = 1, .k_dim = 16, .v_dim = 16}}, DType::kF32, 2).value();
+TEST(PagedCache, RewrittenStatesAreNotSharedAndHaveNoPages) {
+  const LayerState state{.kind = StateKind::kRecurrent, .heads = 1, .k_dim = 16, .v_dim = 16};
+  auto cache = PagedCache::Make({kLayer, state}, DType::kF32, {2 * kPageTokens}).value();
   EXPECT_FALSE(cache.shares_prefixes());
-  const auto tokens = Tokens(1);
-  const int32_t page = cache.Allocate();
-  cache.Publish(page, 1, tokens);
-  EXPECT_EQ(cache.FindShared(1, tokens), -1);
+  EXPECT_EQ(cache.group_of(1), -1);
+  EXPECT_EQ(PagedCache::Make({state}, DType::kF32, {kPageTokens}).value().groups(), 0);
 }
 
 }  // namespace

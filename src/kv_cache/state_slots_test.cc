@@ -31,12 +31,12 @@ TEST(StateSlots, GivesEachSlotOnceUntilItIsReturned) {
 }
 
 TEST(StateSlots, ACacheHasThemOnlyForRewrittenStatesAndTheyTakeNoPages) {
-  EXPECT_EQ(PagedCache::Make({kAttention}, DType::kF32, 2)->slots(), nullptr);
-  auto cache = PagedCache::Make({kAttention, kMatrix, kInputs}, DType::kF32, 2, 3).value();
+  EXPECT_EQ(PagedCache::Make({kAttention}, DType::kF32, {64})->slots(), nullptr);
+  auto cache = PagedCache::Make({kAttention, kMatrix, kInputs}, DType::kF32, {64, 3}).value();
   ASSERT_TRUE(cache.slots());
   EXPECT_EQ(cache.slots()->free_slots(), 3);
   EXPECT_FALSE(cache.shares_prefixes());
-  EXPECT_EQ(cache.page_bytes(), PagedCache::Make({kAttention}, DType::kF32, 2)->page_bytes());
+  EXPECT_EQ(PagedCache::TokenBytes(kMatrix, DType::kF32), 0);
 }
 
 }  // namespace

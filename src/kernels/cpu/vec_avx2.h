@@ -10,6 +10,7 @@ namespace nibble {
 namespace {
 
 struct F32x16 {
+  static constexpr bool kWide = false;  // one register, of 32
   __m256 lo, hi;
 
   static F32x16 Zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
@@ -48,6 +49,18 @@ struct F32x16 {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(b), ToBf16(lo));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(b + 16), ToBf16(hi));
   }
+  // The codes of small floats go through f16, whose exponent field contains theirs: e4m3's bits, moved into place, are the value
+  // times 2^-8, subnormals too.
+  static F32x16 FromHalves(__m256i h) {
+    return {_mm256_cvtph_ps(_mm256_castsi256_si128(h)), _mm256_cvtph_ps(_mm256_extracti128_si256(h, 1))};
+  }
+  static F32x16 LoadE4M3(const void* p) {
+    const __m256i high = _mm256_slli_epi16(_mm256_cvtepu8_epi16(Load8x16(p)), 8);
+    const __m256i sign = _mm256_and_si256(high, _mm256_set1_epi16(static_cast<int16_t>(0x8000)));
+    const __m256i rest = _mm256_srli_epi16(_mm256_and_si256(high, _mm256_set1_epi16(0x7f00)), 1);
+    return FromHalves(_mm256_or_si256(sign, rest)) * Set(256.0f);
+  }
+  static F32x16 LoadE5M2(const void* p) { return FromHalves(_mm256_slli_epi16(_mm256_cvtepu8_epi16(Load8x16(p)), 8)); }
   static F32x16 LoadI8(const void* p) {
     const __m128i b = Load8x16(p);
     return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(b)), _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(b, 8)))};

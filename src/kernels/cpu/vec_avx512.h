@@ -10,6 +10,7 @@ namespace nibble {
 namespace {
 
 struct F32x16 {
+  static constexpr bool kWide = true;  // one register, of 32
   __m512 v;
 
   static F32x16 Zero() { return {_mm512_setzero_ps()}; }
@@ -31,6 +32,17 @@ struct F32x16 {
     const __m512i r = _mm512_mask_or_epi32(rounded, nan, top, _mm512_set1_epi32(0x40));
     _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtepi32_epi16(r));
   }
+  // The codes of small floats go through f16, whose exponent field contains theirs: e4m3's bits, moved into place, are the value
+  // times 2^-8, subnormals too.
+  static __m256i HighBytes(const void* p) {
+    return _mm256_slli_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(p))), 8);
+  }
+  static F32x16 LoadE4M3(const void* p) {
+    const __m256i high = HighBytes(p), sign = _mm256_and_si256(high, _mm256_set1_epi16(static_cast<int16_t>(0x8000)));
+    const __m256i rest = _mm256_srli_epi16(_mm256_and_si256(high, _mm256_set1_epi16(0x7f00)), 1);
+    return {_mm512_mul_ps(_mm512_cvtph_ps(_mm256_or_si256(sign, rest)), _mm512_set1_ps(256.0f))};
+  }
+  static F32x16 LoadE5M2(const void* p) { return {_mm512_cvtph_ps(HighBytes(p))}; }
   static F32x16 LoadI8(const void* p) {
     return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))))};
   }

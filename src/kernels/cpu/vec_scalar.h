@@ -14,6 +14,7 @@ namespace nibble {
 namespace {
 
 struct F32x16 {
+  static constexpr bool kWide = false;  // one register, of 32
   float v[16];
 
   static F32x16 Zero() { return Set(0); }
@@ -44,6 +45,20 @@ struct F32x16 {
   }
   void StoreBf16(void* p) const {
     for (int i = 0; i < 16; ++i) SetBits16(p, i, F32ToBf16(v[i]));
+  }
+  // e4m3 and e5m2 codes; e4m3's NaN codes read as 480.
+  static F32x16 LoadE4M3(const void* p) {
+    F32x16 r;
+    for (int i = 0; i < 16; ++i) {
+      const unsigned c = static_cast<const uint8_t*>(p)[i];
+      r.v[i] = F16ToF32(static_cast<uint16_t>((c & 0x80) << 8 | (c & 0x7f) << 7)) * 256.0f;
+    }
+    return r;
+  }
+  static F32x16 LoadE5M2(const void* p) {
+    F32x16 r;
+    for (int i = 0; i < 16; ++i) r.v[i] = F16ToF32(static_cast<uint16_t>(static_cast<const uint8_t*>(p)[i] << 8));
+    return r;
   }
   static F32x16 LoadI8(const void* p) {
     F32x16 r;

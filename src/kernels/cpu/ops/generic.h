@@ -4,62 +4,10 @@
 #pragma once
 
 #include "kernels/cpu/ops/ops.h"
+#include "kernels/cpu/vec_math.h"
 
 namespace nibble {
 namespace {
-
-constexpr int64_t kLanes = 16;
-
-// Loads count (<= 16) values, the rest is `fill`.
-inline F32x16 LoadPart(const float* p, int64_t count, float fill = 0) {
-  if (count >= kLanes) return F32x16::Load(p);
-  float padded[kLanes];
-  for (int64_t i = 0; i < kLanes; ++i) padded[i] = i < count ? p[i] : fill;
-  return F32x16::Load(padded);
-}
-inline void StorePart(F32x16 x, float* p, int64_t count) {
-  if (count >= kLanes) return x.Store(p);
-  float padded[kLanes];
-  x.Store(padded);
-  for (int64_t i = 0; i < count; ++i) p[i] = padded[i];
-}
-template <typename F>
-inline void ForParts(int64_t width, const F& f) {
-  for (int64_t i = 0; i < width; i += kLanes) f(i, width - i < kLanes ? width - i : kLanes);
-}
-
-// exp: x = n ln2 + r, |r| <= ln2 / 2, then a degree-6 Taylor-like minimax polynomial in r; relative error below 2e-7. Results below
-// 2^-126 become 0, above f32's range infinity.
-inline F32x16 Exp(F32x16 x) {
-  const F32x16 clamped = F32x16::Min(F32x16::Max(x, F32x16::Set(-87.3f)), F32x16::Set(88.37f));
-  const F32x16 n = F32x16::Round(clamped * F32x16::Set(1.44269504088896341f));
-  F32x16 r = F32x16::Fma(n, F32x16::Set(-0.693359375f), clamped);
-  r = F32x16::Fma(n, F32x16::Set(2.12194440e-4f), r);
-  F32x16 p = F32x16::Set(1.9875691500e-4f);
-  p = F32x16::Fma(p, r, F32x16::Set(1.3981999507e-3f));
-  p = F32x16::Fma(p, r, F32x16::Set(8.3334519073e-3f));
-  p = F32x16::Fma(p, r, F32x16::Set(4.1665795894e-2f));
-  p = F32x16::Fma(p, r, F32x16::Set(1.6666665459e-1f));
-  p = F32x16::Fma(p, r, F32x16::Set(5.0000001201e-1f));
-  p = F32x16::Fma(p, r * r, r + F32x16::Set(1.0f));
-  return F32x16::Scale2(p, n);
-}
-inline F32x16 Sigmoid(F32x16 x) { return F32x16::Set(1.0f) / (F32x16::Set(1.0f) + Exp(F32x16::Zero() - x)); }
-// tanh(x) = 1 - 2 / (exp(2x) + 1)
-inline F32x16 Tanh(F32x16 x) { return F32x16::Set(1.0f) - F32x16::Set(2.0f) / (Exp(x + x) + F32x16::Set(1.0f)); }
-// erf by Abramowitz and Stegun 7.1.26: absolute error 1.5e-7, which is what gelu needs in f32.
-inline F32x16 Erf(F32x16 x) {
-  const F32x16 sign_free = F32x16::Max(x, F32x16::Zero() - x), one = F32x16::Set(1.0f);
-  const F32x16 t = one / F32x16::Fma(F32x16::Set(0.3275911f), sign_free, one);
-  F32x16 p = F32x16::Set(1.061405429f);
-  p = F32x16::Fma(p, t, F32x16::Set(-1.453152027f));
-  p = F32x16::Fma(p, t, F32x16::Set(1.421413741f));
-  p = F32x16::Fma(p, t, F32x16::Set(-0.284496736f));
-  p = F32x16::Fma(p, t, F32x16::Set(0.254829592f));
-  const F32x16 magnitude = one - p * t * Exp(F32x16::Zero() - sign_free * sign_free);
-  // Sign of x without branches: x / |x|, with 0 / tiny = 0.
-  return magnitude * (x / F32x16::Max(sign_free, F32x16::Set(1e-37f)));
-}
 
 inline float SqrtF(float x) { return __builtin_sqrtf(x); }
 
@@ -149,29 +97,19 @@ void GatedClamped(const float* gate, const float* up, float alpha, float limit, 
   });
 }
 
-void SoftmaxBesideSink(float* x, int64_t width, const float* sink) {
-  F32x16 top = F32x16::Set(sink ? *sink : -__builtin_inff());
+void Softmax(float* x, int64_t width) {
+  F32x16 top = F32x16::Set(-__builtin_inff());
   ForParts(width, [&](int64_t i, int64_t count) { top = F32x16::Max(LoadPart(x + i, count, -__builtin_inff()), top); });
   const F32x16 max = F32x16::Set(top.HorizontalMax());
   F32x16 sum = F32x16::Zero();
   ForParts(width, [&](int64_t i, int64_t count) {
-    float padded[kLanes];
-    Exp(LoadPart(x + i, count) - max).Store(padded);
-    for (int64_t j = count; j < kLanes; ++j) padded[j] = 0;
-    const F32x16 e = F32x16::Load(padded);
+    const F32x16 e = LanesOr(Exp(LoadPart(x + i, count) - max), count, 0);
     sum = sum + e;
     StorePart(e, x + i, count);
   });
-  float total = sum.Sum();
-  if (sink) {
-    float lanes[kLanes];
-    Exp(F32x16::Set(*sink) - max).Store(lanes);
-    total += lanes[0];
-  }
-  const F32x16 scale = F32x16::Set(1.0f / total);
+  const F32x16 scale = F32x16::Set(1.0f / sum.Sum());
   ForParts(width, [&](int64_t i, int64_t count) { StorePart(LoadPart(x + i, count) * scale, x + i, count); });
 }
-void Softmax(float* x, int64_t width) { SoftmaxBesideSink(x, width, nullptr); }
 
 double LogSumExp(const float* x, int64_t width) {
   F32x16 top = F32x16::Set(-__builtin_inff());
@@ -203,75 +141,6 @@ double KlDivergence(const float* a, double lse_a, const float* b, double lse_b, 
   return total;
 }
 
-template <DType dtype>
-inline F32x16 LoadCache(const void* row, int64_t i) {
-  if constexpr (dtype == DType::kF32) return F32x16::Load(static_cast<const float*>(row) + i);
-  if constexpr (dtype == DType::kF16) return F32x16::LoadF16(static_cast<const char*>(row) + 2 * i);
-  if constexpr (dtype == DType::kE4M3) {
-    // The code's bits moved into f16 are its value times 2^-8, exact for subnormals too; saturated codes are never NaN.
-    alignas(32) uint16_t half[kLanes];
-    const uint8_t* codes = static_cast<const uint8_t*>(row) + i;
-    for (int64_t j = 0; j < kLanes; ++j) half[j] = static_cast<uint16_t>(((codes[j] & 0x80) << 8) | ((codes[j] & 0x7f) << 7));
-    return F32x16::LoadF16(half) * F32x16::Set(256.0f);
-  }
-  return F32x16::LoadBf16(static_cast<const char*>(row) + 2 * i);
-}
-
-// Calls f(index, k row, v row) for the attended tokens in order.
-template <typename F>
-inline void ForTokens(const AttentionHead& h, int element_bytes, const F& f) {
-  int64_t index = 0, skip = h.skip;
-  for (int64_t run = 0; run < h.run_count && index < h.tokens; ++run) {
-    const char* k = static_cast<const char*>(h.runs[run].k);
-    const char* v = static_cast<const char*>(h.runs[run].v);
-    for (int64_t t = skip; t < h.runs[run].tokens && index < h.tokens; ++t, ++index)
-      f(index, k + t * h.k_stride * element_bytes, v + t * h.v_stride * element_bytes);
-    skip = 0;
-  }
-}
-
-template <DType dtype>
-void AttendIn(const AttentionHead& h) {
-  constexpr int bytes = dtype == DType::kF32 ? 4 : dtype == DType::kE4M3 ? 1 : 2;
-  ForTokens(h, bytes, [&](int64_t t, const char* k, const char*) {
-    F32x16 sum = F32x16::Zero();
-    for (int64_t i = 0; i < h.k_stride; i += kLanes) sum = F32x16::Fma(F32x16::Load(h.q + i), LoadCache<dtype>(k, i), sum);
-    h.scores[t] = sum.Sum() * (h.scale * h.k_scale);
-  });
-  if (h.softcap > 0) {
-    const F32x16 cap = F32x16::Set(h.softcap);
-    ForParts(h.tokens,
-             [&](int64_t i, int64_t count) { StorePart(cap * Tanh(LoadPart(h.scores + i, count) / cap), h.scores + i, count); });
-  }
-  if (h.slope != 0)
-    for (int64_t t = 0; t < h.tokens; ++t) h.scores[t] += h.slope * static_cast<float>(t - (h.tokens - 1));
-  SoftmaxBesideSink(h.scores, h.tokens, h.sink);
-  // Blocks of 64 output elements keep their sums in registers over all tokens.
-  for (int64_t begin = 0; begin < h.v_stride; begin += 4 * kLanes) {
-    F32x16 sum[4] = {F32x16::Zero(), F32x16::Zero(), F32x16::Zero(), F32x16::Zero()};
-    const int64_t vectors = (h.v_stride - begin) / kLanes < 4 ? (h.v_stride - begin) / kLanes : 4;
-    ForTokens(h, bytes, [&](int64_t t, const char*, const char* v) {
-      const F32x16 p = F32x16::Set(h.scores[t]);
-      for (int64_t i = 0; i < vectors; ++i) sum[i] = F32x16::Fma(p, LoadCache<dtype>(v, begin + i * kLanes), sum[i]);
-    });
-    for (int64_t i = 0; i < vectors; ++i) {
-      const int64_t at = begin + i * kLanes;
-      if (at < h.v_dim)
-        StorePart(h.v_scale == 1 ? sum[i] : sum[i] * F32x16::Set(h.v_scale), h.out + at,
-                  h.v_dim - at < kLanes ? h.v_dim - at : kLanes);
-    }
-  }
-}
-
-void Attend(const AttentionHead& h) {
-  switch (h.dtype) {
-    case DType::kF16: return AttendIn<DType::kF16>(h);
-    case DType::kBF16: return AttendIn<DType::kBF16>(h);
-    case DType::kE4M3: return AttendIn<DType::kE4M3>(h);
-    default: return AttendIn<DType::kF32>(h);
-  }
-}
-
 void Store(DType dtype, const float* x, int64_t width, int64_t stride, void* out) {
   for (int64_t i = 0; i < stride; i += kLanes) {
     const int64_t count = width - i < kLanes ? (width - i < 0 ? 0 : width - i) : kLanes;
@@ -284,7 +153,7 @@ void Store(DType dtype, const float* x, int64_t width, int64_t stride, void* out
   }
 }
 
-const CpuOps kOps = {RmsNorm, LayerNorm, Add, Rope, Gated, GatedClamped, Attend, Store, Softmax, LogSumExp, KlDivergence};
+const CpuOps kOps = {RmsNorm, LayerNorm, Add, Rope, Gated, GatedClamped, Store, Softmax, LogSumExp, KlDivergence};
 
 }  // namespace
 }  // namespace nibble

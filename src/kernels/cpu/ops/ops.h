@@ -13,32 +13,6 @@ namespace nibble {
 
 enum class Activation : uint8_t { kSilu, kGeluTanh, kGeluErf, kGeluQuick, kRelu, kRelu2, kSigmoid };
 
-// A stretch of one sequence's cache that lies together: `tokens` rows of `stride` elements (head_dim rounded up to 16, zero
-// padded).
-struct KvRun {
-  const void* k;
-  const void* v;
-  int64_t tokens;
-};
-
-// Attention of one query head over cached positions.
-//   s_t = softcap(scale * q . k_t) + slope * (t - last t) ; p = softmax(s over t, and the sink when there is one) ;
-//   out = sum_t p_t v_t
-struct AttentionHead {
-  const float* q = nullptr;     // [k_stride], zero padded
-  float* out = nullptr;         // [v_dim]
-  const KvRun* runs = nullptr;  // positions in order; the first `skip` tokens of the first run are outside the window
-  int64_t run_count = 0, skip = 0;
-  int64_t tokens = 0;  // positions attended, after skip
-  int64_t k_stride = 0, v_stride = 0, v_dim = 0;
-  DType dtype = DType::kF32;       // of the cache: f32, f16, bf16, e4m3
-  float k_scale = 1, v_scale = 1;  // of e4m3 codes: k = code * k_scale
-  float scale = 1, softcap = 0;    // softcap 0: none
-  float slope = 0;                 // ALiBi
-  const float* sink = nullptr;     // a score without a value; null: none
-  float* scores = nullptr;         // scratch [tokens rounded up to 16]
-};
-
 struct CpuOps {
   // y = x / sqrt(mean(x^2) + eps) * (offset + w). In place allowed.
   void (*rms_norm)(const float* x, const float* w, float offset, float eps, int64_t width, float* y);
@@ -52,7 +26,6 @@ struct CpuOps {
   void (*gated)(Activation act, const float* gate, const float* up, int64_t width, float* out);
   // gpt-oss: g = min(gate, limit), u = clamp(up, -limit, limit); out = (u + 1) * g * sigmoid(alpha * g)
   void (*gated_clamped)(const float* gate, const float* up, float alpha, float limit, int64_t width, float* out);
-  void (*attention)(const AttentionHead& head);
   // f32 -> cache dtype (f32, f16, bf16), zero padded from width to stride.
   void (*store)(DType dtype, const float* x, int64_t width, int64_t stride, void* out);
   // In place; numbers are p = exp(x - max) / sum.

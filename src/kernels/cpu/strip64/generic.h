@@ -75,20 +75,6 @@ inline void LoadCodes(const std::byte* p, Codes16* out) {
   }
 }
 
-// e4m3 and e5m2 go through f16, whose exponent field contains theirs: the shifted bits are the value times 2^-8 (e4m3) or the
-// value. Subnormals stay exact because f16 has them too. (e4m3's NaN codes are refused when packing.)
-template <CodeKind kind>
-inline F32x16 FloatCodes(const std::byte* p) {
-  alignas(32) uint16_t half[16];
-  for (int i = 0; i < 16; ++i) {
-    const auto c = static_cast<uint16_t>(p[i]);
-    half[i] =
-        kind == CodeKind::kE5M2 ? static_cast<uint16_t>(c << 8) : static_cast<uint16_t>(((c & 0x80) << 8) | ((c & 0x7f) << 7));
-  }
-  const F32x16 value = F32x16::LoadF16(half);
-  return kind == CodeKind::kE4M3 ? value * F32x16::Set(256.0f) : value;
-}
-
 // The four weight vectors of one column.
 template <CodeKind kind, Rule rule, bool table>
 inline void DecodeColumn(const State& s, const std::byte* p, const Terms& terms, F32x16* out) {
@@ -97,7 +83,8 @@ inline void DecodeColumn(const State& s, const std::byte* p, const Terms& terms,
     for (int i = 0; i < kVectors; ++i) out[i] = LoadValues(dtype, p, 16 * i);
     return;
   } else if constexpr (kind == CodeKind::kE4M3 || kind == CodeKind::kE5M2) {
-    for (int i = 0; i < kVectors; ++i) out[i] = terms.scale[i] * FloatCodes<kind>(p + 16 * i);
+    for (int i = 0; i < kVectors; ++i)
+      out[i] = terms.scale[i] * (kind == CodeKind::kE4M3 ? F32x16::LoadE4M3(p + 16 * i) : F32x16::LoadE5M2(p + 16 * i));
   } else {
     Codes16 codes[kVectors];
     LoadCodes<kind>(p, codes);

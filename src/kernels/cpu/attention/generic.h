@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernels of attention.h, written once on F32x16; an ISA file includes its vec_*.h first.
+//
+// Register tiles are kTileQueries queries x NV vectors, of positions for the scores and of output elements for the values. Few
+// queries read the cache's elements as they lie; many (a prompt) have the stretch decoded to f32 first, once for all tiles. The
+// arithmetic is the same.
+#pragma once
+
+#include "kernels/cpu/attention/attention.h"
+#include "kernels/cpu/vec_math.h"
+
+namespace nibble {
+namespace {
+
+constexpr int kTileQueries = 6;                      // 6 x 4 accumulators and 4 loaded vectors fit 32 registers
+constexpr int kTileVectors = F32x16::kWide ? 4 : 1;  // of registers as wide as the lanes; two halves fill 16 registers
+constexpr int64_t kPanelQueries = 3 * kTileQueries;  // from here on decoding first pays
+
+template <DType dtype>
+constexpr int64_t kBytes = dtype == DType::kF32    ? 4
+                           : dtype == DType::kE4M3 ? 1
+                                                   : 2;
+
+template <DType dtype>
+inline F32x16 LoadElements(const char* p) {
+  if constexpr (dtype == DType::kF16) return F32x16::LoadF16(p);
+  if constexpr (dtype == DType::kBF16) return F32x16::LoadBf16(p);
+  if constexpr (dtype == DType::kE4M3) return F32x16::LoadE4M3(p);
+  return F32x16::Load(reinterpret_cast<const float*>(p));
+}
+
+// Where the tiles of one call read and write.
+struct Stretch {
+  const AttentionStretch* s;
+  const void* const* k;
+  const void* const* v;
+  float* scores;  // [queries][kStretch]
+};
+
+// Scores of queries [query, query + M) at 16 * NV slots from `slot` on; one chain over the elements of k.
+template <DType dtype, int M, int NV>
+inline void ScoreTile(const Stretch& w, int64_t query, int64_t slot) {
+  const AttentionStretch& s = *w.s;
+  constexpr int64_t bytes = kBytes<dtype>;
+  const char* keys[NV];  // 16 slots each; pages outside s.slots are not there: another's scores, which nobody reads
+  for (int i = 0; i < NV; ++i) {
+    const int64_t at = slot + 16 * i, first = s.slots.begin / kPageTokens, last = (s.slots.end - 1) / kPageTokens;
+    const int64_t page = at / kPageTokens < first ? first : at / kPageTokens > last ? last : at / kPageTokens;
+    keys[i] = static_cast<const char*>(w.k[page]) + at % kPageTokens * bytes;
+  }
+  F32x16 sum[M][NV];
+  for (int m = 0; m < M; ++m)
+    for (int i = 0; i < NV; ++i) sum[m][i] = F32x16::Zero();
+  const float* q = s.q + query * s.k_dim;
+  for (int64_t d = 0; d < s.k_dim; ++d) {
+    F32x16 k[NV];
+    for (int i = 0; i < NV; ++i) k[i] = LoadElements<dtype>(keys[i] + d * kPageTokens * bytes);
+    for (int m = 0; m < M; ++m) {
+      const F32x16 x = F32x16::Set(q[m * s.k_dim + d]);
+      for (int i = 0; i < NV; ++i) sum[m][i] = F32x16::Fma(x, k[i], sum[m][i]);
+    }
+  }
+  for (int m = 0; m < M; ++m)
+    for (int i = 0; i < NV; ++i) sum[m][i].Store(w.scores + (query + m) * kStretch + slot + 16 * i);
+}
+
+// Elements [16 * begin, 16 * (begin + NV)) of the outputs of M queries; one chain over the slots.
+template <DType dtype, int M, int NV>
+inline void ValueTile(const Stretch& w, int64_t query, int64_t begin, float* out) {
+  const AttentionStretch& s = *w.s;
+  constexpr int64_t bytes = kBytes<dtype>;
+  F32x16 sum[M][NV];
+  for (int m = 0; m < M; ++m)
+    for (int i = 0; i < NV; ++i) sum[m][i] = F32x16::Zero();
+  for (int64_t slot = s.slots.begin; slot < s.slots.end;) {
+    const int64_t page = slot / kPageTokens, end = (page + 1) * kPageTokens < s.slots.end ? (page + 1) * kPageTokens : s.slots.end;
+    const char* values = static_cast<const char*>(w.v[page]) + (slot % kPageTokens * s.v_dim + 16 * begin) * bytes;
+    const float* p = w.scores + query * kStretch;
+    for (; slot < end; ++slot, values += s.v_dim * bytes) {
+      F32x16 v[NV];
+      for (int i = 0; i < NV; ++i) v[i] = LoadElements<dtype>(values + 16 * i * bytes);
+      for (int m = 0; m < M; ++m) {
+        const F32x16 x = F32x16::Set(p[m * kStretch + slot]);
+        for (int i = 0; i < NV; ++i) sum[m][i] = F32x16::Fma(x, v[i], sum[m][i]);
+      }
+    }
+  }
+  for (int m = 0; m < M; ++m)
+    for (int i = 0; i < NV; ++i) sum[m][i].Store(out + (query + m) * s.v_dim + 16 * (begin + i));
+}
+
+template <DType dtype, int M>
+void ScoreTiles(const Stretch& w, int64_t query) {
+  constexpr int64_t step = 16 * kTileVectors;
+  for (int64_t slot = w.s->slots.begin / step * step; slot < w.s->slots.end; slot += step)
+    ScoreTile<dtype, M, kTileVectors>(w, query, slot);
+}
+
+template <DType dtype, int M>
+void ValueTiles(const Stretch& w, int64_t query, float* out) {
+  const int64_t vectors = w.s->v_dim / 16;
+  int64_t i = 0;
+  for (; i + kTileVectors <= vectors; i += kTileVectors) ValueTile<dtype, M, kTileVectors>(w, query, i, out);
+  for (; i < vectors; ++i) ValueTile<dtype, M, 1>(w, query, i, out);
+}
+
+template <DType dtype, int M>
+void Tiles(const Stretch& w, int64_t query, float* out) {
+  if (out)
+    ValueTiles<dtype, M>(w, query, out);
+  else
+    ScoreTiles<dtype, M>(w, query);
+}
+
+// Scores where out is null, values otherwise, of all queries.
+template <DType dtype>
+void AllTiles(const Stretch& w, float* out) {
+  for (int64_t query = 0; query < w.s->queries; query += kTileQueries) {
+    switch (w.s->queries - query) {
+      case 1: Tiles<dtype, 1>(w, query, out); break;
+      case 2: Tiles<dtype, 2>(w, query, out); break;
+      case 3: Tiles<dtype, 3>(w, query, out); break;
+      case 4: Tiles<dtype, 4>(w, query, out); break;
+      case 5: Tiles<dtype, 5>(w, query, out); break;
+      default: Tiles<dtype, kTileQueries>(w, query, out); break;
+    }
+  }
+}
+
+void AllTilesOf(DType dtype, const Stretch& w, float* out) {
+  switch (dtype) {
+    case DType::kF16: return AllTiles<DType::kF16>(w, out);
+    case DType::kBF16: return AllTiles<DType::kBF16>(w, out);
+    case DType::kE4M3: return AllTiles<DType::kE4M3>(w, out);
+    default: return AllTiles<DType::kF32>(w, out);
+  }
+}
+
+template <DType dtype>
+void DecodeElements(const void* in, int64_t count, float* out) {
+  for (int64_t i = 0; i < count; i += kLanes) LoadElements<dtype>(static_cast<const char*>(in) + i * kBytes<dtype>).Store(out + i);
+}
+void DecodePage(DType dtype, const void* in, int64_t count, float* out) {
+  switch (dtype) {
+    case DType::kF16: return DecodeElements<DType::kF16>(in, count, out);
+    case DType::kBF16: return DecodeElements<DType::kBF16>(in, count, out);
+    default: return DecodeElements<DType::kE4M3>(in, count, out);
+  }
+}
+
+// Lanes of 16 slots from `slot` on that lie in `seen`.
+struct Lanes {
+  int64_t begin, end;
+  bool none() const { return begin >= end; }
+  bool all() const { return begin <= 0 && end >= kLanes; }
+};
+inline Lanes SeenLanes(const Range& seen, int64_t slot) {
+  const int64_t begin = seen.begin - slot, end = seen.end - slot;
+  return {begin > 0 ? begin : 0, end < kLanes ? end : kLanes};
+}
+inline F32x16 OutsideBecomes(F32x16 x, const Lanes& lanes, float fill) {
+  if (lanes.all()) return x;
+  float all[kLanes];
+  x.Store(all);
+  for (int64_t i = 0; i < kLanes; ++i)
+    if (i < lanes.begin || i >= lanes.end) all[i] = fill;
+  return F32x16::Load(all);
+}
+
+// Raw dot products of a query to exp(score - max); what it does not see becomes 0.
+void Weigh(const AttentionStretch& s, int64_t query, float* scores, float* max_out, float* sum_out) {
+  static constexpr float kLane[kLanes] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  const Range seen = s.seen[query];
+  const F32x16 scale = F32x16::Set(s.scale), cap = F32x16::Set(s.softcap);
+  const int64_t first = s.slots.begin / kLanes * kLanes;
+  F32x16 top = F32x16::Set(-__builtin_inff());
+  for (int64_t slot = first; slot < s.slots.end; slot += kLanes) {
+    const Lanes lanes = SeenLanes(seen, slot);
+    if (lanes.none()) continue;
+    F32x16 x = F32x16::Load(scores + slot) * scale;
+    if (s.softcap > 0) x = cap * Tanh(x / cap);
+    if (s.slopes) {
+      const F32x16 distance = F32x16::Load(kLane) + F32x16::Set(static_cast<float>(slot - s.last[query]));
+      x = F32x16::Fma(F32x16::Set(s.slopes[query]), distance, x);
+    }
+    x.Store(scores + slot);
+    top = F32x16::Max(OutsideBecomes(x, lanes, -__builtin_inff()), top);
+  }
+  const float max = top.HorizontalMax();
+  F32x16 sum = F32x16::Zero();
+  for (int64_t slot = first; slot < s.slots.end; slot += kLanes) {
+    const Lanes lanes = SeenLanes(seen, slot);
+    F32x16 e = F32x16::Zero();
+    if (!lanes.none()) e = OutsideBecomes(Exp(F32x16::Load(scores + slot) - F32x16::Set(max)), lanes, 0);
+    e.Store(scores + slot);
+    sum = sum + e;
+  }
+  *max_out = max;
+  *sum_out = sum.Sum();
+}
+
+void AttendStretch(const AttentionStretch& s, const AttentionSums& partial) {
+  Stretch w{&s, s.k, s.v, s.scratch};
+  DType dtype = s.dtype;
+  const void *k[kStretchPages] = {}, *v[kStretchPages] = {};
+  if (dtype != DType::kF32 && s.queries >= kPanelQueries) {
+    const int64_t k_page = s.k_dim * kPageTokens, v_page = s.v_dim * kPageTokens;
+    float* panel = s.scratch + s.queries * kStretch;
+    for (int64_t page = s.slots.begin / kPageTokens; page * kPageTokens < s.slots.end; ++page) {
+      float *k_at = panel + page * k_page, *v_at = panel + kStretchPages * k_page + page * v_page;
+      DecodePage(dtype, s.k[page], k_page, k_at);
+      // Rows past the last slot were never written; they are not read either.
+      const int64_t rows = s.slots.end - page * kPageTokens < kPageTokens ? s.slots.end - page * kPageTokens : kPageTokens;
+      DecodePage(dtype, s.v[page], rows * s.v_dim, v_at);
+      k[page] = k_at;
+      v[page] = v_at;
+    }
+    w.k = k;
+    w.v = v;
+    dtype = DType::kF32;
+  }
+  AllTilesOf(dtype, w, nullptr);
+  for (int64_t query = 0; query < s.queries; ++query)
+    Weigh(s, query, w.scores + query * kStretch, partial.max + query, partial.sum + query);
+  AllTilesOf(dtype, w, partial.out);
+}
+
+inline float ExpOne(float x) {
+  float lanes[kLanes];
+  Exp(F32x16::Set(x)).Store(lanes);
+  return lanes[0];
+}
+
+void Fold(const AttentionSums& into, const AttentionSums& partial, int64_t queries, int64_t v_dim) {
+  for (int64_t i = 0; i < queries; ++i) {
+    if (partial.max[i] == -__builtin_inff()) continue;
+    const float max = into.max[i] > partial.max[i] ? into.max[i] : partial.max[i];
+    const float a = ExpOne(into.max[i] - max), b = ExpOne(partial.max[i] - max);
+    into.max[i] = max;
+    into.sum[i] = __builtin_fmaf(into.sum[i], a, partial.sum[i] * b);
+    const F32x16 va = F32x16::Set(a), vb = F32x16::Set(b);
+    float* out = into.out + i * v_dim;
+    const float* more = partial.out + i * v_dim;
+    for (int64_t d = 0; d < v_dim; d += kLanes) F32x16::Fma(F32x16::Load(out + d), va, F32x16::Load(more + d) * vb).Store(out + d);
+  }
+}
+
+void Finish(const AttentionSums& sums, int64_t query, int64_t v_dim, const float* sink, float v_scale, int64_t width, float* out) {
+  float total = sums.sum[query], factor = v_scale;
+  if (sink) {
+    const float max = sums.max[query] > *sink ? sums.max[query] : *sink, share = ExpOne(sums.max[query] - max);
+    total = __builtin_fmaf(total, share, ExpOne(*sink - max));
+    factor *= share;
+  }
+  const F32x16 scale = F32x16::Set(factor / total);
+  const float* in = sums.out + query * v_dim;
+  ForParts(width, [&](int64_t i, int64_t count) { StorePart(F32x16::Load(in + i) * scale, out + i, count); });
+}
+
+const AttentionKernels kKernels = {AttendStretch, Fold, Finish};
+
+}  // namespace
+}  // namespace nibble
