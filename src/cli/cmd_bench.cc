@@ -35,6 +35,13 @@ void Print(const Engine& engine, const Options& o, const SpeedResult& r) {
   if (o.speed.generate > 0)
     row("tg", o.speed.generate, r.decode_tok_s,
         r.fits_in_cache ? "none claimed: weights fit in cache" : fmt::format("{:.0f} % of bandwidth", 100 * r.decode_share));
+  if (o.speed.prompt > 0)
+    std::printf("attention: %.0f %% of the time of pp%lld, multiplying at %.0f %% of f32 peak\n", 100 * r.prefill_attention,
+                static_cast<long long>(o.speed.prompt), 100 * r.prefill_attention_peak);
+  if (o.speed.generate > 0)
+    std::printf("attention: %.0f %% of the time of tg%lld at depth %lld, reading K/V at %.0f %% of bandwidth\n",
+                100 * r.decode_attention, static_cast<long long>(o.speed.generate), static_cast<long long>(o.speed.depth),
+                100 * r.decode_kv_bandwidth);
   PrintRoofline(r.roofline);
   std::printf("medians of %d rounds +- half the range; activations %s\n", o.speed.rounds,
               o.model.activations == "int8" ? "int8" : "f32");
@@ -52,8 +59,17 @@ OrderedJson ToJson(const Engine& engine, const Options& o, const SpeedResult& r)
                       {"kv_cache_dtype", engine.kv_dtype().name()},
                       {"read_gb_s", r.roofline.read_gb_s},
                       {"fma_gflop_s", r.roofline.fma_gflop_s}};
-  json["prefill"] = {{"tokens", o.speed.prompt}, {"tok_s", sample(r.prefill_tok_s)}, {"share_of_fma_peak", r.prefill_share}};
-  json["decode"] = {{"tokens", o.speed.generate}, {"tok_s", sample(r.decode_tok_s)}, {"fits_in_cache", r.fits_in_cache}};
+  json["prefill"] = {{"tokens", o.speed.prompt},
+                     {"tok_s", sample(r.prefill_tok_s)},
+                     {"share_of_fma_peak", r.prefill_share},
+                     {"attention_share_of_time", r.prefill_attention},
+                     {"attention_share_of_fma_peak", r.prefill_attention_peak}};
+  json["decode"] = {{"tokens", o.speed.generate},
+                    {"depth", o.speed.depth},
+                    {"tok_s", sample(r.decode_tok_s)},
+                    {"attention_share_of_time", r.decode_attention},
+                    {"kv_share_of_bandwidth", r.decode_kv_bandwidth},
+                    {"fits_in_cache", r.fits_in_cache}};
   json["decode"]["share_of_bandwidth"] = r.fits_in_cache ? OrderedJson() : OrderedJson(r.decode_share);
   return json;
 }
@@ -74,7 +90,7 @@ Status Run(Options o) {
       PrintRoofline(r);
     return {};
   }
-  o.model.context = std::max(o.speed.prompt, o.speed.generate + 2);
+  o.model.context = std::max(o.speed.prompt, o.speed.depth + o.speed.generate + 2);
   o.model.sequences = 2;
   o.model.share_prefixes = false;
   NIBBLE_TRY(const auto engine, OpenEngine(o.model));
@@ -97,6 +113,9 @@ std::function<Status()> Setup(CLI::App& app) {
   app.add_option("-n,--n-gen", o->speed.generate, "generated tokens (0: no decode test)")
       ->capture_default_str()
       ->check(CLI::Range(0, 1 << 20));
+  app.add_option("-d,--depth", o->speed.depth, "tokens before the generated ones")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1 << 20));
   app.add_option("-r,--rounds", o->speed.rounds, "rounds")->capture_default_str()->check(CLI::Range(1, 1000));
   app.add_flag("--roofline", o->roofline, "without MODEL: measure this machine alone");
   app.add_flag("--json", o->json, "one JSON object on stdout");
@@ -108,7 +127,7 @@ std::function<Status()> Setup(CLI::App& app) {
 
 const Command* bench_command() {
   static const Command command = {"bench", "prefill and decode speed, as a share of this machine's roofline",
-                                  "nibble bench models/tales-5m -p 512 -n 128", 50, Setup};
+                                  "nibble bench models/tales-5m -p 256 -n 64 --depth 128", 50, Setup};
   return &command;
 }
 

@@ -68,6 +68,9 @@ class Planner {
         const std::string& name = linear.is_lm_head && !linear.tied_to.empty() ? linear.tied_to : part.name;
         NIBBLE_TRY(const int64_t bytes, Matrix(linear.is_lm_head ? LayerKind::kLmHead : LayerKind::kLinear, {name}, part.fused_name,
                                                part.fused_n, part.n, linear.k));
+        // The keys' half is kept transposed, in f32.
+        const int64_t turned = linear.latent.heads * linear.latent.keys * linear.k;
+        if (turned > 0) attention += 4 * turned - bytes * linear.latent.keys / (linear.latent.keys + linear.latent.values);
         (linear.is_lm_head ? head : part.name.find("attn") != std::string::npos ? attention : mlp) += bytes;
         if (linear.is_lm_head && !linear.tied_to.empty()) plan_.parameters -= part.n * linear.k;  // counted as the embedding
       }

@@ -21,26 +21,83 @@ std::vector<int32_t> SomeTokens(int64_t count, int64_t vocab) {
   return tokens;
 }
 
-// Tokens per second of one prompt.
-Result<double> Prefill(Engine& engine, int64_t count) {
+// Positions that a layer's rows at [begin, end) see, all together.
+double SeenPositions(const LayerState& state, int64_t begin, int64_t end) {
+  double seen = 0;
+  for (int64_t position = begin; position < end; ++position)
+    seen += static_cast<double>(state.window > 0 ? std::min(state.window, position + 1) : position + 1);
+  return seen;
+}
+
+// Floating-point operations of attention, of rank 0, over the rows at [begin, end) of a sequence.
+double AttentionFlops(const Graph& graph, int64_t begin, int64_t end) {
+  double flops = 0;
+  for (const Op& op : graph.ops)
+    if (const auto* a = std::get_if<AttentionOp>(&op.op))
+      flops += 2.0 * static_cast<double>(a->heads * (a->head_dim + a->v_dim)) *
+               SeenPositions(graph.states[static_cast<size_t>(a->layer)], begin, end);
+  return flops;
+}
+
+// Bytes of K and V that decoding those rows one by one reads.
+double KvBytes(const Engine& engine, int64_t begin, int64_t end) {
+  double bytes = 0;
+  for (const Op& op : engine.graph().ops)
+    if (const auto* a = std::get_if<AttentionOp>(&op.op)) {
+      const LayerState& state = engine.graph().states[static_cast<size_t>(a->layer)];
+      bytes += static_cast<double>(PagedCache::TokenBytes(state, engine.kv_dtype())) * SeenPositions(state, begin, end);
+    }
+  return bytes;
+}
+
+struct Timing {
+  double tok_s = 0;
+  double attention = 0;       // share of the time
+  double attention_rate = 0;  // prefill: operations a second; decode: bytes a second
+};
+
+// What the executor of rank 0 has spent in attention since it was last asked, and in everything.
+std::pair<double, double> AttentionSeconds(Engine& engine) {
+  double attention = 0, all = 0;
+  for (const OpTime& time : engine.executor().TakeProfile()) {
+    all += time.seconds;
+    if (time.kind == AttentionOp::kName) attention += time.seconds;
+  }
+  return {attention, all};
+}
+
+Timing TimingOf(double tok_s, std::pair<double, double> seconds, double work) {
+  const auto [attention, all] = seconds;
+  return {tok_s, all > 0 ? attention / all : 0, attention > 0 ? work / attention : 0};
+}
+
+// One prompt.
+Result<Timing> Prefill(Engine& engine, int64_t count) {
+  AttentionSeconds(engine);
   const auto start = Clock::now();
   NIBBLE_RETURN_IF_ERROR(engine.Add({.prompt = SomeTokens(count, engine.vocab()), .max_tokens = 0}).map([](SequenceId) {}));
   NIBBLE_RETURN_IF_ERROR(engine.RunUntilIdle());
-  return static_cast<double>(count) / Seconds(start);
+  const double seconds = Seconds(start);
+  return TimingOf(static_cast<double>(count) / seconds, AttentionSeconds(engine), AttentionFlops(engine.graph(), 0, count));
 }
 
-// Tokens per second from the first generated token to the last.
-Result<double> Decode(Engine& engine, int64_t count) {
+// From the first generated token to the last, after `depth` others.
+Result<Timing> Decode(Engine& engine, int64_t depth, int64_t count) {
   Clock::time_point first;
   int64_t generated = 0;
-  Engine::Request request{.prompt = SomeTokens(1, engine.vocab()), .max_tokens = count + 1};
+  const int64_t before = std::max<int64_t>(depth, 1);
+  Engine::Request request{.prompt = SomeTokens(before, engine.vocab()), .max_tokens = count + 1};
   request.on_token = [&](int32_t) {
-    if (generated++ == 0) first = Clock::now();
+    if (generated++ > 0) return true;
+    AttentionSeconds(engine);
+    first = Clock::now();
     return true;
   };
   NIBBLE_RETURN_IF_ERROR(engine.Add(std::move(request)).map([](SequenceId) {}));
   NIBBLE_RETURN_IF_ERROR(engine.RunUntilIdle());
-  return static_cast<double>(generated - 1) / Seconds(first);
+  const double seconds = Seconds(first);
+  return TimingOf(static_cast<double>(generated - 1) / seconds, AttentionSeconds(engine),
+                  KvBytes(engine, before, before + generated - 1));
 }
 
 // Multiply-adds of one token in the linear layers (active experts only).
@@ -98,35 +155,54 @@ Sample Summarize(std::vector<double> values) {
   return {n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2, (values.back() - values.front()) / 2};
 }
 
+namespace {
+
+double Median(const std::vector<Timing>& timings, double Timing::*field) {
+  std::vector<double> values;
+  for (const Timing& timing : timings) values.push_back(timing.*field);
+  return Summarize(std::move(values)).median;
+}
+Sample Speeds(const std::vector<Timing>& timings) {
+  std::vector<double> values;
+  for (const Timing& timing : timings) values.push_back(timing.tok_s);
+  return Summarize(std::move(values));
+}
+
+}  // namespace
+
 Result<std::vector<SpeedResult>> MeasureSpeed(const std::vector<Engine*>& engines, const SpeedOptions& options,
                                               Progress* progress) {
-  std::vector<std::vector<double>> prefill(engines.size()), decode(engines.size());
+  std::vector<std::vector<Timing>> prefill(engines.size()), decode(engines.size());
   std::vector<double> read, fma;
-  for (Engine* engine : engines)  // warm up: first touch of cache pages and code
-    NIBBLE_RETURN_IF_ERROR(Prefill(*engine, std::min<int64_t>(options.prompt, 32)).map([](double) {}));
+  for (Engine* engine : engines) {  // warm up: first touch of cache pages and code
+    engine->executor().EnableProfile(true);
+    NIBBLE_RETURN_IF_ERROR(Prefill(*engine, std::min<int64_t>(options.prompt, 32)).map([](const Timing&) {}));
+  }
   for (int round = 0; round < options.rounds; ++round) {
     const Roofline roofline = MeasureRoofline(engines[0]->threads());
     read.push_back(roofline.read_gb_s);
     fma.push_back(roofline.fma_gflop_s);
     for (size_t i = 0; i < engines.size(); ++i) {
       if (options.prompt > 0) {
-        NIBBLE_TRY(const double speed, Prefill(*engines[i], options.prompt));
-        prefill[i].push_back(speed);
+        NIBBLE_TRY(prefill[i].emplace_back(), Prefill(*engines[i], options.prompt));
       }
       if (options.generate > 0) {
-        NIBBLE_TRY(const double speed, Decode(*engines[i], options.generate));
-        decode[i].push_back(speed);
+        NIBBLE_TRY(decode[i].emplace_back(), Decode(*engines[i], options.depth, options.generate));
       }
     }
     if (progress) progress->Update("rounds", round + 1, options.rounds);
   }
   std::vector<SpeedResult> results;
   for (size_t i = 0; i < engines.size(); ++i) {
-    SpeedResult r{
-        Summarize(prefill[i]), Summarize(decode[i]), {Summarize(read).median, Summarize(fma).median, engines[i]->threads()}};
-    r.prefill_share = r.prefill_tok_s.median * 2 * LinearMacs(*engines[i]) / (r.roofline.fma_gflop_s * 1e9);
+    SpeedResult r{Speeds(prefill[i]), Speeds(decode[i]), {Summarize(read).median, Summarize(fma).median, engines[i]->threads()}};
+    const double peak = r.roofline.fma_gflop_s * 1e9, bandwidth = r.roofline.read_gb_s * 1e9;
+    r.prefill_share = r.prefill_tok_s.median * 2 * LinearMacs(*engines[i]) / peak;
     r.fits_in_cache = ActiveBytes(*engines[i]) < 2 * static_cast<double>(Cpu().l3_bytes);
-    if (!r.fits_in_cache) r.decode_share = r.decode_tok_s.median * ActiveBytes(*engines[i]) / (r.roofline.read_gb_s * 1e9);
+    if (!r.fits_in_cache) r.decode_share = r.decode_tok_s.median * ActiveBytes(*engines[i]) / bandwidth;
+    r.prefill_attention = Median(prefill[i], &Timing::attention);
+    r.prefill_attention_peak = Median(prefill[i], &Timing::attention_rate) / peak;
+    r.decode_attention = Median(decode[i], &Timing::attention);
+    r.decode_kv_bandwidth = Median(decode[i], &Timing::attention_rate) / bandwidth;
     results.push_back(r);
   }
   return results;

@@ -25,6 +25,7 @@ Sample Summarize(std::vector<double> values);
 
 struct SpeedOptions {
   int64_t prompt = 512, generate = 128;
+  int64_t depth = 0;  // tokens that stand before the generated ones
   int rounds = 5;
 };
 
@@ -34,6 +35,10 @@ struct SpeedResult {
   double prefill_share = 0;  // of the f32 multiply-add peak
   double decode_share = 0;   // of read bandwidth; 0 when the weights fit in the last-level cache
   bool fits_in_cache = false;
+  // Of the time of prefill and of decoding; how fast attention multiplied (its products with K and V) or read K and V, as a share
+  // of peak and bandwidth. Medians over the rounds.
+  double prefill_attention = 0, prefill_attention_peak = 0;
+  double decode_attention = 0, decode_kv_bandwidth = 0;
 };
 
 // Every round measures each engine once, and the roofline, so that a machine that changes pace changes it for all.

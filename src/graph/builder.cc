@@ -265,7 +265,7 @@ void GraphBuilder::RopeColumns(const RopeOp& op) { Append(op, "rope"); }
 BufferId GraphBuilder::Attention(const Qkv& qkv, const AttentionOptions& options) {
   const auto& [scale, period, shift] = options.temperature;
   if (scale != 0) Append(PositionScaleOp{qkv.buffer, qkv.q_heads * qkv.dim, scale, period, shift}, "scale queries");
-  const int64_t k_begin = qkv.q_heads * qkv.dim, v_begin = k_begin + qkv.kv_heads * qkv.dim;
+  const int64_t k_begin = qkv.q_heads * qkv.dim, v_begin = qkv.latent ? k_begin : k_begin + qkv.kv_heads * qkv.dim;
   int layer = options.shared_state;
   const int64_t window = options.window > 0 ? options.window : options.chunk;  // a chunk's first row sees no further than that
   if (layer >= 0) {
@@ -274,7 +274,9 @@ BufferId GraphBuilder::Attention(const Qkv& qkv, const AttentionOptions& options
     state.window = state.kind == StateKind::kPagedKv ? 0 : std::max(state.window, window);
   } else {
     layer = static_cast<int>(graph_.states.size());
-    graph_.states.push_back({.kind = window > 0 ? StateKind::kWindow : StateKind::kPagedKv,
+    graph_.states.push_back({.kind = qkv.latent   ? StateKind::kLatent
+                                     : window > 0 ? StateKind::kWindow
+                                                  : StateKind::kPagedKv,
                              .heads = qkv.kv_heads,
                              .k_dim = qkv.dim,
                              .v_dim = qkv.v_dim,
@@ -305,6 +307,14 @@ BufferId GraphBuilder::Attention(const Qkv& qkv, const AttentionOptions& options
   Append(std::move(op), "attention");
   return out;
 }
+
+int GraphBuilder::AddLatent(const std::string& module, int64_t heads, int64_t keys, int64_t values, int64_t k) {
+  LinearSpec spec{.parts = {{.name = module, .n = heads * (keys + values), .shard_unit = keys + values}}, .k = k};
+  spec.shard = Shard::kRows;
+  spec.latent = {heads, keys, values};
+  return NewLinear(std::move(spec));
+}
+void GraphBuilder::Latent(const LatentOp& op) { Append(op, op.values ? "latent values" : "latent keys"); }
 
 void GraphBuilder::MultiplyByGate(BufferId out, const Qkv& qkv) {
   const int64_t width = qkv.q_heads * qkv.dim;

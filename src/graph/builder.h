@@ -55,6 +55,7 @@ class GraphBuilder {
     int64_t q_heads = 0, kv_heads = 0;  // in the buffer: this rank's
     int64_t dim = 0, v_dim = 0;
     bool gated = false;
+    bool latent = false;  // one kv head of k alone, whose first v_dim columns are v
     Heads whole;
     std::string module;  // "model.layers.0.self_attn"
   };
@@ -136,6 +137,9 @@ class GraphBuilder {
   // A copy of columns [begin, begin + width).
   BufferId Columns(BufferId in, int64_t begin, int64_t width);
   void CopyColumns(const CopyColumnsOp& op);
+  // A linear layer used head by head (LinearSpec::latent), its heads cut over ranks; for Latent ops.
+  int AddLatent(const std::string& module, int64_t heads, int64_t keys, int64_t values, int64_t k);
+  void Latent(const LatentOp& op);
   // Row-parallel: `in` holds this rank's columns; the result is summed over ranks. k: whole width, unit: columns are cut in
   // multiples of it.
   BufferId RowParallel(BufferId in, const Part& part, int64_t k, int64_t unit, bool transposed = false);

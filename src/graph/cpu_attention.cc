@@ -55,14 +55,14 @@ void CpuExecutor::StoreKv(PagedCache& cache, const KvSlot& at, const float* k, c
   const KvFormat &k_format = *cache.formats().k, &v_format = *cache.formats().v;
   const int64_t k_bytes = cache.k_row_bytes(at.layer), v_bytes = cache.v_row_bytes(at.layer);
   std::byte* page = cache.K(at.layer, at.page, at.head);
-  if (k_format.transposed()) {
+  if (cache.transposed(at.layer)) {
     w.kv_row.resize(std::max(w.kv_row.size(), static_cast<size_t>(k_bytes)));
     EncodeKv(k_format, k, state.k_dim, rules.k, at.head, w.kv_row.data(), w);
     ScatterKey(w.kv_row.data(), state.k_stride(), DTypeBytes(k_format.element), at.slot, page);
   } else {
     EncodeKv(k_format, k, state.k_dim, rules.k, at.head, page + at.slot * k_bytes, w);
   }
-  EncodeKv(v_format, v, state.v_dim, rules.v, at.head, cache.V(at.layer, at.page, at.head) + at.slot * v_bytes, w);
+  if (v_bytes > 0) EncodeKv(v_format, v, state.v_dim, rules.v, at.head, cache.V(at.layer, at.page, at.head) + at.slot * v_bytes, w);
 }
 
 // The same back as f32: k into its column of a page of keys [k_stride][kPageTokens], v [v_stride].
@@ -72,7 +72,7 @@ void CpuExecutor::LoadKv(PagedCache& cache, const KvSlot& at, float* k_page, flo
   const KvFormat &k_format = *cache.formats().k, &v_format = *cache.formats().v;
   const int64_t k_bytes = cache.k_row_bytes(at.layer), v_bytes = cache.v_row_bytes(at.layer);
   const std::byte* stored = cache.K(at.layer, at.page, at.head);
-  if (k_format.transposed()) {
+  if (cache.transposed(at.layer)) {
     w.kv_row.resize(std::max(w.kv_row.size(), static_cast<size_t>(k_bytes)));
     GatherKey(stored, state.k_stride(), DTypeBytes(k_format.element), at.slot, w.kv_row.data());
     stored = w.kv_row.data();
@@ -82,6 +82,11 @@ void CpuExecutor::LoadKv(PagedCache& cache, const KvSlot& at, float* k_page, flo
   w.row.resize(std::max(w.row.size(), static_cast<size_t>(state.k_stride())));
   DecodeKvRow(k_format, stored, state.k_dim, rules.k.scale_of(at.head), rules.k.bias_of(at.head, state.k_dim), w.row.data());
   for (int64_t i = 0; i < state.k_stride(); ++i) k_page[i * kPageTokens + at.slot] = w.row[static_cast<size_t>(i)];
+  if (v_bytes == 0) {
+    std::copy_n(w.row.data(), state.v_dim, v);
+    std::fill(v + state.v_dim, v + state.v_stride(), 0.0f);
+    return;
+  }
   DecodeKvRow(v_format, cache.V(at.layer, at.page, at.head) + at.slot * v_bytes, state.v_dim, rules.v.scale_of(at.head),
               rules.v.bias_of(at.head, state.v_dim), v);
 }
@@ -123,7 +128,7 @@ Range CpuExecutor::SeenBy(const AttentionOp& op, int64_t row) const {
 bool CpuExecutor::ReadsElements(const AttentionOp& op) const {
   const KvRules& rules = weights_.kv_rules[static_cast<size_t>(op.layer)];
   const bool biased = cache_->formats().k->adds_bias && !(rules.k.bias.empty() && rules.v.bias.empty());
-  return cache_->formats().direct() && !biased;
+  return cache_->formats().direct() && !biased && cache_->layer(op.layer).kind != StateKind::kLatent;
 }
 
 void CpuExecutor::FindUnits(const AttentionOp& op, int64_t count, Worker& w) const {

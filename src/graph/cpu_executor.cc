@@ -213,6 +213,17 @@ void CpuExecutor::RunOp(const FinishOp& op, int64_t count, Worker& w) {
               Data(op.buffer) + row * Width(op.buffer), w);
 }
 
+// Heads are divided among workers: there are many of them.
+void CpuExecutor::RunOp(const LatentOp& op, int64_t count, Worker& w) {
+  const BoundLinear& linear = weights_.linears[static_cast<size_t>(op.linear)];
+  const std::vector<PackedWeight>& heads = op.values ? linear.latent_values : linear.latent_keys;
+  for (size_t head = static_cast<size_t>(w.index); head < heads.size(); head += static_cast<size_t>(team_->size())) {
+    const auto at = static_cast<int64_t>(head);
+    const LinearArgs args{Data(op.in) + at * op.in_stride, Width(op.in), Data(op.out) + at * op.out_stride, Width(op.out), count};
+    RunLinear(heads[head], {&args, 1}, 0, 1, w.linear.data());
+  }
+}
+
 void CpuExecutor::RunOp(const SelectColumnsOp& op, int64_t count, Worker& w) {
   const Range rows = MyRows(count, w);
   for (int64_t row = rows.begin; row < rows.end; ++row) {

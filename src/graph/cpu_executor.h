@@ -100,6 +100,7 @@ class CpuExecutor {
   void RunOp(const LinearOp& op, int64_t rows, Worker& w);
   void RunOp(const PrepareOp& op, int64_t rows, Worker& w);
   void RunOp(const FinishOp& op, int64_t rows, Worker& w);
+  void RunOp(const LatentOp& op, int64_t rows, Worker& w);
   void RunOp(const SelectColumnsOp& op, int64_t rows, Worker& w);
   void RunOp(const RopeOp& op, int64_t rows, Worker& w);
   void RunOp(const WriteKvOp& op, int64_t rows, Worker& w);

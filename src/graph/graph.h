@@ -44,6 +44,11 @@ struct LinearSpec {
   Shard shard = Shard::kReplicate;
   int64_t shard_unit_k = 1;  // kColumns: inputs are cut in multiples of this
   bool is_lm_head = false, is_router = false;
+  // One part whose rows are, for each of `heads` heads, `keys` rows and then `values` rows, used head by head (LatentOp). heads 0:
+  // an ordinary linear layer.
+  struct {
+    int64_t heads = 0, keys = 0, values = 0;
+  } latent;
   std::string tied_to;  // lm_head: the embedding that serves when the checkpoint has no such module
   int64_t n() const {
     int64_t total = 0;
@@ -153,6 +158,14 @@ struct FinishOp {  // transforms, low-rank terms (of x in `in`) and bias of the 
   static constexpr const char* kName = "finish";
   BufferId in, buffer;
   int linear;
+};
+struct LatentOp {  // a linear layer with `latent`, head by head; W_k [keys, k] and W_v [values, k] of this rank's heads:
+                   // out_h [k] = in_h [keys] W_k, or with `values` out_h [values] = W_v in_h [k]
+  static constexpr const char* kName = "latent";
+  BufferId in, out;
+  int linear;
+  bool values;
+  int64_t in_stride, out_stride;  // columns from head to head
 };
 struct SelectColumnsOp {  // this rank's columns of a layer that could not be cut: copies each range of `in` to `out`, one after
                           // another
@@ -282,9 +295,9 @@ struct SoftcapOp {
   float cap, scale;
 };  // cap * tanh(scale * x / cap); cap 0: scale only
 
-using AnyOp = std::variant<EmbedOp, PositionsOp, NormOp, LinearOp, PrepareOp, FinishOp, SelectColumnsOp, CopyColumnsOp, ClampOp,
-                           MulOp, ScaleByOp, XieluOp, PositionScaleOp, RopeOp, WriteKvOp, AttentionOp, ShortConvOp, GatedDeltaOp,
-                           LightningOp, GatedOp, MoeOp, AddOp, AllReduceOp, AllGatherOp, GatherRowsOp, SoftcapOp>;
+using AnyOp = std::variant<EmbedOp, PositionsOp, NormOp, LinearOp, PrepareOp, FinishOp, LatentOp, SelectColumnsOp, CopyColumnsOp,
+                           ClampOp, MulOp, ScaleByOp, XieluOp, PositionScaleOp, RopeOp, WriteKvOp, AttentionOp, ShortConvOp,
+                           GatedDeltaOp, LightningOp, GatedOp, MoeOp, AddOp, AllReduceOp, AllGatherOp, GatherRowsOp, SoftcapOp>;
 
 struct Op {
   AnyOp op;

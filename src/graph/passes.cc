@@ -42,6 +42,9 @@ OpBuffers BuffersOf(const AnyOp& any) {
                         [](const FinishOp& op) {
                           return OpBuffers{{op.in, op.buffer}, {op.buffer}};
                         },
+                        [](const LatentOp& op) {
+                          return OpBuffers{{op.in, op.out}, {op.out}};
+                        },
                         [](const SelectColumnsOp& op) {
                           return OpBuffers{{op.in}, {op.out}};
                         },
@@ -120,7 +123,8 @@ bool SharesPositions(const ActivationSpec& act) {
 
 bool IsRowwise(const AnyOp& op) {
   if (const auto* prepare = std::get_if<PrepareOp>(&op)) return !prepare->all_rows;
-  return !std::holds_alternative<LinearOp>(op) && !std::holds_alternative<AttentionOp>(op) && !std::holds_alternative<MoeOp>(op) &&
+  return !std::holds_alternative<LinearOp>(op) && !std::holds_alternative<LatentOp>(op) &&
+         !std::holds_alternative<AttentionOp>(op) && !std::holds_alternative<MoeOp>(op) &&
          !std::holds_alternative<AllReduceOp>(op) && !std::holds_alternative<AllGatherOp>(op) &&
          !std::holds_alternative<GatherRowsOp>(op) && !std::holds_alternative<ShortConvOp>(op) &&
          !std::holds_alternative<GatedDeltaOp>(op) && !std::holds_alternative<LightningOp>(op);

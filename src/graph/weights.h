@@ -20,6 +20,8 @@ struct BoundLinear {
   // A layer that could not be cut over ranks is computed whole: by every rank, which keeps these columns of the result (column
   // parallel); by rank 0 alone, the others add nothing (row parallel, no segments).
   std::vector<Range> keep_columns;
+  // LinearSpec::latent: by head of this rank, keys transposed [k, keys] and values [values, k]; nothing else is used then.
+  std::vector<PackedWeight> latent_keys, latent_values;
 
   // What has to be prepared, in order: packed.inputs, or the one whole row.
   size_t input_count() const { return gather ? 1 : packed.inputs.size(); }

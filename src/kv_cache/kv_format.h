@@ -44,8 +44,6 @@ struct KvFormat {
   int bits = 16;                 // of one element, scales not counted
   bool keeps_ends = false;       // the first and the last positions of a sequence are read from bf16 copies
   bool adds_bias = false;        // what is stored is x - KvRule's bias
-  // Of K: attention wants vectors of positions, so elements of a page lie transposed.
-  bool transposed() const { return element != DType::kNone; }
   // Encoded formats only. width: elements of the head; scale: KvRule's. Rows are of row_bytes(width) bytes. Thread-safe, allocate
   // nothing; out [width].
   int64_t (*row_bytes)(int64_t width) = nullptr;

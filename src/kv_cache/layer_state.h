@@ -11,7 +11,7 @@ namespace nibble {
 enum class StateKind : uint8_t {
   kPagedKv,      // keys and values of every position
   kWindow,       // keys and values of the last `window` positions
-  kLatent,       // one compressed row a position (MLA)
+  kLatent,       // one row a position (MLA): K is the row, V its first v_dim elements
   kRecurrent,    // a matrix that every token rewrites
   kConvolution,  // the last few inputs: one head, [inputs kept, channels]
 };

@@ -19,7 +19,7 @@ const char* StateKindName(StateKind kind) {
 
 int64_t PagedCache::TokenBytes(const LayerState& layer, const KvFormats& formats) {
   if (IsRewritten(layer.kind)) return 0;
-  return layer.heads * (KvRowBytes(*formats.k, layer.k_dim) + KvRowBytes(*formats.v, layer.v_dim));
+  return layer.heads * (KvRowBytes(*formats.k, layer.k_dim) + VBytes(layer, formats));
 }
 
 int64_t PagedCache::SequencePages(const LayerState& layer, const CacheSize& size) {
@@ -45,7 +45,7 @@ Result<PagedCache> PagedCache::MakePages(std::vector<LayerState> layers, KvForma
       const int64_t rows = pages * kPageTokens * layer.heads;
       bytes += pages * kPageTokens * TokenBytes(layer, formats);
       cache.k_.emplace_back(rows * KvRowBytes(*formats.k, layer.k_dim));
-      cache.v_.emplace_back(rows * KvRowBytes(*formats.v, layer.v_dim));
+      cache.v_.emplace_back(rows * VBytes(layer, formats));
       int group = -1;
       for (size_t i = 0; i < cache.groups_.size() && pages > 0; ++i)
         if (cache.groups_[i].window == layer.window) group = static_cast<int>(i);

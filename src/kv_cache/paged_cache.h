@@ -6,7 +6,7 @@
 // Within a page and layer, head h holds kPageTokens positions, K and V in memory of their own, at
 //   base + (page * heads + head) * kPageTokens * row_bytes(layer)
 // as rows of one position each; K of plain elements lies transposed, element i of slot s at i * kPageTokens + s
-// (kernels/cpu/attention/attention.h).
+// (kernels/cpu/attention/attention.h). Latent layers have rows in K, since V is read from them too.
 #pragma once
 
 #include <cstdint>
@@ -51,8 +51,12 @@ class PagedCache {
   // What one sequence has at most.
   static int64_t SequencePages(const LayerState& layer, const CacheSize& size);
   static int64_t TokenBytes(const LayerState& layer, const KvFormats& formats);
+  // K's elements lie transposed.
+  bool transposed(int64_t layer) const {
+    return formats_.k->element != DType::kNone && this->layer(layer).kind != StateKind::kLatent;
+  }
   int64_t k_row_bytes(int64_t layer) const { return KvRowBytes(*formats_.k, this->layer(layer).k_dim); }
-  int64_t v_row_bytes(int64_t layer) const { return KvRowBytes(*formats_.v, this->layer(layer).v_dim); }
+  int64_t v_row_bytes(int64_t layer) const { return VBytes(this->layer(layer), formats_); }  // 0: V is part of K
 
   std::byte* K(int64_t layer, int32_t page, int64_t head) {
     return k_[static_cast<size_t>(layer)].data() + Rows(layer, page, head) * k_row_bytes(layer);
@@ -62,6 +66,9 @@ class PagedCache {
   }
 
  private:
+  static int64_t VBytes(const LayerState& layer, const KvFormats& formats) {
+    return layer.kind == StateKind::kLatent ? 0 : KvRowBytes(*formats.v, layer.v_dim);
+  }
   struct Group {
     int64_t window;
     PagePool pool;

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "formats/dense_rows.h"
 #include "formats/transform.h"
 #include "graph/passes.h"
 
@@ -156,6 +157,7 @@ class Loader {
   Status LoadLinear(size_t index) {
     const LinearSpec& spec = model_.graphs[0].linears[index];
     NIBBLE_TRY(const std::vector<LinearPart> whole, LinearParts(checkpoint_, spec));
+    if (spec.latent.heads > 0) return LoadLatent(spec, *whole[0].weight);
     for (int rank = 0; rank < options_.ranks; ++rank) {
       BoundLinear bound;
       std::vector<LinearPart> parts = whole;
@@ -172,6 +174,33 @@ class Loader {
       model_.weights[static_cast<size_t>(rank)].linears.push_back(std::move(bound));
     }
     return {};
+  }
+
+  // Values keep their format, keys are transposed and so become floats. Quantization of the layer's input does not apply: the
+  // latent is read from the cache. Transforms are multiplied in.
+  Status LoadLatent(const LinearSpec& spec, const StoredWeight& stored) {
+    const auto& [heads, keys, values] = spec.latent;
+    NIBBLE_TRY(const StoredWeight whole, MultiplyIn(stored));
+    for (int rank = 0; rank < options_.ranks; ++rank) {
+      const Range mine = SplitRange(heads, rank, options_.ranks);
+      BoundLinear bound;
+      for (int64_t head = mine.begin; head < mine.end; ++head) {
+        const int64_t begin = head * (keys + values);
+        NIBBLE_TRY(StoredWeight value, nibble::CutRows(whole, {begin + keys, begin + keys + values}));
+        NIBBLE_TRY(bound.latent_keys.emplace_back(), PrepareOne(TransposedRows(whole, {begin, begin + keys}), rank));
+        NIBBLE_TRY(bound.latent_values.emplace_back(), PrepareOne(std::move(value), rank));
+      }
+      model_.weights[static_cast<size_t>(rank)].linears.push_back(std::move(bound));
+    }
+    return {};
+  }
+  Result<PackedWeight> PrepareOne(StoredWeight weight, int rank) {
+    const int64_t k = weight.k;
+    LinearPart part{.weight = std::make_shared<StoredWeight>(std::move(weight))};
+    ThreadTeam& team = *teams_[static_cast<size_t>(rank)];
+    NIBBLE_TRY(PackedWeight packed, PrepareLinear(Problem({std::move(part)}, k), MachineOf(team), team));
+    model_.packed_bytes += packed.packed_bytes;
+    return packed;
   }
 
   Status LoadExperts(const MoeSpec& spec) {

@@ -15,48 +15,39 @@ struct Mla {
   bool bias = false;
   RopeSpec rope;
   int64_t dim() const { return plain + rotated; }
+  int64_t row() const { return kv_rank + rotated; }  // what the cache keeps of a position
+};
+
+struct Projected {
+  BufferId q, down, latent;  // down: [kv_rank + rotated], the rotated key in its last columns; latent: its first, after their norm
+  int up;                    // the layer that expands the latent
 };
 
 // The norms of the latents have an eps of their own, whatever rms_norm_eps says.
 GraphBuilder::Norm LatentNorm(const std::string& name) { return {.name = name, .eps = 1e-6f}; }
 
-// q of this rank's heads, then k, then v, as Attention wants them.
-struct Projected {
-  BufferId q, down, kv;  // down: [kv_rank + rotated], the rotated key in its last columns
-};
+// Queries of this rank's heads as the latent sees them, then the row that all of them read, as Attention wants it.
 GraphBuilder::Qkv SideBySide(GraphBuilder& b, const Mla& m, const Projected& p, const std::string& module) {
-  const int64_t heads = m.heads / b.ranks(), q_width = heads * m.dim(), k_width = q_width;
-  GraphBuilder::Qkv qkv{.buffer = b.NewBuffer(q_width + k_width + heads * m.v_dim),
+  const int64_t heads = m.heads / b.ranks(), q_width = heads * m.row();
+  GraphBuilder::Qkv qkv{.buffer = b.NewBuffer(q_width + m.row()),
                         .q_heads = heads,
-                        .kv_heads = heads,
-                        .dim = m.dim(),
-                        .v_dim = m.v_dim,
-                        .whole = {.q = m.heads, .kv = m.heads, .dim = m.dim(), .v_dim = m.v_dim},
+                        .kv_heads = 1,
+                        .dim = m.row(),
+                        .v_dim = m.kv_rank,
+                        .latent = true,
+                        .whole = {.q = m.heads, .kv = 1, .dim = m.row(), .v_dim = m.kv_rank},
                         .module = module};
-  const int64_t expanded = m.plain + m.v_dim;  // of a head in kv_b's rows
-  b.CopyColumns({.in = p.q, .out = qkv.buffer, .width = q_width});
-  b.CopyColumns({.in = p.kv,
-                 .out = qkv.buffer,
-                 .in_stride = expanded,
-                 .out_begin = q_width,
-                 .out_stride = m.dim(),
-                 .blocks = heads,
-                 .width = m.plain});
-  b.CopyColumns({.in = p.down,
-                 .out = qkv.buffer,
-                 .in_begin = m.kv_rank,
-                 .out_begin = q_width + m.plain,
-                 .out_stride = m.dim(),
-                 .blocks = heads,
-                 .width = m.rotated});
-  b.CopyColumns({.in = p.kv,
+  b.Latent({.in = p.q, .out = qkv.buffer, .linear = p.up, .values = false, .in_stride = m.dim(), .out_stride = m.row()});
+  b.CopyColumns({.in = p.q,
                  .out = qkv.buffer,
                  .in_begin = m.plain,
-                 .in_stride = expanded,
-                 .out_begin = q_width + k_width,
-                 .out_stride = m.v_dim,
+                 .in_stride = m.dim(),
+                 .out_begin = m.kv_rank,
+                 .out_stride = m.row(),
                  .blocks = heads,
-                 .width = m.v_dim});
+                 .width = m.rotated});
+  b.CopyColumns({.in = p.latent, .out = qkv.buffer, .out_begin = q_width, .width = m.kv_rank});
+  b.CopyColumns({.in = p.down, .out = qkv.buffer, .in_begin = m.kv_rank, .out_begin = q_width + m.kv_rank, .width = m.rotated});
   return qkv;
 }
 
@@ -75,13 +66,14 @@ Result<BufferId> Attend(GraphBuilder& b, const Mla& m, BufferId in, const std::s
     p.down = b.Replicated(in, {kv_down});
     p.q = b.ColumnParallel(in, {q_heads});
   }
-  const BufferId latent = b.NormOf(b.Columns(p.down, 0, m.kv_rank), LatentNorm(attn + "kv_a_layernorm"));
-  const int64_t expanded = m.plain + m.v_dim;
-  p.kv = b.ColumnParallel(latent, {{.name = attn + "kv_b_proj", .n = m.heads * expanded, .shard_unit = expanded}});
+  p.latent = b.NormOf(b.Columns(p.down, 0, m.kv_rank), LatentNorm(attn + "kv_a_layernorm"));
+  p.up = b.AddLatent(attn + "kv_b_proj", m.heads, m.plain, m.v_dim, m.kv_rank);
   const int rope = b.AddRope(m.rope);
   b.RopeColumns({.buffer = p.q, .rope = rope, .begin = m.plain, .heads = m.heads / b.ranks(), .head_dim = m.dim()});
   b.RopeColumns({.buffer = p.down, .rope = rope, .begin = m.kv_rank, .heads = 1, .head_dim = m.rotated});
-  const BufferId mixed = b.Attention(SideBySide(b, m, p, attn.substr(0, attn.size() - 1)), {.scale = m.scale});
+  const BufferId seen = b.Attention(SideBySide(b, m, p, attn.substr(0, attn.size() - 1)), {.scale = m.scale});
+  const BufferId mixed = b.NewBuffer(m.heads / b.ranks() * m.v_dim);
+  b.Latent({.in = seen, .out = mixed, .linear = p.up, .values = true, .in_stride = m.kv_rank, .out_stride = m.v_dim});
   return b.RowParallel(mixed, {attn + "o_proj", m.hidden, m.bias}, m.heads * m.v_dim, m.v_dim);
 }
 

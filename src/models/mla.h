@@ -3,9 +3,10 @@
 // values of all heads out of another, [kv_lora_rank], beside one rotated key that every head shares.
 //
 //   q_h = q_b(norm(q_a(x)))_h or q_proj(x)_h, its last qk_rope_head_dim dimensions rotated
-//   c, r = kv_a_proj_with_mqa(x);  (k_h, v_h) = kv_b(norm(c))_h;  a head's key is (k_h, rotated r)
+//   c, r = kv_a_proj_with_mqa(x);  k_h = W_k,h norm(c), v_h = W_v,h norm(c) (rows of kv_b_proj);  a head's key is (k_h, rotated r)
 //
-// The cache holds keys and values of every head, as of other attention; heads are cut over ranks, latents are computed by each.
+// Neither is computed: q_h . k_h = (q_h W_k,h) . norm(c), and W_v,h is applied to what attention takes of the latents. So the cache
+// holds one row (norm(c), rotated r) a position for all heads. Heads are cut over ranks, latents are computed by each.
 #pragma once
 
 #include "models/decoder.h"

@@ -25,6 +25,9 @@ struct Writer {
     const LinearSpec& spec = graph.linears[static_cast<size_t>(op.linear)];
     return Line("linear", op.in, op.out, op.linear, spec.n(), spec.k, spec.tied_to.empty());
   }
+  std::string operator()(const LatentOp& op) const {
+    return Line("latent", op.in, op.out, op.linear, op.values, op.in_stride, op.out_stride);
+  }
   std::string operator()(const RopeOp& op) const { return Line("rope", op.buffer, op.rope, op.begin, op.heads, op.head_dim); }
   std::string operator()(const WriteKvOp& op) const { return Line("kv", op.in, op.layer, op.k_begin, op.v_begin); }
   std::string operator()(const AttentionOp& op) const {
