@@ -66,25 +66,27 @@ void BpeModel::FillTables() {
   for (size_t c = 0; c < char_ids_.size(); ++c) char_ids_[c] = vocabulary_.Find(unicode::ToUtf8(static_cast<char32_t>(c)));
 }
 
-int32_t BpeModel::SymbolId(std::string_view character, bool first, bool last) const {
-  if (decorated_) {
-    std::string text(character);
-    if (!first) text.insert(0, options_.continuing_subword_prefix);
-    if (last) text += options_.end_of_word_suffix;
-    return vocabulary_.Find(text);
-  }
+int32_t BpeModel::SymbolId(std::string_view character) const {
+  if (decorated_) return vocabulary_.Find(character);
   if (character.size() > 2) return vocabulary_.Find(character);
   size_t pos = 0;
   return char_ids_[unicode::Next(character, pos)];
 }
 
 void BpeModel::Symbols(std::string_view word, std::vector<int32_t>& symbols) const {
+  std::string decorated;
   bool unk_open = false;  // the last symbol is an unk that may take in more characters
   for (size_t pos = 0; pos < word.size();) {
     const size_t begin = pos;
     unicode::Next(word, pos);
-    const std::string_view character = word.substr(begin, pos - begin);
-    const int32_t id = SymbolId(character, begin == 0, pos == word.size());
+    std::string_view character = word.substr(begin, pos - begin);
+    if (decorated_) {
+      decorated = begin > 0 ? options_.continuing_subword_prefix : "";
+      decorated += character;
+      if (pos == word.size()) decorated += options_.end_of_word_suffix;
+      character = decorated;
+    }
+    const int32_t id = SymbolId(character);
     if (id >= 0) {
       symbols.push_back(id);
       unk_open = false;

@@ -34,7 +34,7 @@ class BpeModel : public TokenModel {
   void FillTables();
   // The ids of single characters.
   void Symbols(std::string_view word, std::vector<int32_t>& symbols) const;
-  int32_t SymbolId(std::string_view character, bool first, bool last) const;
+  int32_t SymbolId(std::string_view character) const;
   void MergeShort(std::vector<int32_t>& symbols) const;
   void MergeLong(std::vector<int32_t>& symbols) const;
 

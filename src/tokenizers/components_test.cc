@@ -13,6 +13,7 @@
 #include "tokenizers/pre_tokenizer.h"
 #include "base/regex.h"
 #include "tokenizers/score_bpe.h"
+#include "tokenizers/sentencepiece_file.h"
 #include "tokenizers/unicode.h"
 #include "tokenizers/unigram.h"
 #include "tokenizers/word_cache.h"
@@ -135,6 +136,35 @@ TEST(PreTokenizer, EachTypeCutsItsPlaces) {
       (Strings{"\u2581a", "b"}));
 }
 
+TEST(PreTokenizer, ScriptsLengthsAndWordCharacters) {
+  const Strings scripts = {"ab ", "\u0430\u0431 ", "\u30ab\u30fc\u6f22", "1."};
+  EXPECT_EQ(Split(R"({"type":"UnicodeScripts"})",
+                  " ab \u0430\u0431 \u30ab\u30fc\u6f22"
+                  "1."),
+            scripts);
+  EXPECT_EQ(Split(R"({"type":"FixedLength","length":2})", "a\u00e9b"), (Strings{"a\u00e9", "b"}));
+  EXPECT_EQ(Split(R"({"type":"Whitespace"})", "e\u0301\u00bd"), (Strings{"e\u0301", "\u00bd"}));
+  const char* words = R"({"type":"Split","pattern":{"Regex":"\\w+"},"behavior":"Removed","invert":true})";
+  EXPECT_EQ(Split(words, "e\u0301\u00bd-\u2460"), (Strings{"e\u0301\u00bd"}));  // Oniguruma's \w
+}
+
+TEST(Normalizer, BrokenCharsmapsAreErrors) {
+  EXPECT_NE(Normalized(R"({"type":"Precompiled","precompiled_charsmap":"!"})", "a").find("base64"), std::string::npos);
+  EXPECT_NE(Normalized(R"({"type":"Precompiled","precompiled_charsmap":"/////w=="})", "a").find("trie"), std::string::npos);
+  // One unit whose children would lie far outside.
+  EXPECT_EQ(Normalized(R"({"type":"Precompiled","precompiled_charsmap":"BAAAAAD///8="})", "a"), "a");
+}
+
+TEST(SentencePieceFile, BrokenFilesAreErrors) {
+  for (const std::string_view bytes :
+       {std::string_view("\x0a\x7f", 2), std::string_view("\x0b", 1), std::string_view("\xff\xff", 2), std::string_view(),
+        std::string_view("\x0a\x02\x0a\x05", 4)}) {
+    const auto file = ReadSentencePieceFile(bytes, "t.model");
+    ASSERT_FALSE(file);
+    EXPECT_EQ(file.error().code, Code::kCorrupt);
+  }
+}
+
 TEST(AddedTokens, LongestLeftmostWithStripsAndWords) {
   AddedToken plain{.id = 1, .content = "<a>"}, longer{.id = 2, .content = "<a>b"},
       strip{.id = 3, .content = "<s>", .lstrip = true, .rstrip = true};
@@ -191,7 +221,7 @@ TEST(Vocabulary, RefusesSharedIdsAndFarHoles) {
 
 TEST(Unigram, TakesTheBestSum) {
   const auto model = UnigramModel::Make(*Vocabulary::Make({{"<unk>", 0}, {"a", 1}, {"b", 2}, {"ab", 3}, {"abc", 4}}, "test"),
-                                        {0, -1, -1, -1.5, -9}, 0, false, "test");
+                                        {0, -1, -1, -1.5, -9}, {.unk_id = 0}, "test");
   EXPECT_EQ(Encode(**model, "ab"), (std::vector<int32_t>{3}));
   EXPECT_EQ(Encode(**model, "abc"), (std::vector<int32_t>{4}));
   EXPECT_EQ(Encode(**model, "axyb"), (std::vector<int32_t>{1, 0, 2}));
@@ -200,7 +230,7 @@ TEST(Unigram, TakesTheBestSum) {
 TEST(ScoreBpe, HighestScoreFirst) {
   const auto model =
       ScoreBpeModel::Make(*Vocabulary::Make({{"a", 0}, {"b", 1}, {"c", 2}, {"ab", 3}, {"bc", 4}, {"<0x78>", 5}}, "test"),
-                          {0, 0, 0, -2, -1, 0}, -1, "test");
+                          {0, 0, 0, -2, -1, 0}, {}, "test");
   EXPECT_EQ(Encode(**model, "abcx"), (std::vector<int32_t>{0, 4, 5}));
 }
 
@@ -210,6 +240,7 @@ TEST(Decoder, EachTypeDoesItsPart) {
   EXPECT_EQ(Decoded(R"({"type":"Strip","content":" ","start":1,"stop":0})", {"  a"}), " a|");
   EXPECT_EQ(Decoded(R"({"type":"Metaspace"})", {"\u2581a", "\u2581b"}), "a| b|");
   EXPECT_EQ(Decoded(R"({"type":"WordPiece"})", {"run", "##ning", "!"}), "run|ning|!|");
+  EXPECT_EQ(Decoded(R"({"type":"CTC"})", {"h", "h", "<pad>", "i", "|", "i"}), "h|i| |i|");
   EXPECT_EQ(Decoded(R"({"type":"BPEDecoder","suffix":"</w>"})", {"a</w>", "b</w>"}), "a |b|");
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tokenizers/decoder.h"
 
+#include <algorithm>
 #include <functional>
 
 #include "tokenizers/byte_level.h"
@@ -198,6 +199,25 @@ Made MakeBpe(const Json& spec, const std::string& where) {
   });
 }
 
+// Of equal neighbours one stays; the blank token goes out, and the token between words becomes a space.
+Made MakeCtc(const Json& spec, const std::string& where) {
+  NIBBLE_TRY_IN(where, const auto blank, JsonString(spec, "pad_token", "<pad>"));
+  NIBBLE_TRY_IN(where, const auto delimiter, JsonString(spec, "word_delimiter_token", "|"));
+  NIBBLE_TRY_IN(where, const bool cleanup, JsonBool(spec, "cleanup", true));
+  if (blank.empty() || delimiter.empty()) return Corrupt("{}: pad_token or word_delimiter_token is empty", where);
+  return Make([blank, delimiter, cleanup](Pieces& pieces) -> Status {
+    pieces.erase(std::unique(pieces.begin(), pieces.end()), pieces.end());
+    for (auto& piece : pieces) {
+      ReplaceIn(piece, blank, "");
+      if (!cleanup) continue;
+      CleanUp(piece);
+      ReplaceIn(piece, delimiter, " ");
+    }
+    std::erase_if(pieces, [](const std::string& piece) { return piece.empty(); });
+    return {};
+  });
+}
+
 }  // namespace
 
 Made ParseDecoder(const Json& spec, const std::string& where) {
@@ -210,6 +230,7 @@ Made ParseDecoder(const Json& spec, const std::string& where) {
   if (type == "Metaspace") return MakeMetaspace(spec, where);
   if (type == "WordPiece") return MakeWordPiece(spec, where);
   if (type == "BPEDecoder") return MakeBpe(spec, where);
+  if (type == "CTC") return MakeCtc(spec, where);
   if (type == "Fuse") {
     return Make([](Pieces& pieces) -> Status {
       pieces.assign(1, Join(pieces));
@@ -217,7 +238,7 @@ Made ParseDecoder(const Json& spec, const std::string& where) {
     });
   }
   return Unsupported(
-      "{}: decoder \"{}\"; known are Sequence ByteLevel ByteFallback Fuse Strip Replace Metaspace WordPiece BPEDecoder", where,
+      "{}: decoder \"{}\"; known are Sequence ByteLevel ByteFallback Fuse Strip Replace Metaspace WordPiece BPEDecoder CTC", where,
       type);
 }
 

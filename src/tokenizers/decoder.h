@@ -17,7 +17,7 @@ class TokenDecoder {
   virtual Status Apply(std::vector<std::string>& pieces) const = 0;
 };
 
-// Types: Sequence ByteLevel ByteFallback Fuse Strip Replace Metaspace WordPiece BPEDecoder. Another type is kUnsupported.
+// Types: Sequence ByteLevel ByteFallback Fuse Strip Replace Metaspace WordPiece BPEDecoder CTC. Another type is kUnsupported.
 Result<std::unique_ptr<TokenDecoder>> ParseDecoder(const Json& spec, const std::string& where);
 
 }  // namespace nibble

@@ -50,7 +50,7 @@ std::string Differences(const Tokenizer& tokenizer, const Json& record) {
   return wrong;
 }
 
-void CheckTokenizer(const std::string& tokenizer_path, const std::string& golden) {
+void CheckTokenizer(const std::string& tokenizer_path, const std::string& golden, int least = 400) {
   const auto tokenizer = Tokenizer::Open(tokenizer_path);
   ASSERT_TRUE(tokenizer) << tokenizer.error().ToString();
   std::istringstream in(ReadText(golden));
@@ -61,7 +61,7 @@ void CheckTokenizer(const std::string& tokenizer_path, const std::string& golden
     const std::string differences = Differences(**tokenizer, *record);
     if (!differences.empty() && ++wrong <= kMaxShown) ADD_FAILURE() << (*record)["text"] << ":" << differences;
   }
-  EXPECT_GT(records, 400);
+  EXPECT_GE(records, least);
   EXPECT_EQ(wrong, 0) << "of " << records;
 }
 
@@ -100,6 +100,70 @@ TEST_P(StoredGolden, IdsAndDecodingsAreExact) {
 INSTANTIATE_TEST_SUITE_P(Tokenizers, StoredGolden, ::testing::Values("gpt-2", "llama-2"),
                          [](const auto& test) { return TestName(test.param); });
 
+// Small tokenizers of components that no published one here has (made/make.py).
+class MadeGolden : public ::testing::TestWithParam<const char*> {};
+TEST_P(MadeGolden, IdsAndDecodingsAreExact) {
+  const std::string folder = testing::Repo(std::string("tests/data/tokenizers/made/") + GetParam());
+  CheckTokenizer(folder + "/tokenizer.json", folder + "/golden.jsonl", 32);
+}
+INSTANTIATE_TEST_SUITE_P(Tokenizers, MadeGolden,
+                         ::testing::Values("unigram-precompiled", "wordpiece-scripts", "bpe-suffix", "bpe-bytes",
+                                           "wordlevel-bytes"),
+                         [](const auto& test) { return TestName(test.param); });
+
+// The ids of the library that the file is written for.
+class MadeModelFile : public ::testing::TestWithParam<const char*> {};
+TEST_P(MadeModelFile, IdsAndDecodingsAreThoseOfItsLibrary) {
+  const std::string folder = testing::Repo(std::string("tests/data/tokenizers/made/") + GetParam());
+  const auto tokenizer = Tokenizer::Open(folder);
+  ASSERT_TRUE(tokenizer) << tokenizer.error().ToString();
+  std::istringstream in(ReadText(folder + "/golden.jsonl"));
+  int records = 0;
+  for (std::string line; std::getline(in, line); ++records) {
+    const auto record = ParseJson(line, folder);
+    ASSERT_TRUE(record);
+    const auto want = (*record)["ids"].get<Ids>();
+    const auto ids = (*tokenizer)->Encode((*record)["text"].get<std::string>(), false);
+    ASSERT_TRUE(ids) << ids.error().ToString();
+    EXPECT_EQ(*ids, want) << (*record)["text"];
+    EXPECT_EQ(*(*tokenizer)->Decode(want, false), (*record)["decoded"].get<std::string>()) << (*record)["text"];
+  }
+  EXPECT_GE(records, 31);
+}
+INSTANTIATE_TEST_SUITE_P(Tokenizers, MadeModelFile, ::testing::Values("sentencepiece", "tiktoken"),
+                         [](const auto& test) { return TestName(test.param); });
+
+// Folders without tokenizer.json against the golden file of the tokenizer.json beside them.
+TEST(SharedModelFile, SentencePieceOfLlama2IsItsTokenizerJson) {
+  NIBBLE_NEED_SHARED(model, "data/tokenizers/llama-2/tokenizer.model");
+  NIBBLE_NEED_SHARED(golden, "data/goldens/tokenizers/llama-2.jsonl");
+  CheckTokenizer(model, golden);
+}
+
+void CheckVocabAndMerges(const std::string& from, const std::string& golden, const char* tokenizer_class) {
+  namespace fs = std::filesystem;
+  testing::TempDir dir;
+  for (const char* name : {"vocab.json", "merges.txt"}) fs::copy_file(from + "/" + name, dir.File(name));
+  Json added = Json::object();
+  const auto json = ReadJsonFile(from + "/tokenizer.json", int64_t{64} << 20);
+  ASSERT_TRUE(json);
+  for (const Json& token : (*json)["added_tokens"]) added[token["id"].dump()] = token;
+  std::ofstream(dir.File("tokenizer_config.json")) << Json{{"tokenizer_class", tokenizer_class}, {"added_tokens_decoder", added}};
+  CheckTokenizer(dir.path(), golden);
+}
+
+TEST(SharedModelFile, VocabAndMergesOfGpt2AreItsTokenizerJson) {
+  NIBBLE_NEED_SHARED(from, "data/tokenizers/gpt-2");
+  NIBBLE_NEED_SHARED(golden, "data/goldens/tokenizers/gpt-2.jsonl");
+  CheckVocabAndMerges(from, golden, "GPT2Tokenizer");
+}
+
+TEST(SharedModelFile, VocabAndMergesOfQwen2AreItsTokenizerJson) {
+  NIBBLE_NEED_SHARED(from, "data/tokenizers/qwen2.5");
+  NIBBLE_NEED_SHARED(golden, "data/goldens/tokenizers/qwen2.5.jsonl");
+  CheckVocabAndMerges(from, golden, "Qwen2Tokenizer");
+}
+
 class SharedGolden : public ::testing::TestWithParam<const char*> {};
 TEST_P(SharedGolden, IdsAndDecodingsAreExact) {
   NIBBLE_NEED_SHARED(tokenizer, std::string("data/tokenizers/") + GetParam() + "/tokenizer.json");
@@ -120,16 +184,41 @@ INSTANTIATE_TEST_SUITE_P(Templates, StoredTemplate,
                          ::testing::Values("meta-llama-Llama-3.1-8B-Instruct", "Qwen-Qwen2.5-7B-Instruct", "Qwen-Qwen3-0.6B"),
                          [](const auto& test) { return TestName(test.param); });
 
-TEST(SharedTemplates, PromptsAndErrorsOfAllAreExact) {
-  NIBBLE_NEED_SHARED(templates, "data/tokenizers/chat-templates");
-  NIBBLE_NEED_SHARED(goldens, "data/goldens/templates");
-  int checked = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(templates)) {
-    SCOPED_TRACE(entry.path().stem().string());
-    CheckTemplate(entry.path(), goldens + "/" + entry.path().stem().string() + ".jsonl");
-    ++checked;
-  }
-  EXPECT_GE(checked, 47);
+class SharedTemplate : public ::testing::TestWithParam<const char*> {};
+TEST_P(SharedTemplate, PromptsAndErrorsAreExact) {
+  NIBBLE_NEED_SHARED(path, std::string("data/tokenizers/chat-templates/") + GetParam() + ".jinja");
+  NIBBLE_NEED_SHARED(golden, std::string("data/goldens/templates/") + GetParam() + ".jsonl");
+  CheckTemplate(path, golden);
+}
+INSTANTIATE_TEST_SUITE_P(
+    Templates, SharedTemplate,
+    ::testing::Values("Apertus-8B-Instruct", "Apriel-1.6-15b-Thinker-fixed", "ByteDance-Seed-OSS", "Cohere2MoE",
+                      "CohereForAI-c4ai-command-r-plus-tool_use", "GLM-4.6", "GigaChat3-10B-A1.8B", "GigaChat3.1-10B-A1.8B",
+                      "HuggingFaceTB-SmolLM3-3B", "Kimi-K2-Instruct", "LFM2-8B-A1B", "LFM2.5-8B-A1B", "MiMo-VL", "MiniMax-M2",
+                      "Mistral-Small-3.2-24B-Instruct-2506", "NVIDIA-Nemotron-3-Nano-30B-A3B-BF16",
+                      "NousResearch-Hermes-2-Pro-Llama-3-8B-tool_use", "NousResearch-Hermes-3-Llama-3.1-8B-tool_use",
+                      "Qwen-QwQ-32B", "Qwen-Qwen2.5-7B-Instruct", "Qwen-Qwen3-0.6B", "Qwen3.5-4B", "Reka-Edge",
+                      "deepseek-ai-DeepSeek-R1-Distill-Llama-8B", "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B",
+                      "deepseek-ai-DeepSeek-V3.2", "deepseek-ai-DeepSeek-V4", "deepseek-ai-DeepSeek-V4-Flash-0731",
+                      "fireworks-ai-llama-3-firefunction-v2", "google-gemma-2-2b-it", "google-gemma-4-31B-it-interleaved",
+                      "ibm-granite-granite-3.3-2B-Instruct", "ibm-granite-granite-4.0", "llama-cpp-deepseek-r1",
+                      "llama-cpp-rwkv-world", "meetkai-functionary-medium-v3.1", "meta-llama-Llama-3.1-8B-Instruct",
+                      "meta-llama-Llama-3.3-70B-Instruct", "microsoft-Phi-3.5-mini-instruct",
+                      "mistralai-Ministral-3-14B-Reasoning-2512", "moonshotai-Kimi-K2", "openai-gpt-oss-120b",
+                      "openbmb-MiniCPM5-1B", "poolside-Laguna-S-2.1", "poolside-Laguna-XS-2.1",
+                      "unsloth-mistral-Devstral-Small-2507", "upstage-Solar-Open-100B"),
+    [](const auto& test) { return TestName(test.param); });
+
+// No golden file is left out of the lists above.
+TEST(SharedTemplates, EveryGoldenFileHasItsTest) {
+  NIBBLE_NEED_SHARED(goldens, "data/goldens");
+  const auto count = [](const std::string& folder) {
+    int files = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(folder)) files += entry.path().extension() == ".jsonl";
+    return files;
+  };
+  EXPECT_EQ(count(goldens + "/templates"), 47);
+  EXPECT_EQ(count(goldens + "/tokenizers"), 11);
 }
 
 class SharedGguf : public ::testing::TestWithParam<const char*> {};

@@ -2,8 +2,10 @@
 // Reads the "model" object of tokenizer.json.
 #include "tokenizers/model.h"
 
+#include "base/log.h"
 #include "tokenizers/bpe.h"
 #include "tokenizers/unigram.h"
+#include "tokenizers/word_level.h"
 #include "tokenizers/word_piece.h"
 
 namespace nibble {
@@ -42,7 +44,7 @@ Result<BpeMerge> ReadMerge(const Json& merge, const std::string& where, size_t n
 Made ReadBpe(const Json& spec, const std::string& where) {
   BpeOptions options;
   NIBBLE_TRY_IN(where, const double dropout, JsonNumber(spec, "dropout", 0.0));
-  if (dropout != 0) return Unsupported("{}: dropout {}: only exact tokenization, dropout null or 0", where, dropout);
+  if (dropout != 0) Warn("{}: dropout {} is for training and is not applied", where, dropout);
   NIBBLE_TRY_IN(where, options.unk_token, JsonString(spec, "unk_token", ""));
   NIBBLE_TRY_IN(where, options.continuing_subword_prefix, JsonString(spec, "continuing_subword_prefix", ""));
   NIBBLE_TRY_IN(where, options.end_of_word_suffix, JsonString(spec, "end_of_word_suffix", ""));
@@ -88,7 +90,8 @@ Made ReadUnigram(const Json& spec, const std::string& where) {
     return Corrupt("{}: unk_id {} is outside of the vocabulary of {}", where, unk_id, scores.size());
   }
   NIBBLE_TRY(auto vocabulary, Vocabulary::Make(std::move(tokens), where + ".vocab"));
-  return UnigramModel::Make(std::move(vocabulary), std::move(scores), static_cast<int32_t>(unk_id), byte_fallback, where);
+  return UnigramModel::Make(std::move(vocabulary), std::move(scores),
+                            {.unk_id = static_cast<int32_t>(unk_id), .byte_fallback = byte_fallback}, where);
 }
 
 // Files of before 2021 leave the type out.
@@ -105,8 +108,13 @@ Made ParseTokenModel(const Json& spec, const std::string& where) {
   NIBBLE_TRY_IN(where, const std::string type, JsonString(spec, "type", GuessType(spec)));
   if (type == "BPE") return ReadBpe(spec, where);
   if (type == "WordPiece") return ReadWordPiece(spec, where);
+  if (type == "WordLevel") {
+    NIBBLE_TRY_IN(where, const auto unk_token, JsonString(spec, "unk_token", "<unk>"));
+    NIBBLE_TRY(auto vocabulary, ReadVocabulary(spec, where));
+    return std::make_unique<WordLevelModel>(std::move(vocabulary), unk_token);
+  }
   if (type == "Unigram") return ReadUnigram(spec, where);
-  return Unsupported("{}: token model \"{}\"; known are BPE WordPiece Unigram", where, type);
+  return Unsupported("{}: token model \"{}\"; known are BPE WordPiece WordLevel Unigram", where, type);
 }
 
 }  // namespace nibble

@@ -30,7 +30,7 @@ class TokenModel {
   Vocabulary vocabulary_;
 };
 
-// The "model" of tokenizer.json: BPE, WordPiece, Unigram; another type is kUnsupported.
+// The "model" of tokenizer.json: BPE, WordPiece, WordLevel, Unigram; another type is kUnsupported.
 Result<std::unique_ptr<TokenModel>> ParseTokenModel(const Json& spec, const std::string& where);
 
 }  // namespace nibble

@@ -5,6 +5,8 @@
 #include <optional>
 #include <vector>
 
+#include "tokenizers/byte_level.h"
+#include "tokenizers/charsmap.h"
 #include "tokenizers/pattern.h"
 #include "tokenizers/unicode.h"
 
@@ -158,6 +160,13 @@ Result<std::unique_ptr<Normalizer>> MakeBert(const Json& spec, const std::string
   return Make([options](std::string text) -> Result<std::string> { return Bert(std::move(text), options); });
 }
 
+Result<std::unique_ptr<Normalizer>> MakePrecompiled(const Json& spec, const std::string& where) {
+  NIBBLE_TRY_IN(where, const std::string base64, JsonString(spec, "precompiled_charsmap", ""));
+  NIBBLE_TRY(auto parsed, Charsmap::FromBase64(base64, where));
+  auto map = std::make_shared<const Charsmap>(std::move(parsed));
+  return Make([map](std::string text) -> Result<std::string> { return map->empty() ? text : map->ReplaceGraphemes(text); });
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Normalizer>> ParseNormalizer(const Json& spec, const std::string& where) {
@@ -171,6 +180,14 @@ Result<std::unique_ptr<Normalizer>> ParseNormalizer(const Json& spec, const std:
   if (type == "BertNormalizer") return MakeBert(spec, where);
   if (type == "Lowercase") return Make([](std::string text) -> Result<std::string> { return unicode::Lower(text); });
   if (type == "Nmt") return Make([](std::string text) -> Result<std::string> { return Nmt(text); });
+  if (type == "Precompiled") return MakePrecompiled(spec, where);
+  if (type == "ByteLevel") {
+    return Make([](std::string text) -> Result<std::string> {
+      std::string out;
+      AppendByteLevel(text, out);
+      return out;
+    });
+  }
   if (type == "StripAccents") {
     return Make(
         [](std::string text) -> Result<std::string> { return Filter(text, [](char32_t c) { return !unicode::IsMark(c); }); });
@@ -186,7 +203,7 @@ Result<std::unique_ptr<Normalizer>> ParseNormalizer(const Json& spec, const std:
   }
   return Unsupported(
       "{}: normalizer \"{}\"; known are Sequence NFC NFD NFKC NFKD Lowercase Strip StripAccents Prepend Replace "
-      "BertNormalizer Nmt",
+      "BertNormalizer Nmt Precompiled ByteLevel",
       where, type);
 }
 

@@ -16,7 +16,8 @@ class Normalizer {
   virtual Result<std::string> Apply(std::string text) const = 0;
 };
 
-// Types: Sequence NFC NFD NFKC NFKD Lowercase Strip StripAccents Prepend Replace BertNormalizer Nmt. Another type is kUnsupported.
+// Types: Sequence NFC NFD NFKC NFKD Lowercase Strip StripAccents Prepend Replace BertNormalizer Nmt Precompiled
+// ByteLevel. Another type is kUnsupported.
 Result<std::unique_ptr<Normalizer>> ParseNormalizer(const Json& spec, const std::string& where);
 
 }  // namespace nibble

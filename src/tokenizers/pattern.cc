@@ -18,9 +18,39 @@ Result<TextPattern> TextPattern::Parse(const Json& value, const std::string& whe
   return Corrupt("{}: \"pattern\" must be {{\"String\": text}} or {{\"Regex\": text}}", where);
 }
 
+namespace {
+
+// \w of Oniguruma, which tokenizers are written for, has letters, marks, decimal digits, connectors and Latin-1's small numbers;
+// PCRE2's lacks marks and has every kind of number. \W inside of [] stays PCRE2's.
+std::string WithWordCharacters(std::string_view expression) {
+  constexpr std::string_view kWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";
+  std::string out;
+  bool in_class = false;
+  for (size_t i = 0; i < expression.size(); ++i) {
+    const char c = expression[i];
+    if (c != '\\' || i + 1 == expression.size()) {
+      if (c == '[') in_class = true;
+      if (c == ']') in_class = false;
+      out += c;
+      continue;
+    }
+    const char next = expression[++i];
+    if (next == 'w') {
+      out += in_class ? std::string(kWord) : fmt::format("[{}]", kWord);
+    } else if (next == 'W' && !in_class) {
+      out += fmt::format("[^{}]", kWord);
+    } else {
+      out.append("\\").append(1, next);
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
 Result<TextPattern> TextPattern::FromRegex(std::string_view expression, const std::string& where) {
   TextPattern pattern;
-  NIBBLE_TRY(pattern.regex_, Regex::Compile(expression, where));
+  NIBBLE_TRY(pattern.regex_, Regex::Compile(WithWordCharacters(expression), where));
   return pattern;
 }
 

@@ -156,6 +156,55 @@ class MetaspacePreTokenizer : public PreTokenizer {
   bool split_;
 };
 
+constexpr std::string_view kScripts =  // of Unicode 14, without Common, and Han with its kanas
+    "Adlam Ahom Anatolian_Hieroglyphs Arabic Armenian Avestan Balinese Bamum Bassa_Vah Batak Bengali Bhaiksuki Bopomofo "
+    "Brahmi Braille Buginese Buhid Canadian_Aboriginal Carian Caucasian_Albanian Chakma Cham Cherokee Chorasmian Coptic "
+    "Cuneiform Cypriot Cypro_Minoan Cyrillic Deseret Devanagari Dives_Akuru Dogra Duployan Egyptian_Hieroglyphs Elbasan "
+    "Elymaic Ethiopic Georgian Glagolitic Gothic Grantha Greek Gujarati Gunjala_Gondi Gurmukhi Hangul Hanifi_Rohingya Hanunoo "
+    "Hatran Hebrew Imperial_Aramaic Inherited Inscriptional_Pahlavi Inscriptional_Parthian Javanese Kaithi Kannada Kayah_Li "
+    "Kharoshthi Khitan_Small_Script Khmer Khojki Khudawadi Lao Latin Lepcha Limbu Linear_A Linear_B Lisu Lycian Lydian "
+    "Mahajani Makasar Malayalam Mandaic Manichaean Marchen Masaram_Gondi Medefaidrin Meetei_Mayek Mende_Kikakui "
+    "Meroitic_Cursive Meroitic_Hieroglyphs Miao Modi Mongolian Mro Multani Myanmar Nabataean Nandinagari New_Tai_Lue Newa Nko "
+    "Nushu Nyiakeng_Puachue_Hmong Ogham Ol_Chiki Old_Hungarian Old_Italic Old_North_Arabian Old_Permic Old_Persian "
+    "Old_Sogdian Old_South_Arabian Old_Turkic Old_Uyghur Oriya Osage Osmanya Pahawh_Hmong Palmyrene Pau_Cin_Hau Phags_Pa "
+    "Phoenician Psalter_Pahlavi Rejang Runic Samaritan Saurashtra Sharada Shavian Siddham SignWriting Sinhala Sogdian "
+    "Sora_Sompeng Soyombo Sundanese Syloti_Nagri Syriac Tagalog Tagbanwa Tai_Le Tai_Tham Tai_Viet Takri Tamil Tangsa Tangut "
+    "Telugu Thaana Thai Tibetan Tifinagh Tirhuta Toto Ugaritic Vai Vithkuqi Wancho Warang_Citi Yezidi Yi Zanabazar_Square";
+
+// A run of one script; spaces and unassigned characters belong to the run before them, and are dropped where none is.
+std::string ScriptRuns() {
+  const auto run = [](std::string_view script) { return fmt::format("|[{0}][{0} \\p{{sc:Unknown}}]*", script); };
+  std::string pattern = R"((?![ \x{30FC}])\p{sc:Common}(?:(?!\x{30FC})[\p{sc:Common}\p{sc:Unknown}])*)";
+  pattern += run(R"(\p{sc:Han}\p{sc:Hiragana}\p{sc:Katakana}\x{30FC})");
+  for (size_t at = 0; at < kScripts.size();) {
+    const size_t end = std::min(kScripts.find(' ', at), kScripts.size());
+    pattern += run(fmt::format("\\p{{sc:{}}}", kScripts.substr(at, end - at)));
+    at = end + 1;
+  }
+  return pattern;
+}
+
+// Cuts after every `length` characters.
+class FixedLength : public PreTokenizer {
+ public:
+  explicit FixedLength(int64_t length) : length_(length) {}
+  Status Apply(Words& words) const override {
+    std::vector<Words::Range> out;
+    for (const auto& range : words.ranges) {
+      const std::string_view word = words.Word(range);
+      for (size_t begin = 0, pos = 0; begin < word.size(); begin = pos) {
+        for (int64_t i = 0; i < length_ && pos < word.size(); ++i) unicode::Next(word, pos);
+        out.push_back({range.begin + begin, range.begin + pos, range.at_start && begin == 0});
+      }
+    }
+    words.ranges = std::move(out);
+    return {};
+  }
+
+ private:
+  int64_t length_;
+};
+
 bool IsBertPunctuation(char32_t c) {
   const bool ascii = (c >= 33 && c <= 47) || (c >= 58 && c <= 64) || (c >= 91 && c <= 96) || (c >= 123 && c <= 126);
   return ascii || unicode::IsPunctuation(c);
@@ -248,12 +297,23 @@ Result<std::unique_ptr<PreTokenizer>> ParsePreTokenizer(const Json& spec, const 
     return MakeChars(IsBertPunctuation, behavior);
   }
   if (type == "Whitespace") {
-    NIBBLE_TRY(auto pattern, TextPattern::FromRegex(R"(\w+|[^\w\s]+)", where));
+    // \w as Rust has it, which is not what a Split's \w means.
+    constexpr std::string_view kWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200C}\x{200D})";
+    NIBBLE_TRY(auto pattern, TextPattern::FromRegex(fmt::format("[{0}]+|[^{0}\\s]+", kWord), where));
     return std::make_unique<PatternSplit>(std::move(pattern), SplitBehavior::kRemoved, true);
+  }
+  if (type == "UnicodeScripts") {
+    NIBBLE_TRY(auto pattern, TextPattern::FromRegex(ScriptRuns(), where));
+    return std::make_unique<PatternSplit>(std::move(pattern), SplitBehavior::kRemoved, true);
+  }
+  if (type == "FixedLength") {
+    NIBBLE_TRY_IN(where, const int64_t length, JsonInt(spec, "length", 5));
+    if (length < 1) return Corrupt("{}: length {}, wanted 1 or more", where, length);
+    return std::make_unique<FixedLength>(length);
   }
   return Unsupported(
       "{}: pre-tokenizer \"{}\"; known are Sequence ByteLevel Split Digits Punctuation Whitespace WhitespaceSplit "
-      "CharDelimiterSplit Metaspace BertPreTokenizer",
+      "CharDelimiterSplit Metaspace BertPreTokenizer UnicodeScripts FixedLength",
       where, type);
 }
 

@@ -30,7 +30,8 @@ class PreTokenizer {
   virtual Status Apply(Words& words) const = 0;
 };
 
-// Types: Sequence ByteLevel Split Digits Punctuation Whitespace WhitespaceSplit CharDelimiterSplit Metaspace BertPreTokenizer.
+// Types: Sequence ByteLevel Split Digits Punctuation Whitespace WhitespaceSplit CharDelimiterSplit Metaspace BertPreTokenizer
+// UnicodeScripts FixedLength.
 // Another type is kUnsupported.
 Result<std::unique_ptr<PreTokenizer>> ParsePreTokenizer(const Json& spec, const std::string& where);
 

@@ -23,8 +23,8 @@ struct Candidate {
 
 }  // namespace
 
-Result<std::unique_ptr<ScoreBpeModel>> ScoreBpeModel::Make(Vocabulary vocabulary, std::vector<float> scores, int32_t unk_id,
-                                                           const std::string& where) {
+Result<std::unique_ptr<ScoreBpeModel>> ScoreBpeModel::Make(Vocabulary vocabulary, std::vector<float> scores,
+                                                           ScoreBpeOptions options, const std::string& where) {
   if (static_cast<int64_t>(scores.size()) != vocabulary.size()) {
     return Corrupt("{}: {} scores for {} tokens", where, scores.size(), vocabulary.size());
   }
@@ -33,14 +33,35 @@ Result<std::unique_ptr<ScoreBpeModel>> ScoreBpeModel::Make(Vocabulary vocabulary
   }
   std::unique_ptr<ScoreBpeModel> model(new ScoreBpeModel(std::move(vocabulary)));
   model->scores_ = std::move(scores);
-  model->unk_id_ = model->vocabulary_.Has(unk_id) ? unk_id : -1;
+  NIBBLE_TRY(model->whole_, AddedTokenFinder::Make(options.whole, where));
+  model->options_ = std::move(options);
+  if (!model->vocabulary_.Has(model->options_.unk_id)) model->options_.unk_id = -1;
   for (size_t byte = 0; byte < model->byte_ids_.size(); ++byte) {
-    model->byte_ids_[byte] = model->vocabulary_.Find(fmt::format("<0x{:02X}>", byte));
+    model->byte_ids_[byte] = !model->options_.byte_fallback ? -1 : model->vocabulary_.Find(fmt::format("<0x{:02X}>", byte));
   }
   return model;
 }
 
+int32_t ScoreBpeModel::Find(std::string_view text) const {
+  const int32_t id = vocabulary_.Find(text);
+  return id >= 0 && std::isinf(scores_[static_cast<size_t>(id)]) ? -1 : id;
+}
+
 Status ScoreBpeModel::Encode(std::string_view word, std::vector<int32_t>& ids) const {
+  std::vector<TextPart> parts;
+  whole_.Split(word, parts);
+  for (const TextPart& part : parts) {
+    const std::string_view text = word.substr(part.begin, part.end - part.begin);
+    const int32_t id = part.id >= 0 || !options_.whole_words ? part.id : Find(text);
+    if (id >= 0)
+      ids.push_back(id);
+    else
+      EncodePlain(text, ids);
+  }
+  return {};
+}
+
+void ScoreBpeModel::EncodePlain(std::string_view word, std::vector<int32_t>& ids) const {
   std::vector<Span> spans;
   for (size_t pos = 0; pos < word.size();) {
     const size_t begin = pos;
@@ -53,7 +74,7 @@ Status ScoreBpeModel::Encode(std::string_view word, std::vector<int32_t>& ids) c
     if (left < 0 || spans[static_cast<size_t>(left)].next < 0) return;
     const Span& a = spans[static_cast<size_t>(left)];
     const size_t size = a.size + spans[static_cast<size_t>(a.next)].size;
-    const int32_t id = vocabulary_.Find(word.substr(a.begin, size));
+    const int32_t id = Find(word.substr(a.begin, size));
     if (id >= 0) queue.push({scores_[static_cast<size_t>(id)], left, size});
   };
   for (size_t i = 0; i < spans.size(); ++i) consider(static_cast<int64_t>(i));
@@ -72,7 +93,7 @@ Status ScoreBpeModel::Encode(std::string_view word, std::vector<int32_t>& ids) c
   }
   for (int64_t at = spans.empty() ? -1 : 0; at >= 0; at = spans[static_cast<size_t>(at)].next) {
     const std::string_view text = word.substr(spans[static_cast<size_t>(at)].begin, spans[static_cast<size_t>(at)].size);
-    const int32_t id = vocabulary_.Find(text);
+    const int32_t id = Find(text);
     if (id >= 0) {
       ids.push_back(id);
       continue;
@@ -81,13 +102,12 @@ Status ScoreBpeModel::Encode(std::string_view word, std::vector<int32_t>& ids) c
       const int32_t byte_id = byte_ids_[static_cast<unsigned char>(byte)];
       if (byte_id >= 0) {
         ids.push_back(byte_id);
-      } else if (unk_id_ >= 0) {
-        ids.push_back(unk_id_);
+      } else if (options_.unk_id >= 0) {
+        if (!(options_.fuse_unk && !ids.empty() && ids.back() == options_.unk_id)) ids.push_back(options_.unk_id);
         break;  // one unk for the character
       }
     }
   }
-  return {};
 }
 
 }  // namespace nibble

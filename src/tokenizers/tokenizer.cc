@@ -29,12 +29,9 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::Make(Parts parts, const std::strin
       return Corrupt("{}: id {} belongs to the added tokens \"{}\" and \"{}\"", where, token.id,
                      made->added_[known->second].content, token.content);
     made->added_by_text_.emplace(token.content, token.id);
-    if (token.normalized && made->normalizer_) {
-      normalized.push_back(token);
-      NIBBLE_TRY(normalized.back().content, made->normalizer_->Apply(unicode::Sanitize(token.content)));
-    } else {
-      raw.push_back(token);
-    }
+    (token.normalized ? normalized : raw).push_back(token);
+    if (!token.normalized || !made->normalizer_) continue;
+    NIBBLE_TRY(normalized.back().content, made->normalizer_->Apply(unicode::Sanitize(token.content)));
   }
   NIBBLE_TRY(made->raw_finder_, AddedTokenFinder::Make(raw, where));
   NIBBLE_TRY(made->normalized_finder_, AddedTokenFinder::Make(normalized, where));
@@ -80,6 +77,11 @@ Status Tokenizer::EncodeWords(std::string_view text, bool at_start, WordCache& c
 Status Tokenizer::EncodeText(std::string_view text, bool at_start, WordCache& cache, std::vector<int32_t>& ids) const {
   std::string normalized(text);
   if (normalizer_) {
+    // A first character that the normalizer takes away leaves text that no longer stands at the start (prepend_scheme "first").
+    size_t first = 0;
+    if (at_start && !text.empty()) unicode::Next(text, first);
+    NIBBLE_TRY(const std::string kept, normalizer_->Apply(std::string(text.substr(0, first))));
+    at_start = at_start && !kept.empty();
     NIBBLE_TRY(normalized, normalizer_->Apply(std::move(normalized)));
   }
   std::vector<TextPart> parts;

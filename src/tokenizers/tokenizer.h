@@ -24,14 +24,15 @@ namespace nibble {
 
 class Tokenizer {
  public:
-  // A folder with tokenizer.json. tokenizer_config.json and generation_config.json, where present, add the bos and eos tokens.
+  // A folder with tokenizer.json, or else one of the files of tokenizer_files.h. tokenizer_config.json and generation_config.json,
+  // where present, add the bos and eos tokens.
   static Result<std::unique_ptr<Tokenizer>> FromHubFolder(const std::string& folder);
   // The text of a tokenizer.json; `where` is named in errors. kUnsupported names a component that is not known. Its "truncation"
   // and "padding" are ignored: whole texts only.
   static Result<std::unique_ptr<Tokenizer>> FromTokenizerJson(std::string_view text, const std::string& where);
   // "llama" (SentencePiece with scores) and "gpt2" (byte-level with merges and a pre-tokenizer name); others are kUnsupported.
   static Result<std::unique_ptr<Tokenizer>> FromGgufVocab(const GgufVocab& vocab, const std::string& where);
-  // A folder, a .gguf file, or a tokenizer.json.
+  // A folder, a .gguf file, a tokenizer.json, a SentencePiece model or a tiktoken list.
   static Result<std::unique_ptr<Tokenizer>> Open(const std::string& path);
 
   // Ids of `text`. Bytes that are not UTF-8 read as U+FFFD. add_special: with what the post-processor adds (bos, [CLS] ...). Added

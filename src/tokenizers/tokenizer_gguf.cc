@@ -68,7 +68,8 @@ void AddBosEos(const GgufVocab& vocab, const GgufComponents& components, Tokeniz
 
 Result<std::unique_ptr<TokenModel>> MakeModel(const GgufVocab& vocab, const GgufComponents& components, const std::string& where) {
   NIBBLE_TRY(auto vocabulary, MakeVocabulary(vocab, where));
-  if (!components.byte_level) return ScoreBpeModel::Make(std::move(vocabulary), vocab.scores, IdOr(vocab.unk_id, 0, vocab), where);
+  if (!components.byte_level)
+    return ScoreBpeModel::Make(std::move(vocabulary), vocab.scores, {.unk_id = IdOr(vocab.unk_id, 0, vocab)}, where);
   NIBBLE_TRY(const std::vector<BpeMerge> merges, SplitGgufMerges(vocab, where));
   BpeOptions options;
   options.ignore_merges = components.ignore_merges;

@@ -5,6 +5,7 @@
 
 #include "tokenizers/hub_config.h"
 #include "tokenizers/tokenizer.h"
+#include "tokenizers/tokenizer_files.h"
 
 namespace nibble {
 namespace {
@@ -70,16 +71,18 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromTokenizerJson(std::string_view
 }
 
 Result<std::unique_ptr<Tokenizer>> Tokenizer::FromHubFolder(const std::string& folder) {
+  NIBBLE_TRY(const HubTokenizerConfig config, ReadHubTokenizerConfig(folder));
   const std::string path = folder + "/tokenizer.json";
   std::error_code ignored;
-  if (!std::filesystem::exists(path, ignored)) return NotFound("{}: no tokenizer.json there", folder);
-  NIBBLE_TRY(const Json root, ReadJsonFile(path, kMaxFileBytes));
-  NIBBLE_TRY(Parts parts, ReadParts(root, path));
-  NIBBLE_TRY(const HubTokenizerConfig config, ReadHubTokenizerConfig(folder));
-  if (!config.bos_token.empty()) parts.bos_id = FindIn(parts, config.bos_token);
-  if (!config.eos_token.empty()) {
-    const int32_t eos = FindIn(parts, config.eos_token);
+  Parts parts;
+  if (std::filesystem::exists(path, ignored)) {
+    NIBBLE_TRY(const Json root, ReadJsonFile(path, kMaxFileBytes));
+    NIBBLE_TRY(parts, ReadParts(root, path));
+    if (!config.bos_token.empty()) parts.bos_id = FindIn(parts, config.bos_token);
+    const int32_t eos = config.eos_token.empty() ? -1 : FindIn(parts, config.eos_token);
     if (eos >= 0) parts.eos_ids.push_back(eos);
+  } else {
+    NIBBLE_TRY(parts, ReadTokenizerFiles(folder, config));
   }
   for (const int32_t id : config.eos_ids) {
     if (std::find(parts.eos_ids.begin(), parts.eos_ids.end(), id) == parts.eos_ids.end()) parts.eos_ids.push_back(id);
@@ -90,13 +93,18 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromHubFolder(const std::string& f
 Result<std::unique_ptr<Tokenizer>> Tokenizer::Open(const std::string& path) {
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) return FromHubFolder(path);
+  Parts parts;
   if (path.ends_with(".gguf")) {
     NIBBLE_TRY(const GgufFile file, OpenGguf(path));
     NIBBLE_TRY_IN(path, const GgufVocab vocab, ReadGgufVocab(file.metadata));
     return FromGgufVocab(vocab, path);
   }
-  NIBBLE_TRY(const Json root, ReadJsonFile(path, kMaxFileBytes));
-  NIBBLE_TRY(Parts parts, ReadParts(root, path));
+  if (path.ends_with(".json")) {
+    NIBBLE_TRY(const Json root, ReadJsonFile(path, kMaxFileBytes));
+    NIBBLE_TRY(parts, ReadParts(root, path));
+  } else {
+    NIBBLE_TRY(parts, ReadTokenizerModelFile(path, {}));
+  }
   return Make(std::move(parts), path);
 }
 

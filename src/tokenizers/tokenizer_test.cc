@@ -47,7 +47,7 @@ TEST(Tokenizer, SaysWhichIdHasNoToken) {
 TEST(Tokenizer, NamesWhatItDoesNotKnow) {
   for (const auto& [text, named] : {std::pair<const char*, const char*>{R"({"model": {"type": "Oracle"}})", "Oracle"},
                                     {R"({"pre_tokenizer": {"type": "Dice"}, "model": {}})", "Dice"},
-                                    {R"({"decoder": {"type": "CTC"}, "model": {}})", "CTC"}}) {
+                                    {R"({"decoder": {"type": "Tea"}, "model": {}})", "Tea"}}) {
     const auto tokenizer = Tokenizer::FromTokenizerJson(text, "x.json");
     ASSERT_FALSE(tokenizer);
     EXPECT_EQ(tokenizer.error().code, Code::kUnsupported);

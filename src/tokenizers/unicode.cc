@@ -117,6 +117,19 @@ size_t IncompleteTail(std::string_view text) {
   return 0;
 }
 
+size_t GraphemeEnd(std::string_view text, size_t pos) {
+  char32_t left = Next(text, pos);
+  utf8proc_int32_t state = 0;
+  while (pos < text.size()) {
+    size_t next = pos;
+    const char32_t right = Next(text, next);
+    if (utf8proc_grapheme_break_stateful(static_cast<utf8proc_int32_t>(left), static_cast<utf8proc_int32_t>(right), &state)) break;
+    left = right;
+    pos = next;
+  }
+  return pos;
+}
+
 size_t Length(std::string_view text) {
   size_t count = 0;
   for (const char c : text) count += !IsContinuation(static_cast<unsigned char>(c));

@@ -24,6 +24,8 @@ bool IsValid(std::string_view text);
 std::string Sanitize(std::string_view text);
 // Number of bytes at the end of `text` that begin a character whose rest may still come (0 to 3).
 size_t IncompleteTail(std::string_view text);
+// End of the extended grapheme cluster that begins at `pos`; pos < text.size(), text well-formed.
+size_t GraphemeEnd(std::string_view text, size_t pos);
 // Number of characters.
 size_t Length(std::string_view text);
 

@@ -10,7 +10,6 @@
 namespace nibble {
 namespace {
 
-constexpr double kUnkPenalty = 10;       // below the lowest score, as SentencePiece has it
 constexpr size_t kMaxTokenBytes = 1024;  // the search tries every token length at every character
 
 struct Best {
@@ -22,36 +21,36 @@ struct Best {
 
 }  // namespace
 
-Result<std::unique_ptr<UnigramModel>> UnigramModel::Make(Vocabulary vocabulary, std::vector<double> scores, int32_t unk_id,
-                                                         bool byte_fallback, const std::string& where) {
-  if (unk_id >= vocabulary.size())
-    return Corrupt("{}: unk_id {} is outside of the vocabulary of {}", where, unk_id, vocabulary.size());
+Result<std::unique_ptr<UnigramModel>> UnigramModel::Make(Vocabulary vocabulary, std::vector<double> scores,
+                                                         const UnigramOptions& options, const std::string& where) {
+  if (options.unk_id >= vocabulary.size())
+    return Corrupt("{}: unk_id {} is outside of the vocabulary of {}", where, options.unk_id, vocabulary.size());
   if (vocabulary.longest() > kMaxTokenBytes)
     return Unsupported("{}: a token of {} bytes, at most {}", where, vocabulary.longest(), kMaxTokenBytes);
   std::unique_ptr<UnigramModel> model(new UnigramModel(std::move(vocabulary)));
-  double lowest = 0;
+  double lowest = std::numeric_limits<double>::infinity();
   for (const double score : scores) {
-    if (!std::isfinite(score)) return Corrupt("{}: a score is not a finite number", where);
-    lowest = std::min(lowest, score);
+    if (std::isnan(score) || score == std::numeric_limits<double>::infinity())
+      return Corrupt("{}: a score is not a finite number", where);
+    if (std::isfinite(score)) lowest = std::min(lowest, score);
   }
   model->scores_ = std::move(scores);
-  model->unk_score_ = lowest - kUnkPenalty;
-  model->unk_id_ = unk_id;
-  model->byte_fallback_ = byte_fallback;
+  model->options_ = options;
+  model->unk_score_ = options.unk_score.value_or(lowest - kUnkPenalty);
   return model;
 }
 
 Status UnigramModel::AppendUnknown(std::string_view text, std::vector<int32_t>& ids) const {
   const size_t start = ids.size();
-  bool spelled = byte_fallback_;
+  bool spelled = options_.byte_fallback;
   for (size_t i = 0; spelled && i < text.size(); ++i) {
     ids.push_back(vocabulary_.Find(fmt::format("<0x{:02X}>", static_cast<unsigned char>(text[i]))));
     spelled = ids.back() >= 0;
   }
   if (spelled) return {};
   ids.resize(start);
-  if (unk_id_ < 0) return Corrupt("no token for \"{}\" and the tokenizer has no unk token", text.substr(0, 80));
-  ids.push_back(unk_id_);
+  if (options_.unk_id < 0) return Corrupt("no token for \"{}\" and the tokenizer has no unk token", text.substr(0, 80));
+  ids.push_back(options_.unk_id);
   return {};
 }
 
@@ -63,11 +62,13 @@ Status UnigramModel::Encode(std::string_view word, std::vector<int32_t>& ids) co
     unicode::Next(word, next);
     const auto offer = [&](size_t end, int32_t id, double score) {
       Best& target = best[end];
-      if (!target.reached || best[begin].score + score > target.score) target = {best[begin].score + score, begin, id, true};
+      const double sum = Sum(best[begin].score, score);
+      if (!target.reached || sum > target.score) target = {sum, begin, id, true};
     };
     bool single = false;
     for (size_t end = next; end - begin <= vocabulary_.longest();) {
-      const int32_t id = vocabulary_.Find(word.substr(begin, end - begin));
+      int32_t id = vocabulary_.Find(word.substr(begin, end - begin));
+      if (id >= 0 && std::isinf(scores_[static_cast<size_t>(id)])) id = -1;
       if (id >= 0) offer(end, id, scores_[static_cast<size_t>(id)]);
       single |= id >= 0 && end == next;
       if (end == word.size()) break;
