@@ -16,7 +16,7 @@
 namespace nibble {
 namespace {
 
-constexpr long kScreenLines = 45;
+constexpr long kScreenLines = 50;
 
 std::string Output(const std::string& arguments) {
   std::string text;

@@ -8,19 +8,10 @@
 #include <iostream>
 
 #include "base/progress.h"
+#include "cli/template_arguments.h"
 #include "cli/terminal.h"
-#include "io/hub.h"
 
 namespace nibble {
-
-Result<ChatFormat> OpenChatFormat(const std::string& model) {
-  NIBBLE_TRY(const ModelLocation location, ResolveModel(model));
-  NIBBLE_TRY(HubTokenizerConfig config, ReadHubTokenizerConfig(location.path));
-  if (config.chat_template.empty())
-    return NotFound("{}: the model has no chat template, so it cannot chat; -p TEXT completes a text instead", location.path);
-  NIBBLE_TRY(ChatTemplate chat, ChatTemplate::Parse(config.chat_template, location.path));
-  return ChatFormat{std::move(chat), location.path, std::move(config)};
-}
 
 ChatSession::ChatSession(Engine& engine, const Tokenizer& tokenizer, ChatFormat format, GenerateOptions options, std::string system)
     : engine_(engine), tokenizer_(tokenizer), format_(std::move(format)), options_(std::move(options)), system_(std::move(system)) {
@@ -34,11 +25,11 @@ void ChatSession::Clear() {
 
 Result<Generation> ChatSession::Say(const std::string& user, const std::function<void(std::string_view)>& on_text) {
   messages_.push_back({{"role", "user"}, {"content", user}});
-  const OrderedJson record = {{"messages", messages_},
-                              {"add_generation_prompt", true},
-                              {"bos_token", format_.config.bos_token},
-                              {"eos_token", format_.config.eos_token}};
-  NIBBLE_TRY(const OrderedJson variables, VariablesOfRecord(record));
+  OrderedJson record = ChatRecord(format_.source, messages_);
+  record["add_generation_prompt"] = true;
+  record["tools"] = format_.tools;
+  NIBBLE_TRY(OrderedJson variables, VariablesOfRecord(record));
+  NIBBLE_RETURN_IF_ERROR(SetTemplateArguments(format_.arguments, format_.no_think, variables));
   NIBBLE_TRY(const std::string prompt, format_.chat.Render(variables, {}));
   // The template spells its special tokens itself.
   NIBBLE_TRY(auto ids, tokenizer_.Encode(prompt, false));
@@ -48,7 +39,7 @@ Result<Generation> ChatSession::Say(const std::string& user, const std::function
 }
 
 Status ChatSession::Interact() {
-  std::fprintf(stderr, "chat with %s (its own template); /clear forgets, /exit ends\n", format_.source.c_str());
+  std::fprintf(stderr, "/clear forgets the conversation, /exit ends it\n");
   for (;;) {
     const auto line = ReadChatLine("> ");
     if (!line || *line == "/exit") return {};
@@ -63,7 +54,12 @@ Status ChatSession::Interact() {
       std::fflush(stdout);
     });
     std::printf("\n");
-    if (!said) return tl::unexpected(said.error());
+    if (!said) {
+      if (!StdinIsTerminal()) return tl::unexpected(said.error());
+      std::fprintf(stderr, "%s\n", said.error().ToString().c_str());  // a prompt that grew too long ends no conversation
+      messages_.erase(messages_.size() - 1);
+      continue;
+    }
     std::fprintf(stderr, "[%zu tokens, %.1f tok/s, %s]\n", said->tokens.size(),
                  said->decode_seconds > 0 ? static_cast<double>(said->tokens.size()) / said->decode_seconds : 0.0,
                  FinishName(said->finish));

@@ -6,18 +6,18 @@
 #include <string>
 
 #include "engine/generate.h"
-#include "tokenizers/chat_template.h"
-#include "tokenizers/hub_config.h"
+#include "tokenizers/chat_source.h"
 
 namespace nibble {
 
-// The template of a model folder or GGUF file; NotFound with advice when it has none.
+// A model's template, parsed, and what the user tells it.
 struct ChatFormat {
   ChatTemplate chat;
-  std::string source;  // "chat_template.jinja"
-  HubTokenizerConfig config;
+  ChatSource source;
+  OrderedJson tools;  // null: none
+  std::vector<std::string> arguments;
+  bool no_think = false;
 };
-Result<ChatFormat> OpenChatFormat(const std::string& model);
 
 class ChatSession {
  public:

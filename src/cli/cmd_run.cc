@@ -10,8 +10,11 @@
 #include "cli/chat_session.h"
 #include "cli/command.h"
 #include "cli/model_options.h"
+#include "cli/run_settings.h"
 #include "cli/standard_input.h"
+#include "cli/template_arguments.h"
 #include "cli/terminal.h"
+#include "io/hub.h"
 #include "methods/checkpoint.h"
 
 namespace nibble {
@@ -21,9 +24,11 @@ struct Options {
   ModelOptions model;
   std::string prompt, prompt_ids, system;
   std::vector<std::string> stop;
-  SamplingParams sampling{.temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f};
+  std::vector<std::string> template_args;
+  std::string tools, chat_template;
+  SamplingFlags sampling;
   int64_t max_tokens = -1;
-  bool chat = false, ids = false, ignore_eos = false, json = false, has_prompt = false;
+  bool chat = false, no_chat = false, no_think = false, ids = false, ignore_eos = false, json = false, has_prompt = false;
 };
 
 Result<std::vector<int32_t>> ParseIds(const std::string& text) {
@@ -44,20 +49,6 @@ Result<std::vector<int32_t>> ParseIds(const std::string& text) {
     ++at;
   }
   return ids;
-}
-
-// Tokens that end a text: generation_config.json's (one or a list), else the tokenizer's own.
-std::vector<int32_t> EosIds(const Engine& engine, const Tokenizer* tokenizer) {
-  std::vector<int32_t> eos;
-  if (tokenizer) eos = tokenizer->eos_ids();
-  for (const Json* json : {&engine.checkpoint().generation_config(), &engine.checkpoint().config()}) {
-    const Json* ids = JsonFind(*json, "eos_token_id");
-    if (!ids) continue;
-    for (const Json& id : ids->is_array() ? *ids : Json::array({*ids}))
-      if (id.is_number_integer()) eos.push_back(id.get<int32_t>());
-    break;
-  }
-  return eos;
 }
 
 std::string Summary(const Engine& engine, const Generation& g, const Options& o) {
@@ -84,6 +75,17 @@ void PrintJson(const Engine& engine, const Generation& g) {
   std::printf("%s\n", json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace).c_str());
 }
 
+void PrintResult(const Engine& engine, const Generation& g, const Options& o) {
+  if (o.json)
+    PrintJson(engine, g);
+  else if (o.ids)
+    fmt::print("{}\n", fmt::join(g.tokens, ","));
+  else
+    std::printf("\n");
+  std::fflush(stdout);
+  std::fprintf(stderr, "%s\n", Summary(engine, g, o).c_str());
+}
+
 Result<std::vector<int32_t>> PromptIds(const Options& o, const Tokenizer* tokenizer) {
   if (!o.prompt_ids.empty()) return ParseIds(o.prompt_ids);
   std::string text = o.prompt;
@@ -102,48 +104,78 @@ Status Complete(const Options& o, Engine& engine, const Tokenizer* tokenizer, co
                std::fwrite(text.data(), 1, text.size(), stdout);
                std::fflush(stdout);
              }));
-  if (o.json)
-    PrintJson(engine, g);
-  else if (o.ids)
-    fmt::print("{}\n", fmt::join(g.tokens, ","));
-  else
-    std::printf("\n");
-  std::fflush(stdout);
-  std::fprintf(stderr, "%s\n", Summary(engine, g, o).c_str());
+  PrintResult(engine, g, o);
   return {};
 }
 
-Status Chat(const Options& o, Engine& engine, const Tokenizer& tokenizer, const GenerateOptions& generate) {
-  NIBBLE_TRY(ChatFormat format, OpenChatFormat(o.model.model));
+Status Chat(const Options& o, Engine& engine, const Tokenizer& tokenizer, ChatFormat format, const GenerateOptions& generate) {
   ChatSession session(engine, tokenizer, std::move(format), generate, o.system);
-  if (!o.has_prompt) return session.Interact();
-  std::fprintf(stderr, "chat: the prompt goes through the template of %s\n", o.model.model.c_str());
-  NIBBLE_TRY(const Generation g, session.Say(o.prompt, [&](std::string_view text) {
-    if (o.json) return;
+  if (!o.has_prompt && (o.chat || StdinIsTerminal())) return session.Interact();
+  std::string prompt = o.prompt;
+  if (!o.has_prompt) {
+    NIBBLE_TRY(prompt, ReadStandardInput());
+  }
+  NIBBLE_TRY(const Generation g, session.Say(prompt, [&](std::string_view text) {
+    if (o.json || o.ids) return;
     std::fwrite(text.data(), 1, text.size(), stdout);
     std::fflush(stdout);
   }));
-  if (o.json)
-    PrintJson(engine, g);
-  else
-    std::printf("\n");
-  std::fprintf(stderr, "%s\n", Summary(engine, g, o).c_str());
+  PrintResult(engine, g, o);
   return {};
 }
 
+// The model's template, when the prompt is to go through it. A template that never looks at a message's role only joins texts: the
+// model is no chat model, and its text is completed unless --chat asks for the template.
+Result<std::optional<ChatFormat>> ChooseChat(const Options& o) {
+  const bool asked = o.chat || !o.chat_template.empty() || !o.tools.empty();
+  if (o.no_chat || !o.prompt_ids.empty()) return std::optional<ChatFormat>();
+  NIBBLE_TRY(const ModelLocation location, ResolveModel(o.model.model));
+  auto source = FindChatTemplate(location.path, o.chat_template, !o.tools.empty());
+  if (!source && (asked || source.error().code != Code::kNotFound)) return tl::unexpected(std::move(source.error()));
+  if (!source || (!asked && source->text.find("role") == std::string::npos)) {
+    std::fprintf(
+        stderr, "completion of text: %s\n",
+        source ? fmt::format("{} tells no roles apart, so this is no chat model (--chat uses it anyway)", source->name).c_str()
+               : source.error().message.c_str());
+    return std::optional<ChatFormat>();
+  }
+  NIBBLE_TRY(ChatTemplate chat, ChatTemplate::Parse(source->text, source->name));
+  ChatFormat format{std::move(chat), std::move(*source), nullptr, o.template_args, o.no_think};
+  if (!o.tools.empty()) {
+    NIBBLE_TRY(format.tools, ReadTools(o.tools));
+  }
+  if (o.no_think && format.source.text.find("thinking") == std::string::npos)
+    Warn("--no-think: {} has no switch for thinking", format.source.name);
+  std::fprintf(stderr, "chat: %s (--no-chat completes text)\n", format.source.name.c_str());
+  return std::optional(std::move(format));
+}
+
+void CheckVocabulary(const Tokenizer& tokenizer, const Engine& engine) {
+  if (tokenizer.vocab_size() <= engine.vocab()) return;
+  Warn("the tokenizer has {} tokens, the model's embedding {}: prompts with tokens from {} on will be refused",
+       tokenizer.vocab_size(), engine.vocab(), engine.vocab());
+}
+
 Status Run(const Options& o) {
-  NIBBLE_RETURN_IF_ERROR(CheckSampling(o.sampling));
   std::unique_ptr<Tokenizer> tokenizer;
   // Ids in, ids out needs no tokenizer; anything else does.
   if (auto opened = OpenTokenizer(o.model.model))
     tokenizer = std::move(*opened);
   else if (o.prompt_ids.empty() || !o.ids)
     return tl::unexpected(std::move(opened.error()));
+  NIBBLE_TRY(std::optional<ChatFormat> chat, ChooseChat(o));
   NIBBLE_TRY(const auto engine, OpenEngine(o.model));
-  GenerateOptions generate{.max_tokens = o.max_tokens, .sampling = o.sampling, .stop = o.stop};
-  if (!o.ignore_eos) generate.eos = EosIds(*engine, tokenizer.get());
-  const bool interactive = !o.has_prompt && o.prompt_ids.empty() && StdinIsTerminal();
-  if (o.chat || interactive) return Chat(o, *engine, *tokenizer, generate);
+  if (tokenizer) CheckVocabulary(*tokenizer, *engine);
+  const Checkpoint& checkpoint = engine->checkpoint();
+  NIBBLE_TRY(const ChosenSampling sampling, ChooseSampling(o.sampling, checkpoint.generation_config()));
+  NIBBLE_RETURN_IF_ERROR(CheckSampling(sampling.params));
+  GenerateOptions generate{.max_tokens = o.max_tokens, .sampling = sampling.params, .stop = o.stop};
+  const ChosenStops stops =
+      ChooseStops(checkpoint.generation_config(), checkpoint.config(), tokenizer.get(), chat ? chat->source.text : "");
+  if (!o.ignore_eos) generate.eos = stops.ids;
+  std::fprintf(stderr, "ends at %s; %s\n", o.ignore_eos ? "no token (--ignore-eos)" : stops.text.c_str(),
+               DescribeSampling(sampling).c_str());
+  if (chat) return Chat(o, *engine, *tokenizer, std::move(*chat), generate);
   return Complete(o, *engine, tokenizer.get(), generate);
 }
 
@@ -151,15 +183,19 @@ std::function<Status()> Setup(CLI::App& app) {
   auto o = std::make_shared<Options>();
   AddModelArgument(app, o->model);
   CLI::Option* prompt =
-      app.add_option("-p,--prompt", o->prompt, "text to complete (with --chat: the user's message); without it: chat, or stdin");
-  app.add_flag("--chat", o->chat, "use the model's chat template");
+      app.add_option("-p,--prompt", o->prompt, "what the user says; text to complete where there is no chat template");
+  auto* chat = app.add_flag("--chat", o->chat, "insist on the chat template; from a pipe, a turn a line");
+  app.add_flag("--no-chat", o->no_chat, "complete the text as it is")->excludes(chat);
   app.add_option("--system", o->system, "system message of a chat");
+  app.add_option("--tools", o->tools, "JSON file: the list of tools that a chat offers");
+  AddTemplateArguments(app, o->template_args, o->no_think);
+  app.add_option("--chat-template", o->chat_template, "one of the model's by name, or a file");
   app.add_option("--max-tokens", o->max_tokens, "most tokens to generate (-1: to the end of the context)");
-  app.add_option("--temperature", o->sampling.temperature, "0: always the best token")->capture_default_str();
-  app.add_option("--top-k", o->sampling.top_k, "keep the k best (0: all)")->capture_default_str();
-  app.add_option("--top-p", o->sampling.top_p, "keep the best up to this probability")->capture_default_str();
-  app.add_option("--min-p", o->sampling.min_p, "drop below this share of the best")->capture_default_str();
-  app.add_option("--repeat-penalty", o->sampling.repeat_penalty, "over 1: seen tokens become less likely")->capture_default_str();
+  app.add_option("--temperature", o->sampling.temperature, "0: always the best token (the model's, else 0.8)");
+  app.add_option("--top-k", o->sampling.top_k, "keep the k best (0: all; the model's, else 40)");
+  app.add_option("--top-p", o->sampling.top_p, "keep the best up to this probability (the model's, else 0.95)");
+  app.add_option("--min-p", o->sampling.min_p, "drop below this share of the best (the model's, else 0.05)");
+  app.add_option("--repeat-penalty", o->sampling.repeat_penalty, "over 1: less of seen tokens (the model's, else 1)");
   app.add_option("--seed", o->sampling.seed, "of the sampler")->capture_default_str();
   app.add_option("--stop", o->stop, "end before this text (repeatable)");
   app.add_flag("--ignore-eos", o->ignore_eos, "go on after an end-of-text token");

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tokenizers/gguf_reader.h"
 
+#include "tokenizers/unicode.h"
+
 namespace nibble {
 namespace {
 
@@ -36,8 +38,8 @@ Result<GgufVocab> ReadGgufVocab(const GgufMetadata& metadata, const std::string&
   NIBBLE_TRY(const auto tokens, metadata.Strings("tokenizer.ggml.tokens"));
   NIBBLE_TRY(const auto merges, metadata.Strings("tokenizer.ggml.merges"));
   if (tokens.empty()) return Corrupt("{}: key \"tokenizer.ggml.tokens\" is missing or empty", where);
-  vocab.tokens.assign(tokens.begin(), tokens.end());
-  vocab.merges.assign(merges.begin(), merges.end());
+  for (const auto token : tokens) vocab.tokens.push_back(unicode::Sanitize(token));
+  for (const auto merge : merges) vocab.merges.push_back(unicode::Sanitize(merge));
   NIBBLE_TRY(vocab.scores, metadata.Floats("tokenizer.ggml.scores"));
   NIBBLE_TRY(const auto types, metadata.Ints("tokenizer.ggml.token_type"));
   vocab.token_types.reserve(types.size());
@@ -52,7 +54,21 @@ Result<GgufVocab> ReadGgufVocab(const GgufMetadata& metadata, const std::string&
   NIBBLE_TRY(vocab.add_bos, OptionalBool(metadata, "tokenizer.ggml.add_bos_token"));
   NIBBLE_TRY(vocab.add_eos, OptionalBool(metadata, "tokenizer.ggml.add_eos_token"));
   NIBBLE_TRY(vocab.add_space_prefix, OptionalBool(metadata, "tokenizer.ggml.add_space_prefix"));
-  NIBBLE_TRY(vocab.chat_template, metadata.String("tokenizer.chat_template", ""));
+  NIBBLE_TRY(vocab.cls_id, OptionalId(metadata, where, "tokenizer.ggml.cls_token_id", tokens.size()));
+  NIBBLE_TRY(vocab.sep_id, OptionalId(metadata, where, "tokenizer.ggml.seperator_token_id", tokens.size()));  // spelled so
+  NIBBLE_TRY(vocab.remove_extra_whitespaces, OptionalBool(metadata, "tokenizer.ggml.remove_extra_whitespaces"));
+  if (metadata.Find("tokenizer.ggml.precompiled_charsmap")) {
+    NIBBLE_TRY(const auto bytes, metadata.Ints("tokenizer.ggml.precompiled_charsmap"));
+    for (const int64_t byte : bytes) vocab.charsmap += static_cast<char>(byte & 0xFF);
+  }
+  NIBBLE_TRY(const std::string chat_template, metadata.String("tokenizer.chat_template", ""));
+  vocab.chat_template = unicode::Sanitize(chat_template);
+  if (!metadata.Find("tokenizer.chat_templates")) return vocab;
+  NIBBLE_TRY(const auto names, metadata.Strings("tokenizer.chat_templates"));
+  for (const auto name : names) {
+    NIBBLE_TRY(const std::string text, metadata.String(fmt::format("tokenizer.chat_template.{}", name), ""));
+    if (!text.empty()) vocab.named_templates.emplace_back(name, unicode::Sanitize(text));
+  }
   return vocab;
 }
 

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tokenizer keys of a GGUF file (tokenizer.ggml.*) as plain values, for Tokenizer::FromGgufVocab.
+// The tokenizer keys of a GGUF file (tokenizer.ggml.*) as plain values, for Tokenizer::FromGgufVocab. Texts are UTF-8.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
-
-#include "base/status.h"
-#include "io/gguf.h"
 
 namespace nibble {
 
@@ -21,10 +19,11 @@ struct GgufVocab {
   std::vector<std::string> merges;   // "left right" ("gpt2")
   std::optional<int64_t> bos_id, eos_id, unk_id, eot_id, eom_id;
   std::optional<bool> add_bos, add_eos, add_space_prefix;
-  std::string chat_template;  // tokenizer.chat_template, may be empty
+  std::optional<int64_t> cls_id, sep_id;  // "bert"
+  std::optional<bool> remove_extra_whitespaces;
+  std::string charsmap;                                              // "t5": charsmap.h
+  std::string chat_template;                                         // tokenizer.chat_template, may be empty
+  std::vector<std::pair<std::string, std::string>> named_templates;  // tokenizer.chat_template.NAME
 };
-
-// Copies the keys out of a file's metadata. Absent keys stay empty; a wrong type is an error.
-Result<GgufVocab> ReadGgufVocab(const GgufMetadata& metadata);
 
 }  // namespace nibble

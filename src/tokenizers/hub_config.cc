@@ -99,6 +99,9 @@ Status ReadAddedTokensFile(const std::string& path, std::vector<AddedToken>& out
 Status ReadTokenizerConfig(const Json& config, const std::string& path, HubTokenizerConfig& out) {
   out.bos_token = ReadToken(config, "bos_token");
   out.eos_token = ReadToken(config, "eos_token");
+  for (const char* key : {"unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}) {
+    if (auto text = ReadToken(config, key); !text.empty()) out.special_tokens.emplace_back(key, std::move(text));
+  }
   NIBBLE_TRY_IN(path, out.tokenizer_class, JsonString(config, "tokenizer_class", ""));
   if (out.tokenizer_class.ends_with("Fast")) out.tokenizer_class.resize(out.tokenizer_class.size() - 4);
   NIBBLE_TRY_IN(path, out.add_bos, OptionalBool(config, "add_bos_token"));

@@ -15,11 +15,12 @@
 namespace nibble {
 
 struct HubTokenizerConfig {
-  std::string bos_token, eos_token;  // texts; empty when not given
-  std::vector<int32_t> eos_ids;      // of generation_config.json and config.json
-  std::string eos_source;            // the file that eos_ids came from, e.g. "generation_config.json"; empty when there are none
-  std::string chat_template;         // of a list: "default"; may be empty
-  std::string template_source;       // "chat_template.jinja" or "tokenizer_config.json"
+  std::string bos_token, eos_token;                                 // texts; empty when not given
+  std::vector<std::pair<std::string, std::string>> special_tokens;  // (key, text) of unk_token, pad_token ... that are given
+  std::vector<int32_t> eos_ids;                                     // of generation_config.json and config.json
+  std::string eos_source;       // the file that eos_ids came from, e.g. "generation_config.json"; empty when there are none
+  std::string chat_template;    // of a list: "default"; may be empty
+  std::string template_source;  // "chat_template.jinja" or "tokenizer_config.json"
   std::vector<std::pair<std::string, std::string>> named_templates;  // (name, text), e.g. "tool_use"
 
   // For folders without tokenizer.json.

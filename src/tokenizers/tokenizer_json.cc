@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "tokenizers/gguf_reader.h"
 #include "tokenizers/hub_config.h"
 #include "tokenizers/tokenizer.h"
 #include "tokenizers/tokenizer_files.h"
@@ -94,11 +95,7 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::Open(const std::string& path) {
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) return FromHubFolder(path);
   Parts parts;
-  if (path.ends_with(".gguf")) {
-    NIBBLE_TRY(const GgufFile file, OpenGguf(path));
-    NIBBLE_TRY_IN(path, const GgufVocab vocab, ReadGgufVocab(file.metadata));
-    return FromGgufVocab(vocab, path);
-  }
+  if (path.ends_with(".gguf")) return OpenGgufTokenizer(path);
   if (path.ends_with(".json")) {
     NIBBLE_TRY(const Json root, ReadJsonFile(path, kMaxFileBytes));
     NIBBLE_TRY(parts, ReadParts(root, path));
