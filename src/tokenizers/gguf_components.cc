@@ -7,7 +7,7 @@ namespace nibble {
 namespace {
 
 // Values of tokenizer.ggml.model, named after the first models that had such vocabularies.
-constexpr std::string_view kScoreModel = "llama", kMergeModel = "gpt2";
+constexpr std::string_view kScoreModel = "llama", kMergeModel = "gpt2", kWordPieceModel = "bert";
 constexpr std::string_view kSpace = "\u2581";  // how SentencePiece writes a space
 
 // "llama": SentencePiece BPE by scores. Ids that the format fixes when the file does not give them: unk 0, bos 1, eos 2.
@@ -41,23 +41,43 @@ Result<GgufComponents> ByteLevel(const GgufVocab& vocab, const std::string& wher
   steps.push_back({{"type", "ByteLevel"}, {"add_prefix_space", prefix}, {"trim_offsets", true}, {"use_regex", false}});
   made.pre_tokenizer = {{"type", "Sequence"}, {"pretokenizers", steps}};
   made.decoder = {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}};
-  made.byte_level = true;
+  made.kind = GgufComponents::kMerges;
   made.ignore_merges = pre->ignore_merges;
   made.add_bos = vocab.add_bos.value_or(pre->add_bos);
   made.default_bos = made.default_eos = 11;
   return made;
 }
 
+// "bert": WordPiece of an uncased BERT.
+GgufComponents WordPiece(const GgufVocab& vocab) {
+  GgufComponents made;
+  made.kind = GgufComponents::kWordPiece;
+  made.normalizer = {{"type", "BertNormalizer"}, {"lowercase", true}};
+  made.pre_tokenizer = {{"type", "BertPreTokenizer"}};
+  made.decoder = {{"type", "WordPiece"}, {"prefix", "##"}, {"cleanup", true}};
+  made.add_bos = vocab.add_bos.value_or(true);
+  made.default_bos = 101;
+  made.default_eos = 102;
+  return made;
+}
+
 }  // namespace
 
 Result<GgufComponents> DescribeGgufComponents(const GgufVocab& vocab, const std::string& where) {
-  const bool scores = vocab.model == kScoreModel, merges = vocab.model == kMergeModel;
-  if (!scores && !merges) {
-    return Unsupported("{}: tokenizer.ggml.model \"{}\"; known are \"llama\" (SentencePiece) and \"gpt2\" (byte-level BPE)", where,
-                       vocab.model);
+  GgufComponents made;
+  if (vocab.model == kScoreModel) {
+    made = SentencePiece(vocab);
+  } else if (vocab.model == kMergeModel) {
+    NIBBLE_TRY(made, ByteLevel(vocab, where));
+  } else if (vocab.model == kWordPieceModel) {
+    made = WordPiece(vocab);
+  } else {
+    return Unsupported(
+        "{}: tokenizer.ggml.model \"{}\"; known are \"llama\" (SentencePiece BPE), \"gpt2\" (byte-level BPE), \"t5\" (unigram), "
+        "\"bert\" (WordPiece)",
+        where, vocab.model);
   }
-  NIBBLE_TRY(GgufComponents made, merges ? ByteLevel(vocab, where) : Result<GgufComponents>(SentencePiece(vocab)));
-  made.add_eos = vocab.add_eos.value_or(false);
+  made.add_eos = vocab.add_eos.value_or(made.kind == GgufComponents::kWordPiece);
   return made;
 }
 

@@ -13,14 +13,15 @@
 namespace nibble {
 
 struct GgufComponents {
+  enum Kind : unsigned char { kScores, kMerges, kWordPiece };  // "llama", "gpt2", "bert"
+  Kind kind = kScores;
   Json normalizer, pre_tokenizer, decoder;  // null: none
-  bool byte_level = false;                  // "gpt2"; else "llama"
   bool ignore_merges = false;
   bool add_bos = false, add_eos = false;  // what the file says, else the kind's own habit
   int64_t default_bos = 0, default_eos = 0;
 };
 
-// Unsupported: a model or a pre-tokenizer whose rules are not known.
+// Unsupported: a model or a pre-tokenizer whose rules are not known. ("t5" has no such form here.)
 Result<GgufComponents> DescribeGgufComponents(const GgufVocab& vocab, const std::string& where);
 
 // "left right" of tokenizer.ggml.merges as pairs.

@@ -44,20 +44,27 @@ Merges MergesOfScores(const GgufVocab& vocab) {
 
 Result<OrderedJson> ModelJson(const GgufVocab& vocab, const GgufComponents& components, const Tokenizer& tokenizer,
                               const std::string& where) {
+  const bool byte_level = components.kind == GgufComponents::kMerges;
   OrderedJson model = {{"type", "BPE"}, {"dropout", nullptr}};
   model["unk_token"] = nullptr;
-  if (!components.byte_level) model["unk_token"] = tokenizer.TokenText(static_cast<int32_t>(vocab.unk_id.value_or(0)));
+  if (!byte_level) model["unk_token"] = tokenizer.TokenText(static_cast<int32_t>(vocab.unk_id.value_or(0)));
   model["continuing_subword_prefix"] = nullptr;
   model["end_of_word_suffix"] = nullptr;
-  model["fuse_unk"] = !components.byte_level;
-  model["byte_fallback"] = !components.byte_level;
+  model["fuse_unk"] = !byte_level;
+  model["byte_fallback"] = !byte_level;
   model["ignore_merges"] = components.ignore_merges;
   OrderedJson::object_t tokens;  // by id; texts are unique, so no search for each
   for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
     if (tokenizer.HasToken(id)) tokens.OrderedJson::object_t::Container::emplace_back(tokenizer.TokenText(id), id);
   }
+  if (components.kind == GgufComponents::kWordPiece) {
+    const std::string unk = vocab.unk_id ? tokenizer.TokenText(static_cast<int32_t>(*vocab.unk_id)) : "[UNK]";
+    model = {{"type", "WordPiece"}, {"unk_token", unk}, {"continuing_subword_prefix", "##"}, {"max_input_chars_per_word", 1000}};
+    model["vocab"] = std::move(tokens);
+    return model;
+  }
   model["vocab"] = std::move(tokens);
-  NIBBLE_TRY(const Merges merges, components.byte_level ? SplitGgufMerges(vocab, where) : Result<Merges>(MergesOfScores(vocab)));
+  NIBBLE_TRY(const Merges merges, byte_level ? SplitGgufMerges(vocab, where) : Result<Merges>(MergesOfScores(vocab)));
   OrderedJson list = OrderedJson::array();
   for (const auto& [left, right] : merges) list.push_back(OrderedJson::array({left, right}));
   model["merges"] = std::move(list);
@@ -65,16 +72,16 @@ Result<OrderedJson> ModelJson(const GgufVocab& vocab, const GgufComponents& comp
 }
 
 // $A with the tokens that the file's settings put around it.
-OrderedJson PostProcessorJson(const GgufComponents& components, const Tokenizer& tokenizer) {
+OrderedJson PostProcessorJson(const Tokenizer& tokenizer) {
   OrderedJson single = OrderedJson::array(), pair = OrderedJson::array(), special = OrderedJson::object();
   const auto put = [&](int32_t id) {
     const std::string& text = tokenizer.TokenText(id);
     single.push_back({{"SpecialToken", {{"id", text}, {"type_id", 0}}}});
     special[text] = {{"id", text}, {"ids", {id}}, {"tokens", {text}}};
   };
-  if (components.add_bos && tokenizer.bos_id() >= 0) put(tokenizer.bos_id());
+  for (const int32_t id : tokenizer.ids_before()) put(id);
   single.push_back({{"Sequence", {{"id", "A"}, {"type_id", 0}}}});
-  if (components.add_eos && !tokenizer.eos_ids().empty()) put(tokenizer.eos_ids().front());
+  for (const int32_t id : tokenizer.ids_behind()) put(id);
   if (special.empty()) return nullptr;
   for (const char* id : {"A", "B"}) pair.push_back({{"Sequence", {{"id", id}, {"type_id", *id == 'B'}}}});
   return {{"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", special}};
@@ -98,12 +105,15 @@ OrderedJson AddedTokensJson(const Tokenizer& tokenizer) {
 
 Result<std::vector<std::pair<std::string, std::string>>> HubFilesOfGgufVocab(const GgufVocab& vocab, const std::string& where) {
   NIBBLE_TRY(const std::unique_ptr<Tokenizer> tokenizer, Tokenizer::FromGgufVocab(vocab, where));
+  if (vocab.model == "t5")
+    return Unsupported(
+        "{}: a unigram vocabulary is not written as tokenizer.json; copy that of the model that the file was made of", where);
   NIBBLE_TRY(const GgufComponents components, DescribeGgufComponents(vocab, where));
   OrderedJson json = {
       {"version", "1.0"}, {"truncation", nullptr}, {"padding", nullptr}, {"added_tokens", AddedTokensJson(*tokenizer)}};
   json["normalizer"] = components.normalizer;
   json["pre_tokenizer"] = components.pre_tokenizer;
-  json["post_processor"] = PostProcessorJson(components, *tokenizer);
+  json["post_processor"] = PostProcessorJson(*tokenizer);
   json["decoder"] = components.decoder;
   NIBBLE_TRY(json["model"], ModelJson(vocab, components, *tokenizer, where));
 

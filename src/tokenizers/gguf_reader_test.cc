@@ -7,6 +7,12 @@
 #include "io/gguf_writer.h"
 #include "support/paths.h"
 
+#include "io/mapped_file.h"
+#include "support/paths.h"
+#include "tokenizers/byte_level.h"
+#include "tokenizers/gguf_pre.h"
+#include "tokenizers/sentencepiece_file.h"
+
 namespace nibble {
 namespace {
 using ::testing::HasSubstr;
@@ -49,6 +55,54 @@ TEST(GgufReader, RefusesIdsAndLengthsThatDoNotFit) {
 TEST(GgufReader, SaysWhenThereIsNoTokenizer) {
   const auto file = OpenGguf(testing::Repo("tests/data/gguf/tiny-v3-le.gguf")).value();
   EXPECT_EQ(ReadGgufVocab(file.metadata, "f").error().code, Code::kNotFound);
+}
+
+// A GGUF file of a unigram model says less than the SentencePiece file it was made of (no byte fallback), and the same of known
+// text.
+TEST(GgufVocab, UnigramIsThatOfTheSentencePieceFile) {
+  const std::string path = testing::Repo("tests/data/tokenizers/made/sentencepiece/tokenizer.model");
+  const auto file = ReadSentencePieceFile(*ReadTextFile(path), path);
+  ASSERT_TRUE(file) << file.error().ToString();
+  GgufVocab vocab{.model = "t5", .tokens = file->pieces, .scores = file->scores, .token_types = file->types};
+  vocab.charsmap = file->charsmap;
+  vocab.unk_id = file->unk_id;
+  vocab.eos_id = file->eos_id;
+  const auto gguf = Tokenizer::FromGgufVocab(vocab, "t5.gguf");
+  ASSERT_TRUE(gguf) << gguf.error().ToString();
+  const auto direct = Tokenizer::Open(path);
+  ASSERT_TRUE(direct);
+  for (const char* text : {"the cat sat by her sister", "  two  spaces\tand a tab ", "tokenab<sep>cat", ""}) {
+    auto want = *(*direct)->Encode(text, false);
+    EXPECT_EQ(*(*gguf)->Encode(text, false), want) << text;
+    want.push_back(file->eos_id);
+    EXPECT_EQ(*(*gguf)->Encode(text, true), want) << text;
+  }
+}
+
+TEST(GgufVocab, EveryNamedPreTokenizerCutsText) {
+  std::vector<std::string> tokens;
+  for (int byte = 0; byte < 256; ++byte) AppendByteLevel(std::string(1, static_cast<char>(byte)), tokens.emplace_back());
+  std::string names = GgufPreTokenizerNames() + ", ";
+  int count = 0;
+  for (size_t end = names.find(", "); end != names.npos; names.erase(0, end + 2), end = names.find(", "), ++count) {
+    const GgufVocab vocab{.model = "gpt2", .pre = names.substr(0, end), .tokens = tokens};
+    const auto tokenizer = Tokenizer::FromGgufVocab(vocab, vocab.pre);
+    ASSERT_TRUE(tokenizer) << tokenizer.error().ToString();
+    const std::string text = "It's 12345 \u6f22\u5b57 na\u00efve\r\n  x";
+    const auto ids = (*tokenizer)->Encode(text, false);
+    ASSERT_TRUE(ids) << vocab.pre << ids.error().ToString();
+    EXPECT_EQ(ids->size(), text.size()) << vocab.pre;  // no merges: a token a byte, none lost
+  }
+  EXPECT_GT(count, 70);
+}
+
+TEST(GgufVocab, KindsWithoutRulesHereAreNamed) {
+  for (const char* model : {"rwkv", "plamo2", "gemma4"}) {
+    const auto tokenizer = Tokenizer::FromGgufVocab({.model = model, .tokens = {"a"}}, "x.gguf");
+    ASSERT_FALSE(tokenizer);
+    EXPECT_EQ(tokenizer.error().code, Code::kUnsupported);
+    EXPECT_NE(tokenizer.error().message.find(model), std::string::npos);
+  }
 }
 
 }  // namespace

@@ -244,7 +244,7 @@ TEST_P(SharedGguf, IdsAreThoseOfLlamaCpp) {
   EXPECT_GE(records, 46);
 }
 INSTANTIATE_TEST_SUITE_P(Vocabularies, SharedGguf,
-                         ::testing::Values("deepseek-coder", "falcon", "gpt-2", "llama-spm", "phi-3", "starcoder"),
+                         ::testing::Values("bert-bge", "deepseek-coder", "falcon", "gpt-2", "llama-spm", "phi-3", "starcoder"),
                          [](const auto& test) { return TestName(test.param); });
 
 }  // namespace

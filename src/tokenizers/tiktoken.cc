@@ -17,15 +17,6 @@ constexpr int32_t kLlama3Ranks = 128'000, kQwenRanks = 151'643, kReserved = 256;
 constexpr std::string_view kLlama3Pattern =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
-// Kimi: a run of Han is a word; the other words are cut at capitals, and no word mixes Han in.
-std::string KimiPattern() {
-  const auto of = [](std::string_view cases) { return fmt::format(R"((?:(?!\p{{sc:Han}})[{}\p{{Lm}}\p{{Lo}}\p{{M}}]))", cases); };
-  const std::string upper = of(R"(\p{Lu}\p{Lt})"), lower = of(R"(\p{Ll})");
-  constexpr std::string_view kBefore = R"([^\r\n\p{L}\p{N}]?)", kBehind = "(?i:'s|'t|'re|'ve|'m|'ll|'d)?";
-  return fmt::format(R"([\p{{sc:Han}}]+|{0}{2}*{3}+{1}|{0}{2}+{3}*{1}|)", kBefore, kBehind, upper, lower) +
-         R"(\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-}
-
 std::string PatternOf(const HubTokenizerConfig& config, int32_t ranks) {
   if (config.tokenizer_class.starts_with("QWen") || (config.tokenizer_class.empty() && ranks == kQwenRanks))
     return std::string(kQwenPattern);
@@ -70,6 +61,14 @@ void AddSpecials(const HubTokenizerConfig& config, int32_t ranks, Tokenizer::Par
 }
 
 }  // namespace
+
+std::string KimiPattern() {
+  const auto of = [](std::string_view cases) { return fmt::format(R"((?:(?!\p{{sc:Han}})[{}\p{{Lm}}\p{{Lo}}\p{{M}}]))", cases); };
+  const std::string upper = of(R"(\p{Lu}\p{Lt})"), lower = of(R"(\p{Ll})");
+  constexpr std::string_view kBefore = R"([^\r\n\p{L}\p{N}]?)", kBehind = "(?i:'s|'t|'re|'ve|'m|'ll|'d)?";
+  return fmt::format(R"([\p{{sc:Han}}]+|{0}{2}*{3}+{1}|{0}{2}+{3}*{1}|)", kBefore, kBehind, upper, lower) +
+         R"(\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+}
 
 bool LooksLikeTiktoken(std::string_view bytes) {
   const size_t line = bytes.find('\n');

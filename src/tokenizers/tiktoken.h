@@ -11,6 +11,9 @@ namespace nibble {
 inline constexpr std::string_view kQwenPattern =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
+// Kimi: a run of Han is a word; the other words are cut at capitals, and no word mixes Han in.
+std::string KimiPattern();
+
 bool LooksLikeTiktoken(std::string_view bytes);
 
 // Special tokens are config's, and where it lists none those of the two families whose file sizes are known (Llama 3: 128,000

@@ -30,7 +30,8 @@ class Tokenizer {
   // The text of a tokenizer.json; `where` is named in errors. kUnsupported names a component that is not known. Its "truncation"
   // and "padding" are ignored: whole texts only.
   static Result<std::unique_ptr<Tokenizer>> FromTokenizerJson(std::string_view text, const std::string& where);
-  // "llama" (SentencePiece with scores) and "gpt2" (byte-level with merges and a pre-tokenizer name); others are kUnsupported.
+  // "llama" (SentencePiece with scores), "gpt2" (byte-level with merges and a pre-tokenizer name), "t5" (unigram) and "bert"
+  // (WordPiece); others are kUnsupported.
   static Result<std::unique_ptr<Tokenizer>> FromGgufVocab(const GgufVocab& vocab, const std::string& where);
   // A folder, a .gguf file, a tokenizer.json, a SentencePiece model or a tiktoken list.
   static Result<std::unique_ptr<Tokenizer>> Open(const std::string& path);
@@ -60,6 +61,10 @@ class Tokenizer {
   const std::vector<int32_t>& eos_ids() const { return eos_ids_; }
   // Whether Encode(add_special) begins with bos_id().
   bool adds_bos() const { return bos_id_ >= 0 && !post_.before.empty() && post_.before.front() == bos_id_; }
+
+  // What Encode(add_special) puts before and behind the ids of a text.
+  const std::vector<int32_t>& ids_before() const { return post_.before; }
+  const std::vector<int32_t>& ids_behind() const { return post_.after; }
 
   // What a tokenizer is made of; for the loaders.
   struct Parts {
