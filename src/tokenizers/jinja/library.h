@@ -21,6 +21,7 @@ Result<Value> ApplyFilter(Interpreter& interpreter, const std::string& name, con
 Result<bool> ApplyTest(Interpreter& interpreter, const std::string& name, const Value& input, const Arguments& arguments);
 // The method `name` of a text, list or dict; nullptr when it has none.
 Method FindMethod(const Value& self, std::string_view name);
+Method FindTextMethod(std::string_view name);
 // Whether Python's object has it but the sandbox forbids it, because it changes the object (list.append).
 bool IsForbiddenMethod(const Value& self, std::string_view name);
 
