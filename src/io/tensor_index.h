@@ -29,9 +29,13 @@ struct StoredTensor {
   Shape shape;
   std::string file;                         // path, for messages and Origin
   std::shared_ptr<const MappedFile> keep;   // what view points into
+  std::shared_ptr<const void> computed;     // instead of it: values worked out when the file was opened (gguf)
   int64_t file_offset = 0, size_bytes = 0;  // of the data in that file
   std::string stored_type;                  // as the file spells it: "BF16", "F4", "Q4_K"
   std::string unsupported;                  // empty, or the reason why the elements cannot be read
+
+  // What views of it have to keep.
+  std::shared_ptr<const void> holder() const { return computed ? computed : std::shared_ptr<const void>(keep); }
 };
 
 class TensorIndex {

@@ -45,6 +45,9 @@ class Checkpoint {
   // them.
   void LookUnder(std::string_view name, std::string_view on_disk);
 
+  // What the files call it: for whoever writes a checkpoint that is to look like this one.
+  std::string OnDisk(std::string_view name) const;
+
   bool Has(std::string_view tensor) const;
 
   struct LinearQuery {
@@ -98,7 +101,6 @@ class Checkpoint {
   std::optional<LinearPart> TransposedModule(const std::string& module, int64_t n, int64_t k);
   Status BindBias(const std::string& module, Range rows, LinearPart* part);
   Result<LinearPart> StoredLinear(const LinearQuery& asked);
-  std::string OnDisk(std::string_view name) const;
   bool Stored(std::string_view tensor) const { return tensors_.Find(tensor) != nullptr; }
   bool StoredModule(std::string_view module) const;
   std::string RouterOnDisk(const std::string& module) const;
