@@ -317,26 +317,32 @@ Result<std::optional<KvFormats>> KvScheme(const Checkpoint& checkpoint, const Gr
   return method ? method->formats() : std::nullopt;
 }
 
+Checkpoint::LinearQuery QueryOf(const LinearSpec& spec, const LinearPartSpec& part) {
+  return {.kind = spec.is_lm_head ? LayerKind::kLmHead : LayerKind::kLinear,
+          .name = part.name,
+          .n = part.n,
+          .k = spec.k,
+          .fused_name = part.fused_name,
+          .fused_row = part.fused_row,
+          .fused_n = part.fused_n,
+          .fused_block = part.fused_block,
+          .fused_stride = part.fused_stride,
+          .transposed = part.transposed,
+          .bias = part.bias,
+          .keep_float = spec.is_router};
+}
+
 Result<std::vector<LinearPart>> LinearParts(Checkpoint& checkpoint, const LinearSpec& spec) {
   std::vector<LinearPart> parts;
   for (const LinearPartSpec& part : spec.parts) {
-    std::string name = part.name;
-    const LayerKind kind = spec.is_lm_head ? LayerKind::kLmHead : LayerKind::kLinear;
+    Checkpoint::LinearQuery query = QueryOf(spec, part);
     const bool tied = spec.is_lm_head && !spec.tied_to.empty();
-    if (tied) name = spec.tied_to;  // a head stored beside a tied embedding is a copy
-    NIBBLE_TRY(LinearPart bound, checkpoint.Linear({.kind = tied ? LayerKind::kEmbedding : kind,
-                                                    .name = name,
-                                                    .n = part.n,
-                                                    .k = spec.k,
-                                                    .fused_name = part.fused_name,
-                                                    .fused_row = part.fused_row,
-                                                    .fused_n = part.fused_n,
-                                                    .fused_block = part.fused_block,
-                                                    .fused_stride = part.fused_stride,
-                                                    .transposed = part.transposed,
-                                                    .bias = part.bias,
-                                                    .keep_float = spec.is_router}));
-    NIBBLE_RETURN_IF_ERROR(CheckShape(bound, name, part.n, spec.k));
+    if (tied) {  // a head stored beside a tied embedding is a copy
+      query.kind = LayerKind::kEmbedding;
+      query.name = spec.tied_to;
+    }
+    NIBBLE_TRY(LinearPart bound, checkpoint.Linear(query));
+    NIBBLE_RETURN_IF_ERROR(CheckShape(bound, query.name, part.n, spec.k));
     parts.push_back(std::move(bound));
     if (tied) checkpoint.Ignore(part.name + ".");
   }

@@ -51,6 +51,8 @@ Result<std::optional<KvFormats>> KvScheme(const Checkpoint& checkpoint, const Gr
 Result<LoadedModel> LoadModel(Checkpoint& checkpoint, const LoadOptions& options,
                               const std::vector<std::shared_ptr<ThreadTeam>>& teams, Progress* progress = nullptr);
 
+// How a checkpoint is asked for one part.
+Checkpoint::LinearQuery QueryOf(const LinearSpec& spec, const LinearPartSpec& part);
 // The parts of one linear layer of the graph, whole, as the checkpoint has them.
 Result<std::vector<LinearPart>> LinearParts(Checkpoint& checkpoint, const LinearSpec& spec);
 

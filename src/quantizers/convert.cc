@@ -19,6 +19,17 @@ std::string FloatName(const SourceModule& module) {
   return module.name.substr(0, module.name.rfind('.') + 1) + kNames[static_cast<int>(module.matrix)];
 }
 
+// Products whose hub files hold the matrix as [k, n] (GPT-2).
+Result<LinearPart> Transposed(const SourceModule& module, const LinearPart& part, ThreadTeam& team) {
+  Tensor whole(DType::kF32, {module.n, module.k}), turned(DType::kF32, {module.k, module.n});
+  NIBBLE_RETURN_IF_ERROR(DecodeWhole(*part.weight, module.name, team, whole.as<float>()));
+  for (int64_t i = 0; i < module.n; ++i)
+    for (int64_t j = 0; j < module.k; ++j) turned.as<float>()[j * module.n + i] = whole.as<float>()[i * module.k + j];
+  LinearPart out = part;
+  out.weight = std::make_shared<StoredWeight>(MakeDense(turned.view, part.weight->origin, turned.bytes));
+  return out;
+}
+
 Result<DType> FloatType(const SourceModel& model, const std::string& name) {
   if (name.empty()) return model.dtype;
   const auto dtype = ParseDType(name);
@@ -35,7 +46,12 @@ Result<ConvertReport> ToFolder(Checkpoint& source, const SourceModel& model, con
   FloatTensors tensors(dtype);
   for (const SourceModule& module : model.modules) {
     NIBBLE_TRY_IN(source.path(), const LinearPart part, BindModule(source, module));
-    tensors.AddModule(FloatName(module), part);
+    if (!module.query.transposed) {
+      tensors.AddModule(FloatName(module), part);
+      continue;
+    }
+    NIBBLE_TRY(const LinearPart as_stored, Transposed(module, part, team));
+    tensors.AddModule(FloatName(module), as_stored);
   }
   NIBBLE_RETURN_IF_ERROR(tensors.AddVectors(source, model.vectors));
   WarnOfDropped(source);

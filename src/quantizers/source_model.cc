@@ -15,11 +15,13 @@ void AddLinear(const Checkpoint& checkpoint, const LinearSpec& spec, ModuleRole 
   for (const LinearPartSpec& part : spec.parts) {
     const bool fused = !part.fused_name.empty() && checkpoint.HasModule(part.fused_name) && !checkpoint.HasModule(part.name);
     if (fused && !fused_done.insert(part.fused_name).second) continue;
-    SourceModule module{.name = fused ? part.fused_name : part.name, .role = role, .n = fused ? part.fused_n : part.n, .k = spec.k};
+    const std::string& name = fused ? part.fused_name : part.name;
+    SourceModule module{.name = checkpoint.OnDisk(name), .role = role, .n = fused ? part.fused_n : part.n, .k = spec.k};
     module.query = {.kind = spec.is_lm_head ? LayerKind::kLmHead : LayerKind::kLinear,
-                    .name = module.name,
+                    .name = name,
                     .n = module.n,
                     .k = module.k,
+                    .transposed = part.transposed,
                     .bias = part.bias};
     modules->push_back(std::move(module));
   }
@@ -34,7 +36,7 @@ void AddExperts(const Checkpoint& checkpoint, const MoeSpec& spec, std::vector<S
     for (const MoeMatrix which : {MoeMatrix::kGate, MoeMatrix::kUp, MoeMatrix::kDown}) {
       const bool down = which == MoeMatrix::kDown;
       SourceModule& module = modules->emplace_back();
-      module.name = fmt::format("{}.{}.{}", prefix, e, kNames[static_cast<int>(which)]);
+      module.name = fmt::format("{}.{}.{}", checkpoint.OnDisk(prefix), e, kNames[static_cast<int>(which)]);
       module.role = ModuleRole::kExpert;
       module.n = down ? spec.hidden : spec.inter;
       module.k = down ? spec.inter : spec.hidden;
@@ -56,7 +58,7 @@ DType FloatTypeOf(const Checkpoint& checkpoint, const Graph& graph) {
     if (dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16) return *dtype;
   }
   if (!graph.embeddings.empty()) {
-    const StoredTensor* tensor = checkpoint.tensors().Find(graph.embeddings[0].name + ".weight");
+    const StoredTensor* tensor = checkpoint.tensors().Find(checkpoint.OnDisk(graph.embeddings[0].name) + ".weight");
     if (tensor && (tensor->view.dtype == DType::kF32 || tensor->view.dtype == DType::kF16 || tensor->view.dtype == DType::kBF16))
       return tensor->view.dtype;
   }
@@ -65,16 +67,18 @@ DType FloatTypeOf(const Checkpoint& checkpoint, const Graph& graph) {
 
 }  // namespace
 
-Result<SourceModel> ReadSourceModel(const Checkpoint& checkpoint) {
+Result<SourceModel> ReadSourceModel(Checkpoint& checkpoint) {
   SourceModel model;
   NIBBLE_TRY(model.config, ConfigOf(checkpoint, {}));
   NIBBLE_TRY(const Graph graph, BuildGraph(model.config, 0, 1));
+  NIBBLE_TRY(const Architecture* architecture, FindArchitecture(model.config.model_type));
+  UseNamesOf(*architecture, checkpoint);
   model.is_float = checkpoint.quantization().name() == "unquantized";
   model.dtype = FloatTypeOf(checkpoint, graph);
   model.vectors = graph.vectors;
   for (const EmbeddingSpec& embedding : graph.embeddings) {
     model.modules.push_back(
-        {.name = embedding.name,
+        {.name = checkpoint.OnDisk(embedding.name),
          .role = ModuleRole::kEmbedding,
          .n = embedding.rows,
          .k = embedding.width,
@@ -107,13 +111,32 @@ void WarnOfDropped(const Checkpoint& checkpoint) {
        left.size(), left.front());
 }
 
+namespace {
+
+// The map of a weight whose only transform is an order of the columns (GGUF's tiled heads): a matrix all the same.
+const TensorView* OrderOnly(const StoredWeight& weight) {
+  if (weight.in.size() != 1 || !weight.out.empty() || weight.lora_a || weight.in[0].kind != Transform::kPermute) return nullptr;
+  return &weight.in[0].data;
+}
+
+// Row `row` with its columns in order.
+void DecodeOrdered(const StoredWeight& weight, int64_t row, float* out) {
+  DecodeRows(weight, {row, row + 1}, {0, weight.k}, out);
+  const TensorView* order = OrderOnly(weight);
+  if (!order) return;
+  const std::vector<float> stored(out, out + weight.k);
+  for (int64_t j = 0; j < weight.k; ++j) out[order->as<int32_t>()[j]] = stored[static_cast<size_t>(j)];
+}
+
+}  // namespace
+
 Status DecodeWhole(const StoredWeight& weight, const std::string& name, ThreadTeam& team, float* out) {
-  if (!weight.in.empty() || !weight.out.empty() || weight.lora_a)
+  if ((!weight.in.empty() && !OrderOnly(weight)) || !weight.out.empty() || weight.lora_a)
     return Unsupported("{}: this weight works together with {} of the activations; writing it as a plain matrix is not supported",
                        name, weight.lora_a ? "low-rank factors" : "online transforms");
   team.Run([&](int worker) {
     const Range rows = SplitRange(weight.n, worker, team.size());
-    if (!rows.empty()) DecodeRows(weight, rows, {0, weight.k}, out + rows.begin * weight.k);
+    for (int64_t row = rows.begin; row < rows.end; ++row) DecodeOrdered(weight, row, out + row * weight.k);
   });
   return {};
 }
@@ -125,7 +148,7 @@ DecodedSummary SummarizeDecoded(const StoredWeight& weight, const float* referen
     std::vector<float> values(static_cast<size_t>(weight.k));
     for (int64_t row = rows.begin; row < rows.end; ++row) {
       DecodedSummary& summary = by_row[static_cast<size_t>(row)];
-      DecodeRows(weight, {row, row + 1}, {0, weight.k}, values.data());
+      DecodeOrdered(weight, row, values.data());
       uint64_t hash = 0xcbf29ce484222325;
       for (const float value : values) hash = (hash ^ std::bit_cast<uint32_t>(value)) * 0x100000001b3;
       summary.hash = hash;

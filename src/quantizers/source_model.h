@@ -14,7 +14,7 @@ namespace nibble {
 enum class ModuleRole : uint8_t { kLinear, kExpert, kRouter, kLmHead, kEmbedding };
 
 struct SourceModule {
-  std::string name;  // in a hub folder, "model.layers.0.self_attn.q_proj"; experts: "...experts.3.gate_proj"
+  std::string name;  // as the files spell it, "model.layers.0.self_attn.q_proj"; experts: "...experts.3.gate_proj"
   ModuleRole role = ModuleRole::kLinear;
   int64_t n = 0, k = 0;
   Checkpoint::LinearQuery query;  // how the checkpoint finds it; experts have the next fields instead
@@ -33,8 +33,9 @@ struct SourceModel {
   DType dtype = DType::kBF16;  // of its float tensors: what config.json says, else what the embedding has, else f16
 };
 
-// Reads config and names; no weights. A fused module (qkv_proj) stays one where the checkpoint has it so.
-Result<SourceModel> ReadSourceModel(const Checkpoint& checkpoint);
+// Reads config and names, and tells the checkpoint where they may stand; no weights. A fused module (qkv_proj) stays one where the
+// checkpoint has it so.
+Result<SourceModel> ReadSourceModel(Checkpoint& checkpoint);
 
 // Binds views; claims the module's tensors.
 Result<LinearPart> BindModule(Checkpoint& checkpoint, const SourceModule& module);

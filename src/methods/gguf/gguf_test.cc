@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fmt/ranges.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -9,7 +10,7 @@
 #include "io/gguf_writer.h"
 #include "methods/checkpoint.h"
 #include "methods/checkpoint_test.h"
-#include "methods/gguf/names.h"
+#include "methods/gguf/architecture.h"
 
 namespace nibble {
 namespace {
@@ -76,21 +77,56 @@ TEST(GgufMethod, MakesAConfigAndClaimsEverything) {
     EXPECT_TRUE(tensor.name.starts_with("model.") || tensor.name == "lm_head.weight") << tensor.name;
 }
 
+std::string Hub(const char* gguf, const char* model_type) {
+  const auto hub = HubTensorName(gguf, *GgufRowsOf(model_type).at(0));
+  return hub ? fmt::format("{}", fmt::join(hub->tensors, " ")) : "";
+}
+
 TEST(GgufMethod, MapsNames) {
-  const GgufArchitecture& llama = *FindGgufArchitecture("llama", false);
-  const GgufArchitecture& mixtral = *FindGgufArchitecture("llama", true);
-  EXPECT_EQ(mixtral.model_type, "mixtral");
-  EXPECT_EQ(HubTensorName("blk.12.attn_output.weight", llama), "model.layers.12.self_attn.o_proj.weight");
-  EXPECT_EQ(HubTensorName("blk.3.ffn_gate_inp.weight", mixtral), "model.layers.3.block_sparse_moe.gate.weight");
-  EXPECT_EQ(HubTensorName("blk.0.attn_q_norm.weight", *FindGgufArchitecture("qwen3moe", true)),
-            "model.layers.0.self_attn.q_norm.weight");
-  for (const char* name : {"blk.0.attn_q_norm.weight", "blk.x.attn_q.weight", "blk..attn_q.weight", "blk.1", "output", "",
+  EXPECT_EQ(Hub("blk.31.ffn_down.weight", "llama"), "model.layers.31.mlp.down_proj.weight");
+  EXPECT_EQ(Hub("blk.0.attn_q.bias", "qwen2"), "model.layers.0.self_attn.q_proj.bias");
+  EXPECT_EQ(Hub("output.weight", "llama"), "lm_head.weight");
+  EXPECT_EQ(Hub("output.weight", "gpt_neox"), "embed_out.weight");
+  EXPECT_EQ(Hub("blk.3.ffn_gate_inp.weight", "mixtral"), "model.layers.3.block_sparse_moe.gate.weight");
+  EXPECT_EQ(Hub("blk.7.ffn_down_exps.weight", "qwen3_moe"), "model.layers.7.mlp.experts.*.down_proj.weight");
+  EXPECT_EQ(Hub("blk.1.ffn_up.weight", "phi3"), "model.layers.1.mlp.gate_proj.weight model.layers.1.mlp.up_proj.weight");
+  EXPECT_EQ(Hub("blk.1.ffn_gate.weight", "phi3"), "");  // hidden: it is in ffn_up
+  EXPECT_EQ(Hub("blk.1.attn_sinks.weight", "gpt_oss"), "model.layers.1.self_attn.sinks");
+  EXPECT_EQ(Hub("blk.2.post_ffw_norm.weight", "olmo2"), "model.layers.2.post_feedforward_layernorm.weight");
+  for (const char* name : {"blk.0.post_ffw_norm.weight", "blk.x.attn_q.weight", "blk..attn_q.weight", "blk.1", "output", "",
                            "blk.99999999.attn_q.weight", "v.blk.0.x"})
-    EXPECT_EQ(HubTensorName(name, llama), std::nullopt) << name;
-  const auto expert = HubExpertTensorName("blk.7.ffn_down_exps.weight", *FindGgufArchitecture("qwen3moe", true));
-  ASSERT_TRUE(expert);
-  EXPECT_EQ(expert->before + "5" + expert->after, "model.layers.7.mlp.experts.5.down_proj.weight");
-  EXPECT_EQ(FindGgufArchitecture("mamba", false), nullptr);
+    EXPECT_EQ(Hub(name, "llama"), "") << name;
+  EXPECT_TRUE(GgufRowsOf("mamba").empty());
+}
+
+// What the converter changed in the values, as rules.
+TEST(GgufMethod, SaysWhatIsOtherInTheFile) {
+  const auto rule = [](const char* gguf, const char* model_type) {
+    return HubTensorName(gguf, *GgufRowsOf(model_type).at(0))->rule;
+  };
+  EXPECT_EQ(rule("blk.0.attn_norm.weight", "gemma2"), GgufName::kPlusOne);
+  EXPECT_EQ(rule("output_norm.weight", "nemotron"), GgufName::kPlusOne);
+  EXPECT_EQ(rule("output_norm.bias", "nemotron"), GgufName::kPlain);
+  EXPECT_EQ(rule("blk.0.attn_k_b.weight", "deepseek_v2"), GgufName::kKeyRows);
+  for (const auto& [type, permuted] : {std::pair("llama", true), std::pair("olmo", true), std::pair("granite", true),
+                                       std::pair("qwen2", false), std::pair("cohere", false), std::pair("apertus", false)}) {
+    EXPECT_EQ(HubTensorName("blk.0.attn_q.weight", *GgufRowsOf(type).at(0))->rope_rows, permuted) << type;
+    EXPECT_FALSE(HubTensorName("blk.0.attn_v.weight", *GgufRowsOf(type).at(0))->rope_rows) << type;
+  }
+}
+
+// Every name that a row may write is read back as what it was written for, and no two rows of a layer hide each other.
+TEST(GgufMethod, EveryNameOfEveryArchitectureIsRead) {
+  for (const auto& rows : GgufFamilyTable())
+    for (const GgufArchitecture& row : rows) {
+      EXPECT_TRUE(Json::accept(row.config)) << row.name;
+      for (const std::string& name : GgufTensorNames(row, 1)) {
+        const auto hub = HubTensorName(name, row);
+        ASSERT_TRUE(hub) << row.name << " " << name;
+        EXPECT_FALSE(hub->tensors.empty()) << row.name << " " << name;
+        EXPECT_LE(name.size(), 63u);
+      }
+    }
 }
 
 // Small files made here: metadata of an architecture and the tensors that a test needs.
@@ -154,18 +190,49 @@ TEST(GgufMethod, RecognizesTheLlama3Rope) {
     if (damaged) divisors[2] = 3;
     file.Add("rope_freqs.weight", {8}, divisors);
     const auto checkpoint = file.Open();
-    if (damaged) {
-      ASSERT_FALSE(checkpoint);
-      EXPECT_THAT(checkpoint.error().message, HasSubstr("llama3 rule"));
-      continue;
-    }
     ASSERT_TRUE(checkpoint) << checkpoint.error().ToString();
     const Json& rope = (*checkpoint)->config()["rope_parameters"];
+    if (damaged) {  // no rule: the divisors themselves, for texts of every length
+      EXPECT_EQ(rope["rope_type"], "longrope");
+      EXPECT_EQ(rope["long_factor"], rope["short_factor"]);
+      EXPECT_EQ(rope["long_factor"][2], 3);
+      EXPECT_EQ(rope["attention_factor"], 1.0);
+      continue;
+    }
     EXPECT_EQ(rope["rope_type"], "llama3");
     EXPECT_EQ(rope["factor"], 8.0);
     EXPECT_EQ(rope["original_max_position_embeddings"], 8192);
     EXPECT_FALSE((*checkpoint)->Has("rope_freqs.weight"));
   }
+}
+
+// Biases of permuted rows are put in order, fused rows are cut, norms lose the 1 that the converter added.
+TEST(GgufMethod, UndoesWhatTheConverterDid) {
+  MadeFile llama("llama");
+  std::vector<float> values(64);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i);
+  llama.Add("blk.0.attn_q.bias", {64}, values);
+  auto checkpoint = llama.Open();
+  ASSERT_TRUE(checkpoint) << checkpoint.error().ToString();
+  const auto bias = (*checkpoint)->Vector("model.layers.0.self_attn.q_proj.bias", 64).value();
+  EXPECT_THAT(std::vector<float>(bias.begin(), bias.begin() + 9), ::testing::ElementsAre(0, 2, 4, 6, 8, 10, 12, 14, 1));
+
+  MadeFile phi("phi3");
+  std::vector<float> rows(128 * 64);
+  for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<float>(i / 64);
+  phi.Add("blk.0.attn_qkv.weight", {128, 64}, rows);
+  checkpoint = phi.Open();
+  ASSERT_TRUE(checkpoint) << checkpoint.error().ToString();
+  const auto value = (*checkpoint)->Linear({.name = "model.layers.0.self_attn.v_proj", .n = 32, .k = 64}).value();
+  float first = 0;
+  DecodeRows(*value.weight, {0, 1}, {0, 1}, &first);
+  EXPECT_EQ(first, 96);
+
+  MadeFile gemma("gemma");
+  gemma.Add("blk.0.attn_norm.weight", {64}, std::vector<float>(64, 1.5f));
+  checkpoint = gemma.Open();
+  ASSERT_TRUE(checkpoint) << checkpoint.error().ToString();
+  EXPECT_EQ((*checkpoint)->Vector("model.layers.0.input_layernorm.weight", 64).value()[0], 0.5f);
 }
 
 TEST(GgufMethod, RefusesWhatItCannotSay) {
@@ -176,13 +243,19 @@ TEST(GgufMethod, RefusesWhatItCannotSay) {
     return checkpoint.error().message;
   };
   MadeFile mamba("mamba");
-  EXPECT_THAT(fails(mamba, Code::kUnsupported), HasSubstr("\"mamba\" is not supported in GGUF files; supported: llama, qwen2"));
+  EXPECT_THAT(fails(mamba, Code::kUnsupported), HasSubstr("\"mamba\" is not supported in GGUF files; supported: "));
   MadeFile scaled("qwen2");
   scaled.keys.String("qwen2.rope.scaling.type", "longrope");
   EXPECT_THAT(fails(scaled, Code::kUnsupported), HasSubstr("longrope"));
   MadeFile biased("llama");
-  biased.Add("blk.0.attn_q.bias", {64});
-  EXPECT_THAT(fails(biased, Code::kUnsupported), HasSubstr("attn_q.bias"));
+  biased.Add("blk.0.attn_q.bias", {60});
+  EXPECT_THAT(fails(biased, Code::kCorrupt), HasSubstr("attn_q.bias"));
+  MadeFile fused("phi3");
+  fused.Add("blk.0.attn_qkv.weight", {100, 64});
+  EXPECT_THAT(fails(fused, Code::kCorrupt), HasSubstr("100 rows, wanted 64 of q, 32 of k and 32 of v"));
+  MadeFile numbers("apertus");
+  numbers.keys.F32s("xielu.alpha_p", std::vector<float>{});
+  EXPECT_THAT(fails(numbers, Code::kCorrupt), HasSubstr("0 elements for 1 layers"));
   MadeFile adapter("llama");
   adapter.keys.String("general.type", "adapter");
   EXPECT_THAT(fails(adapter, Code::kUnsupported), HasSubstr("adapter"));

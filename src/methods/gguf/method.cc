@@ -1,34 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // GGUF as a checkpoint: tensors under their hub names, blocks as they are, q and k rows found through a row map.
 #include <algorithm>
-#include <map>
 
 #include "io/gguf.h"
 #include "methods/gguf/config.h"
 #include "methods/gguf/hub_blocks.h"
-#include "methods/gguf/names.h"
+#include "methods/gguf/tensors.h"
 #include "methods/param_checks.h"
 #include "methods/registry.h"
 
 namespace nibble {
 namespace {
 
-constexpr int64_t kMaxExperts = 65536;  // far above every model; each becomes an entry of the index
-
-// Row maps of q_proj and k_proj where the file has them in interleaved rope order: of a head of d rows, logical row h * d/2 + i (h
-// = 0, 1) is stored row 2 i + h.
-Tensor InterleavedRows(int64_t heads, int64_t head_dim) {
-  Tensor map(DType::kI32, {heads * head_dim});
-  for (int64_t head = 0; head < heads; ++head)
-    for (int64_t h = 0; h < 2; ++h)
-      for (int64_t i = 0; i < head_dim / 2; ++i)
-        map.as<int32_t>()[head * head_dim + h * (head_dim / 2) + i] = static_cast<int32_t>(head * head_dim + 2 * i + h);
-  return map;
-}
-
 class GgufLinearMethod : public LinearMethod {
  public:
-  explicit GgufLinearMethod(Tensor row_map) : row_map_(std::move(row_map)) {}
+  explicit GgufLinearMethod(Tensor row_map, Tensor column_map = {})
+      : row_map_(std::move(row_map)), column_map_(std::move(column_map)) {}
 
   std::vector<ParamDecl> CreateWeights(const LinearShape&) const override {
     return {{"weight", {DType::kU8, DType::kF32, DType::kF16, DType::kBF16}, ParamDecl::kWeight, true},
@@ -55,6 +42,12 @@ class GgufLinearMethod : public LinearMethod {
       weight.body = Blocked{.blocks = tensor->view};
     }
     if (params.Find("scale")) NIBBLE_RETURN_IF_ERROR(ScaleProduct(params, weight));
+    if (column_map_.view) {
+      if (column_map_.view.dim(0) != weight.k)
+        return Corrupt("{} has {} columns, the heads have {}", ParamName(params, "weight"), weight.k, column_map_.view.dim(0));
+      weight.in.push_back({.kind = Transform::kPermute, .data = column_map_.view});
+      weight.keep.push_back(column_map_.bytes);
+    }
     if (!row_map_.view) return FinishPart(std::move(weight));
     if (row_map_.view.dim(0) != weight.n)
       return Corrupt("{} has {} rows, the heads have {}", ParamName(params, "weight"), weight.n, row_map_.view.dim(0));
@@ -74,18 +67,64 @@ class GgufLinearMethod : public LinearMethod {
     weight.out.push_back({.kind = Transform::kScale, .data = all});
     return {};
   }
-  Tensor row_map_;
+  Tensor row_map_, column_map_;
+};
+
+// kv_b_proj of latent attention as llama.cpp keeps it: keys of each head transposed, so that they can be multiplied into queries,
+// and values. Put together as floats, [heads * (nope + v), rank], since blocks along another dimension are no blocks of this
+// matrix.
+class GgufLatentMethod : public LinearMethod {
+ public:
+  std::vector<ParamDecl> CreateWeights(const LinearShape&) const override {
+    return {{"k_b", {DType::kU8, DType::kF32, DType::kF16, DType::kBF16}, ParamDecl::kWeight, true},
+            {"v_b", {DType::kU8, DType::kF32, DType::kF16, DType::kBF16}, ParamDecl::kWeight, true}};
+  }
+
+  Result<LinearPart> MakeWeight(const BoundParams& params) const override {
+    const StoredTensor *k_b = params.Find("k_b"), *v_b = params.Find("v_b");
+    if (!k_b || !v_b || k_b->shape.rank() != 3 || v_b->shape.rank() != 3 || k_b->shape[0] != v_b->shape[0] ||
+        k_b->shape[1] != v_b->shape[2])
+      return Corrupt("{}: wanted keys [heads, rank, nope] and values [heads, v, rank], found {} and {}", ParamName(params, "k_b"),
+                     k_b ? k_b->shape.ToString() : "none", v_b ? v_b->shape.ToString() : "none");
+    const int64_t heads = k_b->shape[0], rank = k_b->shape[1], nope = k_b->shape[2], v = v_b->shape[1];
+    Tensor whole(DType::kF32, {heads * (nope + v), rank});
+    std::vector<float> keys(static_cast<size_t>(rank * nope));
+    for (int64_t head = 0; head < heads; ++head) {
+      float* out = whole.as<float>() + head * (nope + v) * rank;
+      NIBBLE_RETURN_IF_ERROR(DecodeHead(*k_b, head, keys.data()));
+      for (int64_t i = 0; i < nope; ++i)
+        for (int64_t j = 0; j < rank; ++j) out[i * rank + j] = keys[static_cast<size_t>(j * nope + i)];
+      NIBBLE_RETURN_IF_ERROR(DecodeHead(*v_b, head, out + nope * rank));
+    }
+    return FinishPart(MakeDense(whole.view, params.origin("k_b"), whole.bytes));
+  }
+
+ private:
+  static Status DecodeHead(const StoredTensor& all, int64_t head, float* out) {
+    if (!all.unsupported.empty()) return Unsupported("{}: tensor \"{}\": {}", all.file, all.name, all.unsupported);
+    if (!all.ggml) return Unsupported("{}: tensor \"{}\": a weight of type {}", all.file, all.name, all.stored_type);
+    const int64_t n = all.shape[1], k = all.shape[2];
+    StoredWeight weight;
+    if (all.ggml->block_elems == 1) {
+      weight = MakeDense(all.view.Select(0, head), {all.file, all.name}, all.keep);
+    } else {
+      weight.format = all.ggml;
+      weight.n = n;
+      weight.k = k;
+      weight.body = Blocked{.blocks = all.view.Select(0, head)};
+    }
+    DecodeRows(weight, {0, n}, {0, k}, out);
+    return {};
+  }
 };
 
 class GgufQuantizationConfig : public QuantizationConfig {
  public:
-  GgufQuantizationConfig(const GgufModel& model, const TensorIndex& tensors)
-      : plain_(std::make_shared<const GgufLinearMethod>(Tensor())) {
-    q_ = k_ = plain_;
-    if (model.architecture->permuted) {
-      q_ = std::make_shared<const GgufLinearMethod>(InterleavedRows(model.heads, model.head_dim));
-      k_ = std::make_shared<const GgufLinearMethod>(InterleavedRows(model.kv_heads, model.head_dim));
-    }
+  GgufQuantizationConfig(GgufTensors* hub, const TensorIndex& tensors)
+      : plain_(std::make_shared<const GgufLinearMethod>(Tensor())),
+        latent_(std::make_shared<const GgufLatentMethod>()),
+        row_maps_(std::move(hub->row_maps)),
+        column_maps_(std::move(hub->column_maps)) {
     DescribeTypes(tensors);
   }
 
@@ -93,8 +132,11 @@ class GgufQuantizationConfig : public QuantizationConfig {
   std::string Describe() const override { return describe_; }
   Result<std::shared_ptr<const LinearMethod>> GetQuantMethod(const LayerQuery& layer) const override {
     if (layer.kind == LayerKind::kAttention) return nullptr;
-    if (layer.name.ends_with(".self_attn.q_proj")) return q_;
-    if (layer.name.ends_with(".self_attn.k_proj")) return k_;
+    if (layer.has && layer.has("k_b")) return latent_;
+    const auto map = row_maps_.find(layer.name);
+    if (map != row_maps_.end()) return std::make_shared<const GgufLinearMethod>(map->second);
+    const auto columns = column_maps_.find(layer.name);
+    if (columns != column_maps_.end()) return std::make_shared<const GgufLinearMethod>(Tensor(), columns->second);
     return plain_;
   }
 
@@ -113,48 +155,18 @@ class GgufQuantizationConfig : public QuantizationConfig {
           static_cast<int>(100.0 * static_cast<double>(order[i].first) / static_cast<double>(tensors.total_bytes()) + 0.5));
   }
 
-  std::shared_ptr<const GgufLinearMethod> plain_, q_, k_;
+  std::shared_ptr<const LinearMethod> plain_, latent_;
+  std::map<std::string, Tensor, std::less<>> row_maps_, column_maps_;
   std::string describe_;
 };
-
-// One tensor an expert out of one for all: matrices of a 3-D one, scales of a vector.
-void AddExpertTensors(const StoredTensor& all, const HubExpertName& name, std::vector<StoredTensor>& out) {
-  const int64_t experts = all.shape[0], bytes = all.size_bytes / std::max<int64_t>(experts, 1);
-  for (int64_t e = 0; e < experts; ++e) {
-    StoredTensor& one = out.emplace_back(all);
-    one.name = fmt::format("{}{}{}", name.before, e, name.after);
-    one.view = all.view.Select(0, e);
-    one.shape = all.shape.rank() == 3 ? Shape({all.shape[1], all.shape[2]}) : Shape{};
-    one.file_offset += e * bytes;
-    one.size_bytes = bytes;
-  }
-}
-
-Result<TensorIndex> RenameTensors(const GgufFile& file, const GgufModel& model) {
-  std::vector<StoredTensor> tensors;
-  for (const StoredTensor& tensor : file.tensors.tensors()) {
-    if (tensor.name == "rope_freqs.weight") continue;  // is in the config now
-    if (model.architecture->permuted && (tensor.name.ends_with(".attn_q.bias") || tensor.name.ends_with(".attn_k.bias")))
-      return Unsupported("{}: tensor \"{}\": biases in interleaved rope order are not supported", tensor.file, tensor.name);
-    const auto expert = HubExpertTensorName(tensor.name, *model.architecture);
-    if (expert && (tensor.shape.rank() == 3 || (tensor.shape.rank() == 1 && tensor.name.ends_with("scale")))) {
-      if (tensor.shape[0] > kMaxExperts) return Corrupt("{}: tensor \"{}\": {} experts", tensor.file, tensor.name, tensor.shape[0]);
-      AddExpertTensors(tensor, *expert, tensors);
-      continue;
-    }
-    StoredTensor& renamed = tensors.emplace_back(tensor);
-    // Names of no known meaning stay, so that whoever checks for leftovers can name them.
-    renamed.name = HubTensorName(tensor.name, *model.architecture).value_or(tensor.name);
-  }
-  return TensorIndex::Make(std::move(tensors));
-}
 
 Result<ContainerContents> OpenContainer(const std::string& path) {
   NIBBLE_TRY(const GgufFile file, OpenGguf(path));
   NIBBLE_TRY(GgufModel model, ReadGgufModel(file));
   ContainerContents contents;
-  NIBBLE_TRY(contents.tensors, RenameTensors(file, model));
-  contents.quantization = std::make_unique<GgufQuantizationConfig>(model, file.tensors);
+  NIBBLE_TRY(GgufTensors hub, HubTensors(file, model));
+  contents.tensors = std::move(hub.tensors);
+  contents.quantization = std::make_unique<GgufQuantizationConfig>(&hub, file.tensors);
   contents.config = std::move(model.config);
   return contents;
 }

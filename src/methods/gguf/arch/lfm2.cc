@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "methods/gguf/architecture.h"
+
+namespace nibble {
+namespace {
+
+// Layers without kv heads convolve.
+Status Layers(const GgufReader& reader, Json* config) {
+  NIBBLE_TRY(const std::vector<int64_t> kv, reader.Ints("attention.head_count_kv"));
+  Json types = Json::array();
+  for (int64_t i = 0; i < (*config)["num_hidden_layers"].get<int64_t>(); ++i) {
+    const bool conv = static_cast<size_t>(i) < kv.size() && kv[static_cast<size_t>(i)] == 0;
+    types.push_back(conv ? "conv" : "full_attention");
+  }
+  (*config)["layer_types"] = std::move(types);
+  return {};
+}
+
+}  // namespace
+
+std::span<const GgufArchitecture> lfm2_gguf() {
+  static const GgufArchitecture rows[] = {
+      {.name = "lfm2",
+       .model_type = "lfm2",
+       .hub_class = "Lfm2ForCausalLM",
+       .kv_by_layer = true,
+       .globals = {{"token_embd_norm", "model.embedding_norm"}, {"output_norm", "model.embedding_norm"}},
+       .names = {{"attn_norm", "operator_norm"},
+                 {"ffn_norm", "ffn_norm"},
+                 {"attn_output", "self_attn.out_proj"},
+                 {"attn_q_norm", "self_attn.q_layernorm"},
+                 {"attn_k_norm", "self_attn.k_layernorm"},
+                 {"ffn_gate", "feed_forward.w1"},
+                 {"ffn_up", "feed_forward.w3"},
+                 {"ffn_down", "feed_forward.w2"},
+                 {"shortconv.conv.weight", "conv.conv.weight"},
+                 {"shortconv.in_proj.weight", "conv.in_proj_b.weight|conv.in_proj_c.weight|conv.in_proj_x.weight"},
+                 {"shortconv.out_proj.weight", "conv.out_proj.weight"}},
+       .keys = {{"shortconv.l_cache", "conv_L_cache"}},
+       .config = R"({"block_auto_adjust_ff_dim": false})",
+       .read = Layers},
+  };
+  return rows;
+}
+
+}  // namespace nibble

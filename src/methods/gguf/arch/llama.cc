@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// Llama and those who changed little of it.
+#include "methods/gguf/architecture.h"
+
+namespace nibble {
+namespace {
+
+bool HasExperts(const GgufReader& reader) { return reader.Int("expert_count", 0).value_or(0) > 0; }
+
+// The hub has these numbers as tensors that no model ever changed.
+Status WriteXielu(const Json& config, Json* keys) {
+  const auto layers = config["num_hidden_layers"].get<size_t>();
+  (*keys)["/xielu.beta"] = std::vector<double>(layers, 0.5);
+  (*keys)["/xielu.eps"] = std::vector<double>(layers, -1e-6);
+  return {};
+}
+
+}  // namespace
+
+std::span<const GgufArchitecture> llama_gguf() {
+  static const GgufArchitecture rows[] = {
+      {.name = "llama",
+       .model_type = "mixtral",
+       .hub_class = "MixtralForCausalLM",
+       .permuted = true,
+       .names = {{"ffn_gate_inp", "block_sparse_moe.gate"},
+                 {"ffn_gate_exps", "block_sparse_moe.experts.*.gate_proj"},
+                 {"ffn_up_exps", "block_sparse_moe.experts.*.up_proj"},
+                 {"ffn_down_exps", "block_sparse_moe.experts.*.down_proj"}},
+       .is = HasExperts},
+      {.name = "llama", .model_type = "llama", .hub_class = "LlamaForCausalLM", .permuted = true},
+      {.name = "smollm3",
+       .model_type = "smollm3",
+       .hub_class = "SmolLM3ForCausalLM",
+       .permuted = true,
+       .config = R"({"no_rope_layer_interval": 4})"},
+      {.name = "arcee",
+       .model_type = "arcee",
+       .hub_class = "ArceeForCausalLM",
+       .permuted = true,
+       .config = R"({"hidden_act": "relu2"})"},
+      {.name = "apertus",
+       .model_type = "apertus",
+       .hub_class = "ApertusForCausalLM",
+       .names = {{"attn_norm", "attention_layernorm"}, {"ffn_norm", "feedforward_layernorm"}},
+       .layer_numbers = {{"xielu.alpha_p", "mlp.act_fn.alpha_p"}, {"xielu.alpha_n", "mlp.act_fn.alpha_n"}},
+       .config = R"({"hidden_act": "xielu"})",
+       .write = WriteXielu},
+      {.name = "seed_oss",
+       .model_type = "seed_oss",
+       .hub_class = "SeedOssForCausalLM",
+       .names = {{"post_attention_norm", "post_attention_layernorm"}}},
+  };
+  return rows;
+}
+
+}  // namespace nibble
