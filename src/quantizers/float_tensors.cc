@@ -51,14 +51,15 @@ void FloatTensors::AddModule(const std::string& name, const LinearPart& part) {
 void FloatTensors::AddBias(const std::string& name, const LinearPart& part) {
   if (!part.bias) return;
   Vector bias{name + ".bias", std::vector<float>(static_cast<size_t>(part.bias.elems()))};
-  ConvertToF32(part.bias.dtype, part.bias.data, part.bias.elems(), bias.values.data());
+  for (size_t i = 0; i < bias.values.size(); ++i)  // those of interleaved experts are not in one piece
+    bias.values[i] = LoadScalar(part.bias.dtype, part.bias.data, static_cast<int64_t>(i) * part.bias.stride[0]);
   vectors_.push_back(std::move(bias));
 }
 
 Status FloatTensors::AddVectors(Checkpoint& checkpoint, const std::vector<VectorSpec>& vectors) {
   for (const VectorSpec& spec : vectors) {
     NIBBLE_TRY(std::vector<float> values, checkpoint.Vector(spec.name, spec.size));
-    vectors_.push_back({spec.name, std::move(values)});
+    vectors_.push_back({checkpoint.OnDisk(spec.name), std::move(values)});
   }
   return {};
 }

@@ -54,7 +54,9 @@ class Pipeline {
       total_ += module.source.n * module.source.k;
     }
     floats_ = std::make_unique<FloatTensors>(model_.dtype);
+    for (size_t i = 0; i < plan_.quantized.size(); ++i) floats_->AddBias(plan_.quantized[i].source.name, parts_[i]);
     if (model_.is_float) {
+      total_ += floats_->elements();
       for (const std::string& name : source_.Unclaimed()) copied_.push_back(source_.tensors().Find(name));
       return {};
     }
@@ -62,7 +64,6 @@ class Pipeline {
     if (std::any_of(parts_.begin(), parts_.end(), quantized))
       Warn("{}: this model is quantized already ({}); it is decoded first, and the errors of both add up", source_.path(),
            source_.quantization().Describe());
-    for (size_t i = 0; i < plan_.quantized.size(); ++i) floats_->AddBias(plan_.quantized[i].source.name, parts_[i]);
     for (const SourceModule& module : plan_.kept) {
       NIBBLE_TRY_IN(source_.path(), const LinearPart part, BindModule(source_, module));
       floats_->AddModule(module.name, part);
@@ -193,6 +194,8 @@ class Pipeline {
   // Reads the folder as any reader would.
   Status Check(const std::string& folder) {
     NIBBLE_TRY(const auto written, Checkpoint::Open(folder, CheckpointKind::kHubFolder));
+    NIBBLE_TRY(const Architecture* architecture, FindArchitecture(model_.config.model_type));
+    UseNamesOf(*architecture, *written);
     report_.bytes_after = written->tensors().total_bytes();
     for (size_t i = 0; i < plan_.quantized.size(); ++i) {
       SourceModule module = plan_.quantized[i].source;
