@@ -28,6 +28,33 @@ constexpr Case kCases[] = {
     {"mistral", true},
     {"qwen3", true},
     {"mixtral", true},
+    {"arcee", true},
+    {"bloom-post-norm", true},
+    {"codegen", true},
+    {"cwm", true},
+    {"dots1", true},
+    {"ernie4_5", true},
+    {"exaone", true},
+    {"exaone_moe", true},
+    {"glm", true},
+    {"gpt_bigcode", true},
+    {"granitemoehybrid", true},
+    {"granitemoeshared", true},
+    {"helium", true},
+    {"internlm2", true},
+    {"internlm3", true},
+    {"jais2", true},
+    {"lfm2_moe", true},
+    {"ministral", true},
+    {"ministral3", true},
+    {"olmo3", true},
+    {"opt-post-norm", true},
+    {"persimmon", true},
+    {"phimoe-v4config", true},
+    {"seed_oss", true},
+    {"solar_open", true},
+    {"stablelm-qk-norm", true},
+    {"vaultgemma", true},
     {"afmoe"},
     {"apertus"},
     {"bitnet"},
@@ -188,11 +215,21 @@ INSTANTIATE_TEST_SUITE_P(All, Architectures, ::testing::ValuesIn(kCases), [](con
 
 // Families that are known, with something in them that this build lacks.
 TEST(ArchitectureNames, ARowWithoutAModelSaysWhatIsMissing) {
-  for (const char* name : {"deepseek-ai--DeepSeek-V4-Flash_config.json", "zai-org--GLM-5.1-FP8_config.json"}) {
-    NIBBLE_NEED_SHARED(config, std::string("data/configs/") + name);
-    const auto result = testing::RunProgram(fmt::format("plan '{}'", config));
-    EXPECT_EQ(result.exit_code, 4) << result.output;
-    EXPECT_NE(result.output.find("indexer"), std::string::npos) << result.output;
+  const struct {
+    const char *config, *missing;
+  } kRows[] = {{"deepseek-ai--DeepSeek-V4-Flash", "indexer"},
+               {"sgl-project--DeepSeek-V4-Pro-FP8", "hyper-connections"},
+               {"zai-org--GLM-5.1-FP8", "indexer"},
+               {"poolside--Laguna-XS.2-FP8", "softplus"},
+               {"stepfun-ai--Step-3.7-Flash", "swiglu_limits"},
+               {"moonshotai--Kimi-K3", "Kimi delta attention"}};
+  for (const auto& [name, missing] : kRows) {
+    NIBBLE_NEED_SHARED(config, fmt::format("data/configs/{}_config.json", name));
+    for (const char* command : {"plan", "explain"}) {
+      const auto result = testing::RunProgram(fmt::format("{} '{}'", command, config));
+      EXPECT_EQ(result.exit_code, 4) << result.output;
+      EXPECT_NE(result.output.find(missing), std::string::npos) << result.output;
+    }
   }
 }
 
@@ -201,7 +238,9 @@ TEST(ArchitectureNames, EveryFolderIsInTheList) {
   std::set<std::string> listed;
   for (const Case& c : kCases) EXPECT_TRUE(listed.insert(c.name).second) << c.name << " is listed twice";
   for (const auto& entry : std::filesystem::directory_iterator(root))
-    if (entry.is_directory()) EXPECT_TRUE(listed.count(entry.path().filename().string())) << entry.path();
+    if (entry.is_directory()) {
+      EXPECT_TRUE(listed.count(entry.path().filename().string())) << entry.path();
+    }
 }
 
 // Code that serves all families must not ask which one it serves. GGUF has names of its own for them, which its tables map, and

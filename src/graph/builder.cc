@@ -134,6 +134,11 @@ GraphBuilder::Qkv GraphBuilder::QkvProjection(BufferId in, const QkvModules& m) 
       spec.fused_row = first_of_group;
       spec.fused_block = count / heads.kv * dim;
       spec.fused_stride = group;
+    } else if (m.order == FusedOrder::kQvkQuarters) {
+      spec.fused_block = count / 4 * dim;
+      spec.fused_stride = 3 * spec.fused_block;
+      // q, k, v come here in this order, the parts of a quarter as q, v, k.
+      spec.fused_row = first == 0 ? 0 : first == count * dim ? 2 * spec.fused_block : spec.fused_block;
     }
     return spec;
   };
@@ -204,6 +209,7 @@ void GraphBuilder::HeadNorm(const Qkv& qkv, const Norm& q, const Norm& k) {
               .head_dim = qkv.dim,
               .per_head = norm.per_head};
     if (norm.has_weight) op.weight = AddVector(&graph_, norm.name + ".weight", norm.per_head ? whole_heads * qkv.dim : qkv.dim);
+    if (norm.per_head && norm.name.find("{}") != std::string::npos) graph_.vectors.back().pieces = whole_heads;
     if (norm.bias) op.bias = AddVector(&graph_, norm.name + ".bias", qkv.dim);
     if (norm.per_head && heads != whole_heads) {
       graph_.vectors.back().shard_unit = qkv.dim;
@@ -412,9 +418,12 @@ void GraphBuilder::Logits(BufferId in, const Norm& norm, const Head& head) {
   logits_rows_ = true;
   const BufferId gathered = NewBuffer(width);
   Append(GatherRowsOp{in, gathered}, "gather rows");
-  const BufferId normed = NormOf(gathered, norm);
-  LinearSpec spec{
-      .parts = {{.name = head.name, .n = head.vocab, .bias = head.bias}}, .k = width, .is_lm_head = true, .tied_to = head.tied_to};
+  BufferId normed = norm.name.empty() ? gathered : NormOf(gathered, norm);
+  if (!head.in.empty()) normed = Replicated(normed, {{head.in, head.in_width}});
+  LinearSpec spec{.parts = {{.name = head.name, .n = head.vocab, .bias = head.bias}},
+                  .k = head.in.empty() ? width : head.in_width,
+                  .is_lm_head = true,
+                  .tied_to = head.tied_to};
   graph_.logits = LinearOut(normed, std::move(spec), head.vocab, head.name);
   if (head.scale != 1 || head.softcap != 0) Append(SoftcapOp{graph_.logits, head.softcap, head.scale}, "logit scale");
   graph_.vocab = head.vocab;

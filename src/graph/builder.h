@@ -27,7 +27,7 @@ class GraphBuilder {
     float offset = 0;   // gemma: 1
     bool bias = false;  // layer norm with bias
     bool has_weight = true;
-    bool per_head = false;  // HeadNorm: weights of each head, [heads * dim]
+    bool per_head = false;  // HeadNorm: weights of each head, [heads * dim], or in a tensor for each whose number is "{}" in `name`
   };
   struct Part {
     std::string name;  // module
@@ -61,8 +61,9 @@ class GraphBuilder {
   };
   // How the rows of a fused module follow one another.
   enum class FusedOrder : uint8_t {
-    kBlocks,  // all of q, all of k, all of v (phi3, gpt2, falcon with one kv head)
-    kGroups,  // for each kv head: its q heads, its k, its v (gpt_neox, bloom, falcon-new)
+    kBlocks,       // all of q, all of k, all of v (phi3, gpt2, falcon with one kv head)
+    kGroups,       // for each kv head: its q heads, its k, its v (gpt_neox, bloom, falcon-new)
+    kQvkQuarters,  // for each quarter of the heads: their q, their v, their k (codegen); as many k and v as q
   };
   struct QkvModules {
     // Modules; those of a model that has but the fused one need not exist. v empty: values are a copy of what k's product gives;
@@ -165,12 +166,14 @@ class GraphBuilder {
                    const std::string& expert_scales = "");
 
   void Add(BufferId into, BufferId from, float scale = 1);
-  // Final part: keeps the rows whose logits are wanted, norm, head. `tied_to` names the embedding for models without a head of
-  // their own.
+  // Final part: keeps the rows whose logits are wanted, norm (none without a name), head. `tied_to` names the embedding for models
+  // without a head of their own.
   struct Head {
     std::string name = "lm_head";
     std::string tied_to;
     int64_t vocab = 0;
+    std::string in;  // linear to in_width columns between norm and head; empty: none
+    int64_t in_width = 0;
     bool bias = false;
     float scale = 1, softcap = 0;
   };

@@ -60,6 +60,11 @@ struct LinearSpec {
 struct VectorSpec {  // norm weights, sinks ...: small, f32 in memory
   std::string name;  // whole tensor name, "model.norm.weight"
   int64_t size = 0;  // of the whole tensor
+  // It lies as so many tensors of one size, end to end, whose numbers stand for "{}" in the name; 0: as one.
+  int64_t pieces = 0;
+  std::string PieceName(int64_t i) const {
+    return pieces ? std::string(name).replace(name.find("{}"), 2, std::to_string(i)) : name;
+  }
   // Cut over ranks like a linear's rows, in multiples of this many elements; 0: every rank has it whole.
   int64_t shard_unit = 0;
   bool shard_replicate = false;

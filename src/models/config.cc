@@ -84,9 +84,19 @@ Json Completed(const Json& given) {
   return all;
 }
 
+// Of a family that this build cannot run, what it lacks: before its config is read, whose keys may be as foreign.
+Status RefuseMissing(std::string_view model_type) {
+  for (const Architecture* architecture : ArchitectureTable())
+    for (const std::string_view type : architecture->model_types)
+      if (type == model_type && !architecture->missing.empty())
+        return Unsupported("model_type \"{}\" needs {}, which this build does not have", model_type, architecture->missing);
+  return {};
+}
+
 Status Fill(ModelConfig* c) {
   const Json& json = c->json;
   NIBBLE_TRY(c->model_type, JsonString(json, "model_type"));
+  NIBBLE_RETURN_IF_ERROR(RefuseMissing(c->model_type));
   NIBBLE_TRY(c->hidden, PositiveInt(json, "hidden_size"));
   NIBBLE_TRY(c->layers, PositiveInt(json, "num_hidden_layers"));
   NIBBLE_TRY(c->heads, PositiveInt(json, "num_attention_heads"));
@@ -145,6 +155,8 @@ Result<int64_t> LayerWindow(const ModelConfig& config, int64_t layer, bool slide
                          type);
     slides = type == "sliding_attention";
   }
+  if (slides && window == 0 && JsonFind(config.json, "sliding_window"))
+    return Corrupt("{}: sliding_window is 0 where layer {} has one, wanted a positive number or null", config.where, layer);
   return slides ? window : 0;
 }
 
@@ -156,11 +168,10 @@ std::vector<std::string> PredictionLayers(const ModelConfig& config) {
 }
 
 Result<const Architecture*> FindArchitecture(std::string_view model_type) {
+  NIBBLE_RETURN_IF_ERROR(RefuseMissing(model_type));
   std::vector<std::string_view> names;
   for (const Architecture* architecture : ArchitectureTable())
     for (const std::string_view type : architecture->model_types) {
-      if (type == model_type && !architecture->missing.empty())
-        return Unsupported("model_type \"{}\" needs {}, which this build does not have", model_type, architecture->missing);
       if (type == model_type) return architecture;
       if (architecture->missing.empty()) names.push_back(type);
     }

@@ -17,7 +17,8 @@ class Decoder {
       : c_(config), o_(options), n_(options.names), b_(rank, ranks) {}
 
   Result<Graph> Build() {
-    x_ = b_.Embed(n_.embed, c_.vocab, c_.hidden, o_.embed_scale);
+    x_ = b_.Embed(n_.embed, c_.vocab, o_.embed_width ? o_.embed_width : c_.hidden, o_.embed_scale);
+    if (!n_.embed_in.empty()) x_ = b_.Replicated(x_, {{n_.embed_in, c_.hidden}});
     if (!n_.positions.empty()) b_.Positions(x_, n_.positions, o_.position_rows, o_.position_offset);
     if (!n_.embed_norm.empty()) x_ = b_.NormOf(x_, Named(o_.norm, n_.embed_norm));
     if (o_.start) o_.start(b_, x_);
@@ -41,14 +42,17 @@ class Decoder {
 
   Status Layer(int64_t i) {
     const std::string layer = fmt::format("{}.{}.", n_.layers, i);
-    const BufferId h = NormOf(x_, layer, n_.attn_in);
+    const BufferId h = o_.post_norm ? x_ : NormOf(x_, layer, n_.attn_in);
     NIBBLE_TRY(const BufferId mixed, Mixer(h, i, layer));
     const BufferId attended = NormOf(mixed, layer, n_.attn_out);
     if (!o_.parallel) AddBlock(h, attended, i, false);
-    const BufferId g = o_.parallel && n_.mlp_in.empty() ? h : NormOf(x_, layer, n_.mlp_in);
+    if (o_.post_norm) x_ = NormOf(x_, layer, n_.attn_in);
+    const bool as_it_is = o_.post_norm || (o_.parallel && n_.mlp_in.empty());
+    const BufferId g = !as_it_is ? NormOf(x_, layer, n_.mlp_in) : o_.post_norm ? x_ : h;
     NIBBLE_TRY(const BufferId out, Mlp(g, i, layer));
     if (o_.parallel) b_.Add(x_, attended, o_.residual_scale);
     AddBlock(g, NormOf(out, layer, n_.mlp_out), i, true);
+    if (o_.post_norm) x_ = NormOf(x_, layer, n_.mlp_in);
     if (o_.finish_layer) o_.finish_layer(b_, x_, i, layer);
     return {};
   }
@@ -268,36 +272,6 @@ Result<DecoderOptions> UsualOptions(const ModelConfig& c, const RopeDefaults& ro
   return o;
 }
 
-Status AddGemmaBlocks(const ModelConfig& c, DecoderOptions* o) {
-  NIBBLE_TRY_IN(c.where, const double score_cap, JsonNumber(c.json, "attn_logit_softcapping", 0.0));
-  NIBBLE_TRY_IN(c.where, const double logit_cap, JsonNumber(c.json, "final_logit_softcapping", 0.0));
-  NIBBLE_TRY_IN(c.where, const double scalar, JsonNumber(c.json, "query_pre_attn_scalar", 256.0));
-  o->norm.offset = 1;
-  o->embed_scale = std::sqrt(static_cast<float>(c.hidden));
-  o->names.attn_out = "post_attention_layernorm";
-  o->names.mlp_in = "pre_feedforward_layernorm";
-  o->names.mlp_out = "post_feedforward_layernorm";
-  o->head.softcap = static_cast<float>(logit_cap);
-  o->attention = [windows = o->attention, score_cap, scalar](int64_t layer, GraphBuilder::AttentionOptions* a) {
-    windows(layer, a);
-    a->softcap = static_cast<float>(score_cap);
-    a->scale = static_cast<float>(1 / std::sqrt(scalar));
-  };
-  return {};
-}
-
-Status AddGraniteMultipliers(const ModelConfig& c, DecoderOptions* o) {
-  NIBBLE_TRY_IN(c.where, const double embed, JsonNumber(c.json, "embedding_multiplier", 1.0));
-  NIBBLE_TRY_IN(c.where, const double residual, JsonNumber(c.json, "residual_multiplier", 1.0));
-  NIBBLE_TRY_IN(c.where, const double scores, JsonNumber(c.json, "attention_multiplier", 1.0));
-  NIBBLE_TRY_IN(c.where, const double logits, JsonNumber(c.json, "logits_scaling", 1.0));
-  o->embed_scale = static_cast<float>(embed);
-  o->residual_scale = static_cast<float>(residual);
-  o->head.scale = static_cast<float>(1 / logits);
-  o->attention = [scores](int64_t, GraphBuilder::AttentionOptions* a) { a->scale = static_cast<float>(scores); };
-  return {};
-}
-
 Result<Graph> BuildDecoder(const ModelConfig& config, const DecoderOptions& options, int rank, int ranks) {
   return Decoder(config, options, rank, ranks).Build();
 }
@@ -315,7 +289,7 @@ std::vector<FoldPoint> DecoderFoldPoints(const ModelConfig& c, const DecoderOpti
       for (const std::string& module : mixer) into_attn.push_back(layer + module);
     }
     // A norm's result that is also what is added to is no place to fold.
-    const bool folds_norms = !o.normed_residual;
+    const bool folds_norms = !o.normed_residual && !o.post_norm;
     if (o.parallel && n.mlp_in.empty()) into_attn.insert(into_attn.end(), into_mlp.begin(), into_mlp.end());
     if (o.mixer_folds) {
       const std::vector<FoldPoint> own = o.mixer_folds(layer);

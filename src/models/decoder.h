@@ -24,12 +24,14 @@ struct DecoderNames {
   std::string attn_gate;              // linear of x whose sigmoid multiplies what attention gives, before the last product
   std::string before_o, before_down;  // of the whole width, before the last product ("attn_sub_norm"); with `attn` or `mlp`
   std::string embed_norm, positions;  // whole names
+  std::string embed_in;               // whole name of a linear from embeddings of another width to x; empty: none
 };
 
 struct DecoderOptions {
   DecoderNames names;
   GraphBuilder::Norm norm;                                  // prototype of all norms; the name is filled in
   bool parallel = false;                                    // attention and MLP read the same x
+  bool post_norm = false;                                   // x = attn_in(x + attention(x)); x = mlp_in(x + mlp(x))
   bool gated = true;                                        // down(act(gate) * up), else down(act(up))
   bool xielu = false;                                       // its parameters are "<mlp>act_fn.alpha_p", "..._n"
   std::function<GraphBuilder::Heads(int64_t layer)> heads;  // null: those of the config
@@ -49,6 +51,7 @@ struct DecoderOptions {
   std::function<const RopeSpec*(int64_t layer)> rope;
   std::function<void(int64_t layer, GraphBuilder::AttentionOptions*)> attention;
   int64_t position_rows = 0, position_offset = 0;  // of names.positions
+  int64_t embed_width = 0;                         // 0: that of x
   float embed_scale = 1, residual_scale = 1, value_scale = 1;
   // x = kept * h + added * block(h) with h the normed x: what is added to is the norm's result, not what went into it (MiniMax).
   struct NormedResidual {
@@ -69,11 +72,6 @@ struct DecoderOptions {
 // What most configs mean: RMS norm of norm_eps, biases, tied embeddings, one rope for all layers, windows as LayerWindow says.
 Result<DecoderOptions> UsualOptions(const ModelConfig& config, const RopeDefaults& rope = {},
                                     const std::function<bool(int64_t layer)>& slides = {});
-// What Gemma 2 and 3 share: norms by 1 + w before and after attention and MLP, embeddings times sqrt(hidden), soft caps, scores
-// scaled by query_pre_attn_scalar.
-Status AddGemmaBlocks(const ModelConfig& config, DecoderOptions* options);
-// Granite's multipliers of embeddings, residuals, scores and logits.
-Status AddGraniteMultipliers(const ModelConfig& config, DecoderOptions* options);
 // A rope for `layer` among several.
 std::function<const RopeSpec*(int64_t)> OneRope(RopeSpec rope);
 std::function<const RopeSpec*(int64_t)> RopeWhere(RopeSpec rope, std::function<bool(int64_t layer)> has);

@@ -85,4 +85,48 @@ Result<MoeBlock> QwenHybridMoe(const ModelConfig& c) {
   return moe;
 }
 
+namespace {
+
+// Which layers convolve where layer_types does not say: those that full_attn_idxs does not name.
+std::vector<bool> Unnamed(const ModelConfig& c) {
+  const Json* list = JsonFind(c.json, "full_attn_idxs");
+  std::vector<bool> conv(static_cast<size_t>(c.layers), list && list->is_array());
+  if (list && list->is_array())
+    for (const Json& layer : *list)
+      if (layer.is_number_integer() && layer.get<int64_t>() >= 0 && layer.get<int64_t>() < c.layers)
+        conv[layer.get<size_t>()] = false;
+  return conv;
+}
+
+}  // namespace
+
+Result<DecoderOptions> Lfm2Options(const ModelConfig& c) {
+  const std::vector<bool> unnamed = Unnamed(c);
+  NIBBLE_TRY(const std::vector<bool> conv,
+             LayersOfKind(c, "conv", [&](int64_t layer) { return unnamed[static_cast<size_t>(layer)]; }));
+  NIBBLE_TRY_IN(c.where, const int64_t kernel, JsonInt(c.json, "conv_L_cache", 3));
+  NIBBLE_TRY_IN(c.where, const bool bias, JsonBool(c.json, "conv_bias", false));
+  if (kernel < 1 || kernel > 1024) return Corrupt("{}: conv_L_cache is {}, wanted 1..1024", c.where, kernel);
+  NIBBLE_TRY(DecoderOptions o, HybridOptions(c));
+  o.qk_norm = DecoderOptions::kHead;
+  o.names.final_norm = "model.embedding_norm";
+  o.names.attn_in = "operator_norm";
+  o.names.mlp_in = "ffn_norm";
+  o.names.o = "out_proj";
+  o.names.q_norm = "q_layernorm";
+  o.names.k_norm = "k_layernorm";
+  o.names.mlp = "feed_forward.";
+  o.names.gate = "w1";
+  o.names.up = "w3";
+  o.names.down = "w2";
+  o.mixer = [=, channels = c.hidden](GraphBuilder& b, BufferId in, int64_t layer, const std::string& prefix) -> Result<BufferId> {
+    if (!conv[static_cast<size_t>(layer)]) return -1;
+    return b.GatedShortConv(in, {.prefix = prefix + "conv.", .channels = channels, .kernel = kernel, .bias = bias});
+  };
+  o.mixer_modules = [=](int64_t layer) {
+    return conv[static_cast<size_t>(layer)] ? std::vector<std::string>{"conv.in_proj"} : std::vector<std::string>{};
+  };
+  return o;
+}
+
 }  // namespace nibble

@@ -19,4 +19,7 @@ Result<DecoderOptions> QwenHybridOptions(const ModelConfig& config, bool by_key_
 // Its experts, beside a shared one behind a gate.
 Result<MoeBlock> QwenHybridMoe(const ModelConfig& config);
 
+// LFM2: layers of a short convolution, and of attention with q and k normed, as layer_types or full_attn_idxs says.
+Result<DecoderOptions> Lfm2Options(const ModelConfig& config);
+
 }  // namespace nibble

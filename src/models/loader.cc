@@ -54,7 +54,12 @@ class Loader {
   }
 
   Status LoadVector(const VectorSpec& spec) {
-    NIBBLE_TRY(const std::vector<float> values, checkpoint_.Vector(spec.name, spec.size));
+    std::vector<float> values;
+    const int64_t pieces = std::max<int64_t>(spec.pieces, 1);
+    for (int64_t i = 0; i < pieces; ++i) {
+      NIBBLE_TRY(const std::vector<float> piece, checkpoint_.Vector(spec.PieceName(i), spec.size / pieces));
+      values.insert(values.end(), piece.begin(), piece.end());
+    }
     for (int rank = 0; rank < options_.ranks; ++rank) {
       const Range mine =
           spec.shard_unit == 0 ? Range{0, spec.size} : RankShare(spec.size, spec.shard_unit, spec.shard_replicate, rank);
@@ -340,9 +345,16 @@ Result<std::vector<LinearPart>> LinearParts(Checkpoint& checkpoint, const Linear
     if (tied) {  // a head stored beside a tied embedding is a copy
       query.kind = LayerKind::kEmbedding;
       query.name = spec.tied_to;
+      query.bias = false;
     }
     NIBBLE_TRY(LinearPart bound, checkpoint.Linear(query));
     NIBBLE_RETURN_IF_ERROR(CheckShape(bound, query.name, part.n, spec.k));
+    if (tied && part.bias) {  // the bias is the head's own
+      NIBBLE_TRY(std::vector<float> values, checkpoint.Vector(part.name + ".bias", part.n));
+      const auto kept = std::make_shared<const std::vector<float>>(std::move(values));
+      bound.bias = TensorView(kept->data(), DType::kF32, {part.n});
+      bound.bias_keep = kept;
+    }
     parts.push_back(std::move(bound));
     if (tied) checkpoint.Ignore(part.name + ".");
   }

@@ -124,7 +124,9 @@ void MatrixTable::AddGraph(const Graph& graph) {
     }
   }
   for (const MoeSpec& moe : graph.moes) AddExperts(moe);
-  for (const VectorSpec& v : graph.vectors) matrices_.push_back({.kind = NamedMatrix::kVector, .name = v.name, .n = v.size});
+  for (const VectorSpec& v : graph.vectors)
+    for (int64_t i = 0, pieces = std::max<int64_t>(v.pieces, 1); i < pieces; ++i)
+      matrices_.push_back({.kind = NamedMatrix::kVector, .name = v.PieceName(i), .n = v.size / pieces});
 }
 
 void MatrixTable::AddExperts(const MoeSpec& moe) {

@@ -15,7 +15,6 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
   NIBBLE_TRY_IN(c.where, const double scale, JsonNumber(c.json, "route_scale", 1.0));
   NIBBLE_TRY_IN(c.where, const int64_t dense, JsonInt(c.json, "num_dense_layers", 1));
   NIBBLE_TRY_IN(c.where, const int64_t shared, JsonInt(c.json, "num_shared_experts", 0));
-  NIBBLE_TRY_IN(c.where, const bool renormalize, JsonBool(c.json, "route_norm", true));
   o.rope = [rope = o.rope, attention = o.attention](int64_t layer) {
     GraphBuilder::AttentionOptions a;
     attention(layer, &a);
@@ -29,7 +28,8 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
   o.names.mlp_out = "post_mlp_layernorm";
   MoeBlock moe{.spec = {.hidden = c.hidden,
                         .router = RouterKind::kSigmoidTopK,
-                        .renormalize = renormalize,
+                        .renormalize = true,  // route_norm is true in every published config, and the library does not read it
+
                         .renormalize_eps = 1e-20f,
                         .scale = static_cast<float>(scale),
                         .gate = {c.act}},

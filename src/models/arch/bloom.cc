@@ -7,8 +7,8 @@ namespace {
 
 Result<DecoderOptions> Options(const ModelConfig& c) {
   NIBBLE_TRY_IN(c.where, const bool after, JsonBool(c.json, "apply_residual_connection_post_layernorm", false));
-  if (after) return Unsupported("{}: apply_residual_connection_post_layernorm is not built", c.where);
   DecoderOptions o;
+  if (after) o.normed_residual = [](int64_t, bool) { return DecoderOptions::NormedResidual{}; };
   o.norm = {.eps = c.norm_eps, .rms = false, .bias = true};
   o.gated = false;
   o.qkv_bias = o.o_bias = o.mlp_bias = true;

@@ -7,7 +7,7 @@ namespace nibble {
 const Architecture* deepseek_v4_architecture() {
   static const Architecture architecture = {
       .name = "deepseek_v4",
-      .model_types = {"deepseek_v4"},
+      .model_types = {"deepseek_v4", "deepseek_ref"},
       .missing =
           "sparse attention with an indexer over compressed positions (index_topk, compress_ratios), hyper-connections "
           "(hc_mult) and the sqrtsoftplus router"};

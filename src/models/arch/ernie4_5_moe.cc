@@ -12,7 +12,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
   NIBBLE_TRY_IN(c.where, const int64_t end, JsonInt(c.json, "moe_layer_end_index", -1));
   NIBBLE_TRY_IN(c.where, const int64_t interval, JsonInt(c.json, "moe_layer_interval", 1));
   NIBBLE_TRY_IN(c.where, const int64_t shared, JsonInt(c.json, "moe_num_shared_experts", 2));
-  o.qkv_bias = o.o_bias = o.mlp_bias = bias;
+  o.qkv_bias = o.o_bias = o.mlp_bias = o.head.bias = bias;
   MoeBlock moe{.spec = {.hidden = c.hidden, .gate = {c.act}}, .choice_bias = "moe_statics.e_score_correction_bias"};
   NIBBLE_RETURN_IF_ERROR(CountExperts(c, &moe.spec));
   NIBBLE_TRY_IN(c.where, moe.spec.inter, JsonInt(c.json, "moe_intermediate_size", 1536));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Gemma 2: Gemma with norms before and after attention and MLP, every other layer sliding, soft caps on scores and logits.
-#include "models/decoder.h"
+#include "models/blocks.h"
 
 namespace nibble {
 namespace {

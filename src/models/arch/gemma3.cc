@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Gemma 3 (text): Gemma 2 without soft caps, with norms of q and k heads; five sliding layers to one that sees everything, each
 // kind with a rope of its own.
-#include "models/decoder.h"
+#include "models/blocks.h"
 
 namespace nibble {
 namespace {
@@ -11,22 +11,12 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
   const auto slides = [=](int64_t layer) { return pattern > 0 && (layer + 1) % pattern != 0; };
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c, {.theta = 1e6, .layer_type = "full_attention"}, slides));
   NIBBLE_TRY_IN(c.where, const double local_theta, JsonNumber(c.json, "rope_local_base_freq", 10000.0));
-  // Older configs have one rope_scaling, for the layers that see everything.
-  ModelConfig local = c;
-  const Json* nested = JsonFind(c.json, "rope_parameters");
-  if (!nested || !JsonFind(*nested, "sliding_attention")) {
-    local.json.erase("rope_scaling");
-    local.json["rope_parameters"] = {{"rope_theta", local_theta}};
-  }
-  NIBBLE_TRY(RopeSpec local_rope, RopeFromConfig(local, c.head_dim, {.theta = local_theta, .layer_type = "sliding_attention"}));
-  o.rope = [global = o.rope, near = OneRope(std::move(local_rope)), attention = o.attention](int64_t layer) {
-    GraphBuilder::AttentionOptions a;
-    attention(layer, &a);
-    return a.window > 0 ? near(layer) : global(layer);
-  };
+  NIBBLE_RETURN_IF_ERROR(AddWindowRope(c, local_theta, &o));
   o.qk_norm = DecoderOptions::kHead;
   o.head_norm.offset = 1;
-  NIBBLE_RETURN_IF_ERROR(AddGemmaBlocks(c, &o));
+  ModelConfig uncapped = c;  // norms of q and k took the place of a cap on scores, which files may still name
+  uncapped.json.erase("attn_logit_softcapping");
+  NIBBLE_RETURN_IF_ERROR(AddGemmaBlocks(uncapped, &o));
   return o;
 }
 

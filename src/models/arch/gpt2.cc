@@ -1,36 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // GPT-2: learned positions, layer norms with bias, ungated GELU, q, k, v in one module; products may be stored transposed.
-#include <cmath>
-
-#include "models/decoder.h"
+#include "models/blocks.h"
 
 namespace nibble {
 namespace {
 
 Result<DecoderOptions> Options(const ModelConfig& c) {
-  DecoderOptions o;
-  NIBBLE_TRY_IN(c.where, const bool scaled, JsonBool(c.json, "scale_attn_weights", true));
-  NIBBLE_TRY_IN(c.where, const bool by_layer, JsonBool(c.json, "scale_attn_by_inverse_layer_idx", false));
-  o.norm = {.eps = c.norm_eps, .rms = false, .bias = true};
-  o.gated = false;
+  NIBBLE_TRY(DecoderOptions o, Gpt2Options(c));
   o.transposed = true;
-  o.qkv_bias = o.o_bias = o.mlp_bias = true;
-  o.position_rows = c.max_positions;
-  o.attention = [=, dim = c.head_dim](int64_t layer, GraphBuilder::AttentionOptions* a) {
-    a->scale = scaled ? 1 / std::sqrt(static_cast<float>(dim)) : 1;
-    if (by_layer) a->scale /= static_cast<float>(layer + 1);
-  };
-  o.names = {.embed = "transformer.wte",
-             .layers = "transformer.h",
-             .final_norm = "transformer.ln_f",
-             .attn = "attn.",
-             .qkv = "c_attn",
-             .o = "c_proj",
-             .up = "c_fc",
-             .down = "c_proj",
-             .attn_in = "ln_1",
-             .mlp_in = "ln_2",
-             .positions = "transformer.wpe"};
   return o;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Granite 3: Llama with multipliers of embeddings, residuals, scores and logits.
-#include "models/decoder.h"
+#include "models/blocks.h"
 
 namespace nibble {
 namespace {

@@ -7,10 +7,14 @@ namespace {
 
 Result<DecoderOptions> Options(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c, {}, [](int64_t) { return true; }));
-  // transformers 5 turns by the short factors at every length and changes the attention factor alone; its goldens are of that.
-  NIBBLE_TRY(RopeSpec rope, RopeFromConfig(c, c.head_dim));
-  rope.long_inv_freq = rope.inv_freq;
-  o.rope = OneRope(std::move(rope));
+  // The published model (rope_scaling, its own code and transformers 4) takes the long factors beyond the original length. Files
+  // that transformers 5 wrote say rope_parameters; that library turns by the short factors at every length and changes the
+  // attention factor alone.
+  if (!JsonFind(c.json, "rope_scaling")) {
+    NIBBLE_TRY(RopeSpec rope, RopeFromConfig(c, c.head_dim));
+    if (!rope.long_inv_freq.empty()) rope.long_inv_freq = rope.inv_freq;
+    o.rope = OneRope(std::move(rope));
+  }
   o.norm.rms = false;
   o.norm.bias = true;
   NIBBLE_TRY_IN(c.where, o.head.bias, JsonBool(c.json, "lm_head_bias", false));

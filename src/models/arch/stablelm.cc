@@ -10,7 +10,13 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
   NIBBLE_TRY_IN(c.where, o.qkv_bias, JsonBool(c.json, "use_qkv_bias", false));
   NIBBLE_TRY_IN(c.where, o.parallel, JsonBool(c.json, "use_parallel_residual", false));
   NIBBLE_TRY_IN(c.where, const bool head_norm, JsonBool(c.json, "qk_layernorm", false));
-  if (head_norm) return Unsupported("{}: qk_layernorm, a norm of its own for each head, is not built", c.where);
+  if (head_norm) {  // each head has weights of its own, each in a tensor of its own
+    o.qk_norm = DecoderOptions::kHead;
+    o.head_norm.rms = false;
+    o.head_norm.per_head = true;
+    o.names.q_norm = "q_layernorm.norms.{}";
+    o.names.k_norm = "k_layernorm.norms.{}";
+  }
   o.norm.rms = false;
   o.norm.bias = true;
   o.o_bias = false;
