@@ -44,6 +44,7 @@ constexpr Case kCases[] = {
     {"internlm2", true},
     {"internlm3", true},
     {"jais2", true},
+    {"laguna", true},
     {"lfm2_moe", true},
     {"ministral", true},
     {"ministral3", true},
@@ -220,7 +221,7 @@ TEST(ArchitectureNames, ARowWithoutAModelSaysWhatIsMissing) {
   } kRows[] = {{"deepseek-ai--DeepSeek-V4-Flash", "indexer"},
                {"sgl-project--DeepSeek-V4-Pro-FP8", "hyper-connections"},
                {"zai-org--GLM-5.1-FP8", "indexer"},
-               {"poolside--Laguna-XS.2-FP8", "softplus"},
+               {"RedHatAI--DeepSeek-V4-Flash-NVFP4-FP8", "indexer"},
                {"stepfun-ai--Step-3.7-Flash", "swiglu_limits"},
                {"moonshotai--Kimi-K3", "Kimi delta attention"}};
   for (const auto& [name, missing] : kRows) {
@@ -322,6 +323,20 @@ TEST(TensorNames, TextModelsInsideModelsOfTextAndImages) {
         model->tensors[inside ? "model.vision_tower.weight" : "vision_tower.weight"] = {DType::kF32, {1}, std::string(4, '\0')};
       });
     }
+}
+
+// Text alone in a model of text and images whose rope has a part of each head for time, height and width.
+TEST(TensorNames, TheTextOfQwen3VlIsQwen3) {
+  ExpectSameLogits(testing::Repo("tests/data/architectures/qwen3"), [](testing::EditableModel* model) {
+    Json text = model->config;
+    text["model_type"] = "qwen3_vl_text";
+    text["rope_parameters"]["rope_type"] = "mrope";
+    text["rope_parameters"]["mrope_section"] = {4, 6, 6};
+    model->config = {{"model_type", "qwen3_vl"}, {"text_config", text}, {"vision_config", Json::object()}};
+    Rename(model,
+           [](const std::string& name) { return name.starts_with("model.") ? "model.language_model." + name.substr(6) : name; });
+    model->tensors["model.visual.blocks.0.attn.proj.weight"] = {DType::kF32, {1}, std::string(4, '\0')};
+  });
 }
 
 }  // namespace

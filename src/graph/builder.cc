@@ -331,6 +331,9 @@ void GraphBuilder::MultiplyByGate(BufferId out, const Qkv& qkv) {
 void GraphBuilder::Clamp(BufferId buffer, float limit) { Append(ClampOp{buffer, limit}, "clamp"); }
 void GraphBuilder::Scale(BufferId buffer, float scale) { Append(SoftcapOp{buffer, 0, scale}, "scale"); }
 void GraphBuilder::Multiply(BufferId into, BufferId from, Activation act) { Append(MulOp{into, from, act}, "multiply"); }
+void GraphBuilder::MultiplyBySoftplus(BufferId into, BufferId from) {
+  Append(MulOp{.into = into, .from = from, .softplus = true}, "multiply");
+}
 void GraphBuilder::Xielu(BufferId buffer, const std::string& alpha_p, const std::string& alpha_n) {
   const int p = AddVector(&graph_, alpha_p, 1), n = AddVector(&graph_, alpha_n, 1);
   Append(XieluOp{.buffer = buffer, .alpha_p = p, .alpha_n = n}, "activation");

@@ -131,6 +131,8 @@ class GraphBuilder {
   void Scale(BufferId buffer, float scale);
   // into *= act(from), each column of `from` for as many columns of `into` as the widths say.
   void Multiply(BufferId into, BufferId from, Activation act);
+  // into *= log(1 + exp(from)), with columns as above.
+  void MultiplyBySoftplus(BufferId into, BufferId from);
   void Xielu(BufferId buffer, const std::string& alpha_p, const std::string& alpha_n);  // tensors of one element
   // Every column times that of a tensor of as many elements, or times the only one it has.
   void ScaleBy(BufferId buffer, const std::string& tensor, int64_t size);

@@ -115,12 +115,18 @@ void CpuExecutor::RunOp(const ClampOp& op, int64_t count, Worker& w) {
     *x = std::clamp(*x, -op.limit, op.limit);
 }
 
+static float Softplus(float x) { return x > 20 ? x : std::log1p(std::exp(x)); }
+
 void CpuExecutor::RunOp(const MulOp& op, int64_t count, Worker& w) {
   const int64_t factors = Width(op.from), each = Width(op.into) / factors;
   const Range rows = MyRows(count, w);
   w.row.resize(static_cast<size_t>(factors));
   for (int64_t row = rows.begin; row < rows.end; ++row) {
-    ops_.gated(op.act, Data(op.from) + row * factors, nullptr, factors, w.row.data());
+    const float* from = Data(op.from) + row * factors;
+    if (op.softplus)
+      std::transform(from, from + factors, w.row.begin(), Softplus);
+    else
+      ops_.gated(op.act, from, nullptr, factors, w.row.data());
     float* x = Data(op.into) + row * Width(op.into);
     for (int64_t i = 0; i < factors * each; ++i) x[i] *= w.row[static_cast<size_t>(i / each)];
   }
@@ -137,10 +143,7 @@ void CpuExecutor::RunOp(const ScaleByOp& op, int64_t count, Worker& w) {
 }
 
 void CpuExecutor::RunOp(const XieluOp& op, int64_t count, Worker& w) {
-  const auto softplus = [&](int vector) {
-    const float x = weights_.vectors[static_cast<size_t>(vector)][0];
-    return x > 20 ? x : std::log1p(std::exp(x));
-  };
+  const auto softplus = [&](int vector) { return Softplus(weights_.vectors[static_cast<size_t>(vector)][0]); };
   const float p = softplus(op.alpha_p), n = op.beta + softplus(op.alpha_n);
   const int64_t width = Width(op.buffer);
   const Range rows = MyRows(count, w);

@@ -192,6 +192,7 @@ struct MulOp {  // into[i] *= act(from[i / (width of into / width of from)])
   static constexpr const char* kName = "mul";
   BufferId into, from;
   Activation act = Activation::kSigmoid;
+  bool softplus = false;  // log(1 + exp(from)) instead of act(from)
 };
 struct ScaleByOp {  // every column times that of a vector, or all times the one element it has
   static constexpr const char* kName = "scale-by";

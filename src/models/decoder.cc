@@ -107,8 +107,12 @@ class Decoder {
     if (o_.value_scale != 1) b_.Scale(mixed, o_.value_scale);
     if (o_.gate_in_q) b_.MultiplyByGate(mixed, qkv);
     if (!n_.attn_gate.empty()) {
-      const LinearPartSpec gate{.name = attn + n_.attn_gate, .n = heads.q * heads.v_dim, .shard_unit = heads.v_dim};
-      b_.Multiply(mixed, b_.ColumnParallel(in, {gate}), Activation::kSigmoid);
+      const int64_t unit = o_.gate_by_head ? 1 : heads.v_dim;
+      const BufferId gate = b_.ColumnParallel(in, {{.name = attn + n_.attn_gate, .n = heads.q * unit, .shard_unit = unit}});
+      if (o_.softplus_gate)
+        b_.MultiplyBySoftplus(mixed, gate);
+      else
+        b_.Multiply(mixed, gate, Activation::kSigmoid);
     }
     if (!n_.before_o.empty()) mixed = b_.WidthNormOfSlices(mixed, Named(o_.norm, attn + n_.before_o), heads.v_dim);
     return b_.RowParallel(mixed, {attn + n_.o, c_.hidden, o_.o_bias}, heads.q * heads.v_dim, heads.v_dim, o_.transposed);
@@ -282,6 +286,7 @@ std::vector<FoldPoint> DecoderFoldPoints(const ModelConfig& c, const DecoderOpti
   for (int64_t i = 0; i < c.layers; ++i) {
     const std::string layer = fmt::format("{}.{}.", n.layers, i), attn = layer + n.attn, mlp = layer + n.mlp;
     std::vector<std::string> into_attn = {attn + n.q, attn + n.k, attn + n.v}, into_mlp = {mlp + n.up};
+    if (!n.attn_gate.empty()) into_attn.push_back(attn + n.attn_gate);
     if (o.gated) into_mlp.insert(into_mlp.begin(), mlp + n.gate);
     const std::vector<std::string> mixer = o.mixer_modules ? o.mixer_modules(i) : std::vector<std::string>{};
     if (!mixer.empty()) {

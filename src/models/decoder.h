@@ -39,7 +39,8 @@ struct DecoderOptions {
   GraphBuilder::FusedOrder qkv_order = GraphBuilder::FusedOrder::kBlocks;
   bool transposed = false;  // products may be stored [k, n]
   bool gate_in_q = false;   // sigmoid gates as names.attn_gate says, their rows after those of each head in q's module
-  float clip_qkv = 0;       // 0: not clamped
+  bool gate_by_head = false, softplus_gate = false;  // of names.attn_gate: a gate for each head; softplus for sigmoid
+  float clip_qkv = 0;                                // 0: not clamped
   enum QkNorm : uint8_t { kNone, kHead, kWidth } qk_norm = kNone;
   GraphBuilder::Norm head_norm;                        // prototype of q_norm and k_norm
   bool value_norm = false;                             // each v head normed, without weights

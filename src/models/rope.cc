@@ -136,7 +136,8 @@ Status LongRope(const Params& p, const ModelConfig& config, RopeSpec* rope) {
 }
 
 Status Scale(const Params& p, const ModelConfig& config, RopeSpec* rope) {
-  if (p.kind == "default" || p.kind == "none") return {};
+  // mrope turns parts of a head by time, height and width, which are one and the same number for text.
+  if (p.kind == "default" || p.kind == "none" || p.kind == "mrope") return {};
   if (p.kind == "linear") {
     NIBBLE_TRY(const double factor, Factor(p));
     for (float& freq : rope->inv_freq) freq = static_cast<float>(static_cast<double>(freq) / factor);

@@ -48,7 +48,9 @@ struct Writer {
     return Line("copy", op.in, op.out, op.in_begin, op.in_stride, op.out_begin, op.out_stride, op.blocks, op.width);
   }
   std::string operator()(const ClampOp& op) const { return Line("clamp", op.buffer, op.limit); }
-  std::string operator()(const MulOp& op) const { return Line("mul", op.into, op.from, static_cast<int>(op.act)); }
+  std::string operator()(const MulOp& op) const {
+    return Line(op.softplus ? "mul softplus" : "mul", op.into, op.from, static_cast<int>(op.act));
+  }
   std::string operator()(const ScaleByOp& op) const { return Line("scale-by", op.buffer, op.vector); }
   std::string operator()(const XieluOp& op) const { return Line("xielu", op.buffer, op.alpha_p, op.alpha_n, op.beta, op.eps); }
   std::string operator()(const PositionScaleOp& op) const {

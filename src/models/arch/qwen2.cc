@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Qwen 2 and 2.5: Llama with biases on q, k and v; layers from max_window_layers on slide when use_sliding_window says so.
+// Qwen 2 and 2.5, and the text of their VL models: Llama with biases on q, k and v; layers from max_window_layers on slide when
+// use_sliding_window says so.
 #include "models/decoder.h"
 
 namespace nibble {
@@ -17,7 +18,8 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* qwen2_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>("qwen2", {"qwen2"});
+  static const Architecture architecture = MakeDecoder<Options>(
+      "qwen2", {"qwen2", "qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text"}, "{}", {"rotary_emb.inv_freq", "visual."});
   return &architecture;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Qwen 3: RMS norm of every q and k head; heads of 128 where the config does not say.
+// Qwen 3, and the text of its VL models: RMS norm of every q and k head; heads of 128 where the config does not say.
 #include "models/decoder.h"
 
 namespace nibble {
@@ -16,7 +16,8 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* qwen3_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>("qwen3", {"qwen3"}, R"({"head_dim": 128})");
+  static const Architecture architecture =
+      MakeDecoder<Options>("qwen3", {"qwen3", "qwen3_vl", "qwen3_vl_text"}, R"({"head_dim": 128})");
   return &architecture;
 }
 
