@@ -37,7 +37,9 @@ TEST(Advice, TakesTheFewestBitsThatAreGoodEnough) {
   EXPECT_EQ(Chosen(Ask(plenty, 0)), "float");
   const Advice some = Ask(plenty, 2e-2);
   for (const AdviceRow& row : some.rows)
-    if (row.good_enough) EXPECT_GE(row.format.bits, some.rows[static_cast<size_t>(some.chosen)].format.bits);
+    if (row.good_enough) {
+      EXPECT_GE(row.format.bits, some.rows[static_cast<size_t>(some.chosen)].format.bits);
+    }
   EXPECT_EQ(some.chosen, Ask(plenty, 2e-2).chosen);
 }
 
@@ -47,7 +49,9 @@ TEST(Advice, TakesTheBestThatFitsWhenNoneIsGoodEnough) {
   const Advice advice = Ask(tight, 0);
   ASSERT_GE(advice.chosen, 0);
   for (const AdviceRow& row : advice.rows)
-    if (row.fits) EXPECT_GE(row.format.kl, advice.rows[static_cast<size_t>(advice.chosen)].format.kl);
+    if (row.fits) {
+      EXPECT_GE(row.format.kl, advice.rows[static_cast<size_t>(advice.chosen)].format.kl);
+    }
   EXPECT_EQ(Chosen(Ask(1000, 0)), "none");
 }
 

@@ -7,7 +7,7 @@ namespace nibble {
 namespace {
 
 TEST(Aqlm, AddsVectorsOfItsBooks) {
-  constexpr int64_t kN = 4, kK = 16;
+  constexpr int64_t kN = 4;
   std::vector<int8_t> codes(kN * 2 * 2);
   std::vector<float> books(2 * 256 * 8), scales(kN);
   for (size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<int8_t>(40 * i);  // wraps below zero: 200 is -56
