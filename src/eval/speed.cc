@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstring>
 
 #include "kernels/cpu/probe/probe.h"
 
@@ -13,7 +14,20 @@ namespace {
 using Clock = std::chrono::steady_clock;
 double Seconds(Clock::time_point since) { return std::chrono::duration<double>(Clock::now() - since).count(); }
 
-constexpr int64_t kProbeBytes = int64_t{256} << 20;
+// What the roofline reads: far more than the last-level cache where the machine can spare it. Written first, since pages never
+// written are all the same one.
+const Buffer& ProbeMemory(ThreadTeam& team) {
+  static const Buffer memory = [&] {
+    const int64_t wanted = std::max(int64_t{256} << 20, 2 * Cpu().l3_bytes);
+    Buffer bytes(RoundUp(std::min(wanted, std::max(int64_t{64} << 20, AvailableMemoryBytes() / 4)), 4096));
+    team.Run([&](int worker) {
+      const Range mine = SplitRange(bytes.size_bytes(), worker, team.size(), 4096);
+      std::memset(bytes.data() + mine.begin, 0x3c, static_cast<size_t>(mine.size()));
+    });
+    return bytes;
+  }();
+  return memory;
+}
 
 std::vector<int32_t> SomeTokens(int64_t count, int64_t vocab) {
   std::vector<int32_t> tokens(static_cast<size_t>(count));
@@ -125,19 +139,19 @@ double ActiveBytes(const Engine& engine) {
 }  // namespace
 
 Roofline MeasureRoofline(int threads) {
-  static const Buffer memory(kProbeBytes);
   const CpuProbe& probe = ProbeFor(Cpu().isa);
   ThreadTeam team(threads);
+  const Buffer& memory = ProbeMemory(team);
   Roofline roofline{.threads = threads};
   std::atomic<float> sink{0};  // keeps the loops alive
   const auto* floats = reinterpret_cast<const float*>(memory.data());
   for (int round = 0; round < 3; ++round) {
     auto start = Clock::now();
     team.Run([&](int worker) {
-      const Range mine = SplitRange(kProbeBytes / 4, worker, threads, 64);
+      const Range mine = SplitRange(memory.size_bytes() / 4, worker, threads, 64);
       sink.store(probe.read(floats + mine.begin, mine.size()), std::memory_order_relaxed);
     });
-    roofline.read_gb_s = std::max(roofline.read_gb_s, static_cast<double>(kProbeBytes) / Seconds(start) / 1e9);
+    roofline.read_gb_s = std::max(roofline.read_gb_s, static_cast<double>(memory.size_bytes()) / Seconds(start) / 1e9);
     constexpr int64_t kRounds = 2'000'000;
     const int64_t rounds = Cpu().isa == Isa::kScalar ? kRounds / 100 : kRounds;
     start = Clock::now();

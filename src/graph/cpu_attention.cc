@@ -13,12 +13,20 @@ namespace nibble {
 namespace {
 
 // Queries of one unit of work: what shares a pass over keys and values. Decoding an encoded cache costs more than reading elements.
-constexpr int64_t kUnitQueries = 64, kUnitQueriesDecoded = 256;
+constexpr int64_t kUnitQueries = 128, kUnitQueriesDecoded = 256;
+
+// At least so many floats, aligned; what was in it may be gone.
+float* Scratch(Buffer& buffer, int64_t floats) {
+  const int64_t bytes = floats * static_cast<int64_t>(sizeof(float));
+  if (buffer.size_bytes() < bytes) buffer = Buffer(RoundUp(bytes, 1 << 16));
+  return reinterpret_cast<float*>(buffer.data());
+}
 
 AttentionSums SumsAt(float* at, int64_t queries, int64_t v_stride, int64_t first = 0) {
-  return {at + first, at + queries + first, at + 2 * queries + first * v_stride};
+  float *out = at + first * v_stride, *max = at + queries * v_stride + first;
+  return {max, max + queries, out};
 }
-int64_t SumsFloats(int64_t queries, int64_t v_stride) { return queries * (2 + v_stride); }
+int64_t SumsFloats(int64_t queries, int64_t v_stride) { return RoundUp(queries * (2 + v_stride), 16); }
 
 // The elements of a slot of a page of keys, which lie kPageTokens apart.
 void ScatterKey(const std::byte* row, int64_t width, int64_t bytes, int64_t slot, std::byte* page) {
@@ -149,18 +157,20 @@ void CpuExecutor::FindUnits(const AttentionOp& op, int64_t count, Worker& w) con
       for (int64_t head = 0; head < group; head += heads)
         w.units.push_back({{begin, end}, kv_head, {kv_head * group + head, kv_head * group + std::min(group, head + heads)}, seen});
   }
+  // A head's keys and values stay in cache from one block of rows to the next.
+  std::stable_sort(w.units.begin(), w.units.end(),
+                   [](const AttentionUnit& a, const AttentionUnit& b) { return a.kv_head < b.kv_head; });
 }
 
 // The queries of a unit side by side, padded.
 void CpuExecutor::GatherQueries(const AttentionOp& op, const AttentionUnit& unit, Worker& w) {
   const int64_t stride = cache_->layer(op.layer).k_stride();
-  w.queries.assign(static_cast<size_t>(unit.queries() * stride), 0.0f);
   w.slopes.clear();
-  float* out = w.queries.data();
+  float* out = Scratch(w.queries, unit.queries() * stride);
   for (int64_t row = unit.rows.begin; row < unit.rows.end; ++row) {
     for (int64_t head = unit.heads.begin; head < unit.heads.end; ++head, out += stride) {
       const float* q = Data(op.in) + row * Width(op.in) + op.q_begin + head * op.head_dim;
-      std::copy(q, q + op.head_dim, out);
+      std::fill(std::copy(q, q + op.head_dim, out), out + stride, 0.0f);
       if (!op.slopes.empty()) w.slopes.push_back(op.slopes[static_cast<size_t>(head)]);
     }
   }
@@ -180,12 +190,11 @@ void CpuExecutor::AttendRows(const AttentionOp& op, const AttentionUnit& unit, R
     }
   }
   s.queries = rows.size() * heads;
-  s.q = w.queries.data() + first * s.k_dim;
+  s.q = reinterpret_cast<const float*>(w.queries.data()) + first * s.k_dim;
   s.seen = w.seen.data();
   s.slopes = w.slopes.empty() ? nullptr : w.slopes.data() + first;
   s.last = w.last.data();
-  w.scores.resize(std::max(w.scores.size(), static_cast<size_t>(AttentionStretch::ScratchFloats(s.queries, s.k_dim, s.v_dim))));
-  s.scratch = w.scores.data();
+  s.scratch = Scratch(w.scores, AttentionStretch::ScratchFloats(s.queries, s.k_dim, s.v_dim));
   attention_.stretch(s, {partial.max + first, partial.sum + first, partial.out + first * s.v_dim});
 }
 
@@ -195,8 +204,7 @@ void CpuExecutor::AttendDecoded(const AttentionOp& op, const AttentionUnit& unit
                                 const AttentionSums& partial, Worker& w) {
   const int32_t sequence = step_->sequence[static_cast<size_t>(unit.rows.begin)];
   const int64_t k_page = s.k_dim * kPageTokens, v_page = s.v_dim * kPageTokens;
-  w.kv_rows.resize(std::max(w.kv_rows.size(), static_cast<size_t>(kStretchPages * (k_page + v_page))));
-  float *keys = w.kv_rows.data(), *values = keys + kStretchPages * k_page;
+  float *keys = Scratch(w.kv_rows, kStretchPages * (k_page + v_page)), *values = keys + kStretchPages * k_page;
   for (int64_t page = 0; page < kStretchPages; ++page) {
     s.k[page] = keys + page * k_page;
     s.v[page] = values + page * v_page;
@@ -240,6 +248,8 @@ void CpuExecutor::AttendStretch(const AttentionOp& op, const AttentionUnit& unit
     const KvSlot at = SlotOf(op.layer, sequence, begin + page * kPageTokens, unit.kv_head);
     s.k[page] = cache_->K(at.layer, at.page, at.head);
     s.v[page] = cache_->V(at.layer, at.page, at.head);
+    const int64_t next = begin + page * kPageTokens + kStretch;
+    if (next < unit.seen.end) s.next_k[page] = cache_->K(at.layer, SlotOf(op.layer, sequence, next, unit.kv_head).page, at.head);
   }
   AttendRows(op, unit, unit.rows, begin, s, partial, w);
 }
@@ -269,9 +279,8 @@ void CpuExecutor::RunOp(const AttentionOp& op, int64_t count, Worker& w) {
   for (size_t i = static_cast<size_t>(w.index); i < w.units.size(); i += static_cast<size_t>(team_->size())) {
     const AttentionUnit& unit = w.units[i];
     const int64_t queries = unit.queries(), floats = SumsFloats(queries, v_stride);
-    w.sums.resize(std::max(w.sums.size(), static_cast<size_t>(2 * floats)));
-    const AttentionSums sums = SumsAt(w.sums.data(), queries, v_stride),
-                        partial = SumsAt(w.sums.data() + floats, queries, v_stride);
+    float* at = Scratch(w.sums, 2 * floats);
+    const AttentionSums sums = SumsAt(at, queries, v_stride), partial = SumsAt(at + floats, queries, v_stride);
     ClearSums(sums, queries, v_stride);
     GatherQueries(op, unit, w);
     for (int64_t begin = unit.first_stretch(); begin < unit.seen.end; begin += kStretch) {
@@ -291,12 +300,12 @@ void CpuExecutor::AttendSplit(const AttentionOp& op, Worker& w) {
     offsets.push_back(floats);
     floats += SumsFloats(unit.queries(), v_stride) * CeilDiv(unit.seen.end - unit.first_stretch(), kStretch);
   }
-  if (w.index == 0) attention_partials_.resize(std::max(attention_partials_.size(), static_cast<size_t>(floats)));
+  if (w.index == 0) Scratch(attention_partials_, floats);
   team_->Barrier();
   int64_t task = 0;
   for (size_t i = 0; i < w.units.size(); ++i) {
     const AttentionUnit& unit = w.units[i];
-    float* at = attention_partials_.data() + offsets[i];
+    float* at = reinterpret_cast<float*>(attention_partials_.data()) + offsets[i];
     bool gathered = false;
     for (int64_t begin = unit.first_stretch(); begin < unit.seen.end;
          begin += kStretch, at += SumsFloats(unit.queries(), v_stride)) {
@@ -311,12 +320,12 @@ void CpuExecutor::AttendSplit(const AttentionOp& op, Worker& w) {
     const AttentionUnit& unit = w.units[i];
     const Range mine = SplitRange(unit.queries(), w.index, team_->size());
     if (mine.empty()) continue;
-    w.sums.resize(std::max(w.sums.size(), static_cast<size_t>(SumsFloats(unit.queries(), v_stride))));
-    const AttentionSums sums = SumsAt(w.sums.data(), unit.queries(), v_stride);
+    float* mine_at = Scratch(w.sums, SumsFloats(unit.queries(), v_stride));
+    const AttentionSums sums = SumsAt(mine_at, unit.queries(), v_stride);
     ClearSums(sums, unit.queries(), v_stride);
-    float* at = attention_partials_.data() + offsets[i];
+    float* at = reinterpret_cast<float*>(attention_partials_.data()) + offsets[i];
     for (int64_t begin = unit.first_stretch(); begin < unit.seen.end; begin += kStretch, at += SumsFloats(unit.queries(), v_stride))
-      attention_.fold(SumsAt(w.sums.data(), unit.queries(), v_stride, mine.begin), SumsAt(at, unit.queries(), v_stride, mine.begin),
+      attention_.fold(SumsAt(mine_at, unit.queries(), v_stride, mine.begin), SumsAt(at, unit.queries(), v_stride, mine.begin),
                       mine.size(), v_stride);
     FinishQueries(op, unit, mine, sums);
   }

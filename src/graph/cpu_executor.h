@@ -72,7 +72,8 @@ class CpuExecutor {
     std::vector<float> row, unbiased, transformed;
     // Attention of one unit: see cpu_attention.cc.
     std::vector<AttentionUnit> units;
-    std::vector<float> queries, slopes, scores, sums, kv_rows;
+    Buffer queries, scores, sums, kv_rows;
+    std::vector<float> slopes;
     std::vector<std::byte> kv_row;
     std::vector<Range> seen;
     std::vector<int64_t> last;
@@ -196,7 +197,7 @@ class CpuExecutor {
   std::vector<Worker> workers_;
   std::vector<std::vector<float>> rope_cos_, rope_sin_;  // per rope: [rows, half]
   MoeScratch moe_;
-  std::vector<float> attention_partials_;  // of units whose stretches are divided among workers
+  Buffer attention_partials_;  // of units whose stretches are divided among workers
   const StepInput* step_ = nullptr;
   bool profile_ = false;
   std::vector<double> seconds_;  // by op kind

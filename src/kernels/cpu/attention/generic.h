@@ -14,12 +14,17 @@ namespace {
 
 constexpr int kTileQueries = 6;                      // 6 x 4 accumulators and 4 loaded vectors fit 32 registers
 constexpr int kTileVectors = F32x16::kWide ? 4 : 1;  // of registers as wide as the lanes; two halves fill 16 registers
-constexpr int64_t kPanelQueries = 3 * kTileQueries;  // from here on decoding first pays
+constexpr int64_t kPanelQueries = 8 * kTileQueries;  // from here on decoding first pays
 
 template <DType dtype>
 constexpr int64_t kBytes = dtype == DType::kF32    ? 4
                            : dtype == DType::kE4M3 ? 1
                                                    : 2;
+
+// Asks ahead for `bytes` from `next` on, of what will be read next.
+inline void Fetch(const char* next, int64_t bytes) {
+  for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(next + at, 0, 2);
+}
 
 template <DType dtype>
 inline F32x16 LoadElements(const char* p) {
@@ -48,11 +53,20 @@ inline void ScoreTile(const Stretch& w, int64_t query, int64_t slot) {
     const int64_t page = at / kPageTokens < first ? first : at / kPageTokens > last ? last : at / kPageTokens;
     keys[i] = static_cast<const char*>(w.k[page]) + at % kPageTokens * bytes;
   }
+  // The pages of values that belong to these keys are read next; where they are not asked for, it is the keys again.
+  const char* next[(NV + 1) / 2];
+  int64_t next_step = 0;
+  for (int i = 0; i < NV; i += 2) {
+    const bool page_begins = (slot + 16 * i) % kPageTokens == 0 && slot + 16 * i < s.slots.end;
+    next[i / 2] = query == 0 && page_begins ? static_cast<const char*>(w.v[(slot + 16 * i) / kPageTokens]) : keys[i];
+    if (query == 0) next_step = s.v_dim * kPageTokens * bytes / s.k_dim;
+  }
   F32x16 sum[M][NV];
   for (int m = 0; m < M; ++m)
     for (int i = 0; i < NV; ++i) sum[m][i] = F32x16::Zero();
   const float* q = s.q + query * s.k_dim;
   for (int64_t d = 0; d < s.k_dim; ++d) {
+    for (const char* page : next) __builtin_prefetch(page + d * next_step, 0, 2);
     F32x16 k[NV];
     for (int i = 0; i < NV; ++i) k[i] = LoadElements<dtype>(keys[i] + d * kPageTokens * bytes);
     for (int m = 0; m < M; ++m) {
@@ -76,7 +90,9 @@ inline void ValueTile(const Stretch& w, int64_t query, int64_t begin, float* out
     const int64_t page = slot / kPageTokens, end = (page + 1) * kPageTokens < s.slots.end ? (page + 1) * kPageTokens : s.slots.end;
     const char* values = static_cast<const char*>(w.v[page]) + (slot % kPageTokens * s.v_dim + 16 * begin) * bytes;
     const float* p = w.scores + query * kStretch;
+    const char* next = query == 0 && begin == 0 ? static_cast<const char*>(s.next_k[page]) : nullptr;
     for (; slot < end; ++slot, values += s.v_dim * bytes) {
+      if (next) Fetch(next + slot % kPageTokens * s.k_dim * bytes, s.k_dim * bytes);
       F32x16 v[NV];
       for (int i = 0; i < NV; ++i) v[i] = LoadElements<dtype>(values + 16 * i * bytes);
       for (int m = 0; m < M; ++m) {
@@ -148,22 +164,13 @@ void DecodePage(DType dtype, const void* in, int64_t count, float* out) {
   }
 }
 
-// Lanes of 16 slots from `slot` on that lie in `seen`.
-struct Lanes {
-  int64_t begin, end;
-  bool none() const { return begin >= end; }
-  bool all() const { return begin <= 0 && end >= kLanes; }
-};
-inline Lanes SeenLanes(const Range& seen, int64_t slot) {
-  const int64_t begin = seen.begin - slot, end = seen.end - slot;
-  return {begin > 0 ? begin : 0, end < kLanes ? end : kLanes};
-}
-inline F32x16 OutsideBecomes(F32x16 x, const Lanes& lanes, float fill) {
-  if (lanes.all()) return x;
+// x where lane i is one of positions [seen) from `slot` on, else `fill`.
+inline F32x16 OutsideBecomes(F32x16 x, const Range& seen, int64_t slot, float fill) {
+  if (slot >= seen.begin && slot + kLanes <= seen.end) return x;
   float all[kLanes];
   x.Store(all);
   for (int64_t i = 0; i < kLanes; ++i)
-    if (i < lanes.begin || i >= lanes.end) all[i] = fill;
+    if (slot + i < seen.begin || slot + i >= seen.end) all[i] = fill;
   return F32x16::Load(all);
 }
 
@@ -172,11 +179,9 @@ void Weigh(const AttentionStretch& s, int64_t query, float* scores, float* max_o
   static constexpr float kLane[kLanes] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   const Range seen = s.seen[query];
   const F32x16 scale = F32x16::Set(s.scale), cap = F32x16::Set(s.softcap);
-  const int64_t first = s.slots.begin / kLanes * kLanes;
+  const int64_t begin = seen.empty() ? s.slots.end : seen.begin / kLanes * kLanes, end = seen.empty() ? s.slots.end : seen.end;
   F32x16 top = F32x16::Set(-__builtin_inff());
-  for (int64_t slot = first; slot < s.slots.end; slot += kLanes) {
-    const Lanes lanes = SeenLanes(seen, slot);
-    if (lanes.none()) continue;
+  for (int64_t slot = begin; slot < end; slot += kLanes) {
     F32x16 x = F32x16::Load(scores + slot) * scale;
     if (s.softcap > 0) x = cap * Tanh(x / cap);
     if (s.slopes) {
@@ -184,17 +189,18 @@ void Weigh(const AttentionStretch& s, int64_t query, float* scores, float* max_o
       x = F32x16::Fma(F32x16::Set(s.slopes[query]), distance, x);
     }
     x.Store(scores + slot);
-    top = F32x16::Max(OutsideBecomes(x, lanes, -__builtin_inff()), top);
+    top = F32x16::Max(OutsideBecomes(x, seen, slot, -__builtin_inff()), top);
   }
   const float max = top.HorizontalMax();
   F32x16 sum = F32x16::Zero();
-  for (int64_t slot = first; slot < s.slots.end; slot += kLanes) {
-    const Lanes lanes = SeenLanes(seen, slot);
-    F32x16 e = F32x16::Zero();
-    if (!lanes.none()) e = OutsideBecomes(Exp(F32x16::Load(scores + slot) - F32x16::Set(max)), lanes, 0);
+  int64_t slot = s.slots.begin / kLanes * kLanes;
+  for (; slot < begin; slot += kLanes) sum.Store(scores + slot);
+  for (; slot < end; slot += kLanes) {
+    const F32x16 e = OutsideBecomes(Exp(F32x16::Load(scores + slot) - F32x16::Set(max)), seen, slot, 0);
     e.Store(scores + slot);
     sum = sum + e;
   }
+  for (; slot < s.slots.end; slot += kLanes) F32x16::Zero().Store(scores + slot);
   *max_out = max;
   *sum_out = sum.Sum();
 }
