@@ -193,7 +193,7 @@ class GraphBuilder {
   // QkvProjection without v, or without k and v.
   Qkv PartialProjection(BufferId in, std::vector<LinearPartSpec> parts, const QkvModules& m, Qkv out);
   int NewState(const LayerState& state);
-  int NewVector(const std::string& name, int64_t size, bool cut);  // cut: element by element over ranks
+  int NewVector(const std::string& name, int64_t size, bool cut = false);  // cut: element by element over ranks
   BufferId NewConvolution(ShortConvOp op, const std::string& module, int64_t channels_of_all, bool bias);
   int64_t Local(int64_t count, const char* what);  // count / ranks, or remembers the error
   bool Replicates(int64_t kv_heads) const { return kv_heads < graph_.ranks && graph_.ranks % kv_heads == 0; }

@@ -11,11 +11,6 @@ int GraphBuilder::NewState(const LayerState& state) {
   return static_cast<int>(graph_.states.size()) - 1;
 }
 
-int GraphBuilder::NewVector(const std::string& name, int64_t size, bool cut) {
-  graph_.vectors.push_back({.name = name, .size = size, .shard_unit = cut && graph_.ranks > 1 ? 1 : 0});
-  return static_cast<int>(graph_.vectors.size()) - 1;
-}
-
 BufferId GraphBuilder::NewConvolution(ShortConvOp op, const std::string& module, int64_t channels_of_all, bool bias) {
   int64_t width = 0;
   for (const Range& range : op.channels) width += range.size();

@@ -29,7 +29,7 @@ CpuExecutor::CpuExecutor(Graph graph, BoundWeights weights, Isa isa, PagedCache*
       seconds_(std::variant_size_v<AnyOp>) {
   for (int i = 0; i < team_->size(); ++i) {
     Worker worker{.index = i};
-    worker.linear.resize(static_cast<size_t>(kLinearScratchBytes));
+    worker.linear = Buffer(kLinearScratchBytes);
     workers_.push_back(std::move(worker));
   }
   for (const RopeSpec& rope : graph_.ropes) {

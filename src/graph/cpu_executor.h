@@ -77,7 +77,7 @@ class CpuExecutor {
     std::vector<std::byte> kv_row;
     std::vector<Range> seen;
     std::vector<int64_t> last;
-    std::vector<std::byte> linear;
+    Buffer linear;  // kLinearScratchBytes, aligned: panels that straddle cache lines are read at half the speed
     std::vector<LinearArgs> args;
   };
 

@@ -89,7 +89,7 @@ struct KernelRow {  // one line of a family's kernels.inc
 inline constexpr int64_t kStripRows = 64;  // rows that one strip of any layout covers
 inline constexpr int64_t kBlockK = 128;    // sum order 1: a chain of fma over 128 columns, block sums added in order
 inline constexpr uint8_t kSumOrderBlocked = 1;
-inline constexpr int64_t kLinearScratchBytes = 64 << 10;  // per worker
+inline constexpr int64_t kLinearScratchBytes = 168 << 10;  // per worker
 
 // Bound on |y - exact| / sum |w||x| of sum order 1 for k columns, w and x taken as decoded: one rounding per fused multiply-add of
 // a block, one per block sum.

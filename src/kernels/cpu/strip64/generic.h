@@ -196,36 +196,45 @@ Decoder DecoderOf(const State& s) {
   return MakeDecoder<CodeKind::kF32, Rule::kPlain, false>();
 }
 
-// rows x (16 * NV) tile: out[r][0..16*NV) = sum over the panel's columns of x[r][column] * panel[column].
+// rows x (16 * NV) tile: the sum over the panel's columns of x[r][column] * panel[column] begins out[r][0..16*NV) or is added to
+// it; out [rows][64]. Rows of x lie far apart, so those of the next tile, `ahead` floats on, are asked for while this one computes.
 template <int rows, int NV>
-inline void Tile(const float* panel, int64_t columns, const float* x, int64_t x_stride, float* out /*[rows][64]*/) {
+inline void Tile(const float* panel, int64_t columns, const float* x, int64_t x_stride, int64_t ahead, bool first, float* out) {
   F32x16 sum[rows][NV];
   for (int r = 0; r < rows; ++r)
     for (int i = 0; i < NV; ++i) sum[r][i] = F32x16::Zero();
-  for (int64_t c = 0; c < columns; ++c) {
-    F32x16 w[NV];
-    for (int i = 0; i < NV; ++i) w[i] = F32x16::Load(panel + c * kStripRows + 16 * i);
-    for (int r = 0; r < rows; ++r) {
-      const F32x16 value = F32x16::Set(x[r * x_stride + c]);
-      for (int i = 0; i < NV; ++i) sum[r][i] = F32x16::Fma(w[i], value, sum[r][i]);
+  for (int64_t begin = 0; begin < columns; begin += 16) {
+    for (int r = 0; r < rows; ++r) __builtin_prefetch(x + ahead + r * x_stride + begin);
+    const int64_t end = begin + 16 < columns ? begin + 16 : columns;
+    for (int64_t c = begin; c < end; ++c) {
+      F32x16 w[NV];
+      for (int i = 0; i < NV; ++i) w[i] = F32x16::Load(panel + c * kStripRows + 16 * i);
+      for (int r = 0; r < rows; ++r) {
+        const F32x16 value = F32x16::Set(x[r * x_stride + c]);
+        for (int i = 0; i < NV; ++i) sum[r][i] = F32x16::Fma(w[i], value, sum[r][i]);
+      }
     }
   }
-  for (int r = 0; r < rows; ++r)
-    for (int i = 0; i < NV; ++i) sum[r][i].Store(out + r * kStripRows + 16 * i);
+  for (int r = 0; r < rows; ++r) {
+    for (int i = 0; i < NV; ++i) {
+      float* at = out + r * kStripRows + 16 * i;
+      (first ? sum[r][i] : F32x16::Load(at) + sum[r][i]).Store(at);
+    }
+  }
 }
 
 template <int NV>
-void Tiles(int rows, const float* panel, int64_t columns, const float* x, int64_t x_stride, float* out) {
+void Tiles(int rows, const float* panel, int64_t columns, const float* x, int64_t x_stride, int64_t ahead, bool first, float* out) {
   for (int i = 0; i < kVectors; i += NV) {
     const float* p = panel + 16 * i;
     float* o = out + 16 * i;
     switch (rows) {
-      case 1: Tile<1, NV>(p, columns, x, x_stride, o); break;
-      case 2: Tile<2, NV>(p, columns, x, x_stride, o); break;
-      case 3: Tile<3, NV>(p, columns, x, x_stride, o); break;
-      case 4: Tile<4, NV>(p, columns, x, x_stride, o); break;
-      case 5: Tile<5, NV>(p, columns, x, x_stride, o); break;
-      default: Tile<kTileRows, NV>(p, columns, x, x_stride, o); break;
+      case 1: Tile<1, NV>(p, columns, x, x_stride, ahead, first, o); break;
+      case 2: Tile<2, NV>(p, columns, x, x_stride, ahead, first, o); break;
+      case 3: Tile<3, NV>(p, columns, x, x_stride, ahead, first, o); break;
+      case 4: Tile<4, NV>(p, columns, x, x_stride, ahead, first, o); break;
+      case 5: Tile<5, NV>(p, columns, x, x_stride, ahead, first, o); break;
+      default: Tile<kTileRows, NV>(p, columns, x, x_stride, ahead, first, o); break;
     }
   }
 }
@@ -241,31 +250,48 @@ void Accumulate(const Segment& segment, int64_t strip, bool first, bool last, co
   }
 }
 
-template <int NV>
-void RunStrips(const Segment& segment, Range strips, const LinearArgs& args, std::byte* scratch) {
+void RunOneRow(const Segment& segment, Range strips, const LinearArgs& args, const Decoder& decoder, float* sums) {
   const State& s = *static_cast<const State*>(segment.state.get());
-  const Decoder decoder = DecoderOf(s);
-  float* panel = reinterpret_cast<float*>(scratch);
-  float* sums = panel + kBlockK * kStripRows;
   for (int64_t strip = strips.begin; strip < strips.end; ++strip) {
-    const std::byte* bytes = segment.data + strip * s.strip_bytes;
     for (int64_t k = 0; k < s.k; k += kBlockK) {
       const Range block{k, k + kBlockK < s.k ? k + kBlockK : s.k};
-      const bool first = k == 0, last = block.end == s.k;
-      if (args.m == 1) {
-        decoder.gemv({&s, bytes, block, args.x, sums});
-        Accumulate(segment, strip, first, last, sums, args.y);
-        continue;
-      }
-      decoder.panel({&s, bytes, block, nullptr, panel});
-      for (int64_t row = 0; row < args.m; row += kTileRows) {
-        const int rows = static_cast<int>(args.m - row < kTileRows ? args.m - row : kTileRows);
-        Tiles<NV>(rows, panel, block.size(), args.x + row * args.x_stride + k, args.x_stride, sums);
-        for (int r = 0; r < rows; ++r)
-          Accumulate(segment, strip, first, last, sums + r * kStripRows, args.y + (row + r) * args.y_stride);
-      }
+      decoder.gemv({&s, segment.data + strip * s.strip_bytes, block, args.x, sums});
+      Accumulate(segment, strip, k == 0, block.end == s.k, sums, args.y);
     }
   }
+}
+
+// Rows of y lie far apart, so that they fall on few sets of the cache: the sums of a strip are kept side by side until all columns
+// are in.
+constexpr int64_t kPanelFloats = kBlockK * kStripRows;
+constexpr int64_t kSumRows = (kLinearScratchBytes / 4 - kPanelFloats) / kStripRows / kTileRows * kTileRows;
+
+template <int NV>
+void RunRows(const Segment& segment, int64_t strip, const LinearArgs& args, Range rows, const Decoder& decoder, float* panel) {
+  const State& s = *static_cast<const State*>(segment.state.get());
+  float* sums = panel + kPanelFloats;
+  for (int64_t k = 0; k < s.k; k += kBlockK) {
+    const Range block{k, k + kBlockK < s.k ? k + kBlockK : s.k};
+    decoder.panel({&s, segment.data + strip * s.strip_bytes, block, nullptr, panel});
+    for (int64_t row = rows.begin; row < rows.end; row += kTileRows) {
+      const int count = static_cast<int>(rows.end - row < kTileRows ? rows.end - row : kTileRows);
+      const int64_t ahead = row + 2 * kTileRows <= rows.end ? kTileRows * args.x_stride : 0;
+      Tiles<NV>(count, panel, block.size(), args.x + row * args.x_stride + k, args.x_stride, ahead, k == 0,
+                sums + (row - rows.begin) * kStripRows);
+    }
+  }
+  for (int64_t row = rows.begin; row < rows.end; ++row)
+    Accumulate(segment, strip, true, true, sums + (row - rows.begin) * kStripRows, args.y + row * args.y_stride);
+}
+
+template <int NV>
+void RunStrips(const Segment& segment, Range strips, const LinearArgs& args, std::byte* scratch) {
+  const Decoder decoder = DecoderOf(*static_cast<const State*>(segment.state.get()));
+  float* floats = reinterpret_cast<float*>(scratch);
+  if (args.m == 1) return RunOneRow(segment, strips, args, decoder, floats);
+  for (int64_t row = 0; row < args.m; row += kSumRows)
+    for (int64_t strip = strips.begin; strip < strips.end; ++strip)
+      RunRows<NV>(segment, strip, args, {row, row + kSumRows < args.m ? row + kSumRows : args.m}, decoder, floats);
 }
 
 }  // namespace
