@@ -195,13 +195,10 @@ BufferId GraphBuilder::Attention(const Qkv& qkv, const AttentionOptions& options
   const int64_t window = options.window > 0 ? options.window : options.chunk;  // a chunk's first row sees no further than that
   if (layer >= 0) {
     LayerState& state = graph_.states[static_cast<size_t>(layer)];
-    if (window == 0 || state.window == 0) state.kind = StateKind::kPagedKv;
-    state.window = state.kind == StateKind::kPagedKv ? 0 : std::max(state.window, window);
+    state.window = window == 0 || state.window == 0 ? 0 : std::max(state.window, window);
   } else {
     layer = static_cast<int>(graph_.states.size());
-    graph_.states.push_back({.kind = qkv.latent   ? StateKind::kLatent
-                                     : window > 0 ? StateKind::kWindow
-                                                  : StateKind::kPagedKv,
+    graph_.states.push_back({.kind = qkv.latent ? StateKind::kLatent : StateKind::kPagedKv,
                              .heads = qkv.kv_heads,
                              .k_dim = qkv.dim,
                              .v_dim = qkv.v_dim,

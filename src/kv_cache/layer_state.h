@@ -9,13 +9,11 @@
 namespace nibble {
 
 enum class StateKind : uint8_t {
-  kPagedKv,      // keys and values of every position
-  kWindow,       // keys and values of the last `window` positions
+  kPagedKv,      // keys and values of every position, or of the last `window`
   kLatent,       // one row a position (MLA): K is the row, V its first v_dim elements
   kRecurrent,    // a matrix that every token rewrites
   kConvolution,  // the last few inputs: one head, [inputs kept, channels]
 };
-const char* StateKindName(StateKind kind);
 
 // Nothing is kept by position: every token rewrites the state (StateSlots).
 constexpr bool IsRewritten(StateKind kind) { return kind == StateKind::kRecurrent || kind == StateKind::kConvolution; }

@@ -6,17 +6,6 @@
 
 namespace nibble {
 
-const char* StateKindName(StateKind kind) {
-  switch (kind) {
-    case StateKind::kPagedKv: return "paged k/v";
-    case StateKind::kWindow: return "window k/v";
-    case StateKind::kLatent: return "latent";
-    case StateKind::kRecurrent: return "recurrent";
-    case StateKind::kConvolution: return "convolution";
-  }
-  return "paged k/v";
-}
-
 int64_t PagedCache::TokenBytes(const LayerState& layer, const KvFormats& formats) {
   if (IsRewritten(layer.kind)) return 0;
   return layer.heads * (KvRowBytes(*formats.k, layer.k_dim) + VBytes(layer, formats));

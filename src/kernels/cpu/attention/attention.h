@@ -33,9 +33,9 @@ struct AttentionSums {
 
 struct AttentionStretch {
   int64_t queries = 0;
-  const float* q = nullptr;      // [queries][k_dim]
-  const void* k[kStretchPages];  // pages that hold `slots`; the others may be null
-  const void* v[kStretchPages];
+  const float* q = nullptr;           // [queries][k_dim]
+  const void* k[kStretchPages] = {};  // pages that hold `slots`; the others may be null
+  const void* v[kStretchPages] = {};
   const void* next_k[kStretchPages] = {};  // pages of keys that will be read after this stretch: fetched ahead; null: none
   Range slots;                             // of the stretch: what some query sees; not empty
   const Range* seen = nullptr;             // by query, within `slots`; may be empty
