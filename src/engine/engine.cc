@@ -93,7 +93,9 @@ Result<SequenceId> Engine::Add(Request request) {
   if (request.prompt.empty())
     return Usage("the prompt is empty; give at least one token (-p TEXT), or a model whose tokenizer has a BOS token");
   for (const int32_t token : request.prompt)
-    if (token < 0 || token >= vocab()) return Corrupt("token id {} is outside the vocabulary [0, {})", token, vocab());
+    if (token < 0 || token >= vocab())
+      return Corrupt("token id {} is outside the vocabulary [0, {}) of this model's embedding; does the tokenizer belong to it?",
+                     token, vocab());
   const auto size = static_cast<int64_t>(request.prompt.size());
   if (size > context_)
     return Usage("the prompt has {} tokens, the context holds {}; shorten it or raise --context", size, context_);

@@ -53,7 +53,7 @@ class Engine {
     std::function<void(int64_t position, const float* logits)> on_logits;
     std::function<void(Finish)> on_finish;
   };
-  // Usage error for tokens outside the vocabulary, empty prompts, prompts longer than the context.
+  // Usage error for empty prompts and prompts longer than the context; corrupt: tokens outside the vocabulary.
   Result<SequenceId> Add(Request request);
   // Ends a sequence, waiting or running, with Finish::kStopped; one that is not there (any more) is ignored. From inside a callback
   // it takes effect at once for what is delivered, and on_finish comes at the end of the step.
@@ -85,7 +85,7 @@ class Engine {
     Sampler sampler{SamplingParams{}};
     std::vector<int32_t> tokens;  // prompt and generated
     int64_t prompt_size = 0, computed = 0, published = 0;
-    uint64_t angles = 0;                      // AnglesOf the length at which its computation began
+    uint64_t angles = 0;                      // AnglesOf it when its computation began
     uint64_t page_hash = 0;                   // of the last published page; `angles` before the first
     std::vector<std::vector<int32_t>> pages;  // by group of the cache; -1 where the window has left
     std::vector<int32_t> end_pages;
@@ -102,7 +102,7 @@ class Engine {
                        const std::vector<std::shared_ptr<ThreadTeam>>& teams);
   bool HasRoomFor(const Sequence& sequence);
   void Admit();
-  uint64_t AnglesOf(int64_t length) const;
+  uint64_t AnglesOf(const Sequence& s) const;
   void BeginSequence(Sequence* sequence);
   void RestartOutgrown();
   void TakeSharedPages(Sequence* sequence);

@@ -9,27 +9,28 @@
 
 namespace nibble {
 
-// Where angles depend on the length of a sequence: equal numbers for lengths whose keys are equal. The lowest bit: LongRoPE's other
-// table; above it the length, once dynamic scaling moves the base.
-uint64_t Engine::AnglesOf(int64_t length) const {
+// Where angles depend on the length of a sequence: equal numbers where equal tokens have equal keys. The lowest bit: LongRoPE's
+// other table; above it the prompt's length, once dynamic scaling moves its base (that of generated tokens depends on their
+// positions).
+uint64_t Engine::AnglesOf(const Sequence& s) const {
   uint64_t angles = 0;
   for (const RopeSpec& rope : graph().ropes) {
-    if (rope.long_from > 0 && length > rope.long_from) angles |= 1;
-    if (rope.dynamic_from > 0 && length > rope.dynamic_from) angles |= static_cast<uint64_t>(length) << 1;
+    if (rope.long_from > 0 && static_cast<int64_t>(s.tokens.size()) > rope.long_from) angles |= 1;
+    if (rope.dynamic_from > 0 && s.prompt_size > rope.dynamic_from) angles |= static_cast<uint64_t>(s.prompt_size) << 1;
   }
   return angles;
 }
 
 void Engine::BeginSequence(Sequence* s) {
   s->computed = s->published = 0;
-  s->angles = s->page_hash = AnglesOf(static_cast<int64_t>(s->tokens.size()));
+  s->angles = s->page_hash = AnglesOf(*s);
 }
 
 // Sequences that grew past LongRoPE's length are computed anew: all their keys have other angles from now on. (Dynamic scaling goes
 // on with the keys it has, as transformers does.)
 void Engine::RestartOutgrown() {
   for (const auto& s : running_) {
-    if (s->computed == 0 || ((AnglesOf(static_cast<int64_t>(s->tokens.size())) ^ s->angles) & 1) == 0) continue;
+    if (s->computed == 0 || AnglesOf(*s) == s->angles) continue;
     ReleasePages(s.get());
     BeginSequence(s.get());
   }
@@ -161,7 +162,7 @@ std::vector<Engine::Chunk> Engine::Schedule() {
         --size;  // the last row would need logits
       if (size <= 0) continue;
       if (!GrowPages(s, s->computed + size)) {
-        // Only younger sequences may be sent back; rows already chosen belong to older ones or to this one's elders.
+        // Only the youngest is sent back, be it this one; rows already chosen for it are dropped.
         if (i + 1 < running_.size()) {
           PreemptLast();
           std::erase_if(chunks, [&](const Chunk& c) {
@@ -193,7 +194,7 @@ Status Engine::Step() {
     if (!running_.empty()) End(running_.front().get(), Finish::kContext);
     return {};
   }
-  std::vector<int32_t> ids, positions, rows_sequence, lengths, logits_rows, slots;
+  std::vector<int32_t> ids, positions, rows_sequence, lengths, prompts, logits_rows, slots;
   std::vector<std::span<const int32_t>> tables, end_pages;
   std::vector<std::pair<size_t, int64_t>> wanted;  // chunk, position of each logits row
   for (size_t c = 0; c < chunks.size(); ++c) {
@@ -210,11 +211,12 @@ Status Engine::Step() {
     }
     end_pages.emplace_back(s.end_pages);
     lengths.push_back(static_cast<int32_t>(s.tokens.size()));
+    prompts.push_back(static_cast<int32_t>(s.prompt_size));
     slots.push_back(s.slot);
   }
   for (int group = 0; group < caches_[0]->groups(); ++group)
     for (const Chunk& chunk : chunks) tables.emplace_back(chunk.sequence->pages[static_cast<size_t>(group)]);
-  const StepInput step{ids, positions, rows_sequence, tables, end_pages, lengths, logits_rows, slots};
+  const StepInput step{ids, positions, rows_sequence, tables, end_pages, lengths, prompts, logits_rows, slots};
   const float* logits = nullptr;
   rank_team_->Run([&](int rank) {
     StepInput mine = step;
@@ -242,7 +244,7 @@ Status Engine::Step() {
 void Engine::PublishPages(Sequence* s) {
   PagedCache& cache = *caches_[0];
   if (!share_prefixes_ || s->scoring() || !cache.shares_prefixes()) return;
-  if (AnglesOf(static_cast<int64_t>(s->tokens.size())) != s->angles) return;
+  if (AnglesOf(*s) != s->angles) return;
   for (; (s->published + 1) * kPageTokens <= s->computed; ++s->published) {
     const std::span<const int32_t> tokens(s->tokens.data() + s->published * kPageTokens, static_cast<size_t>(kPageTokens));
     s->page_hash = PagePool::ChainHash(s->page_hash, tokens);

@@ -25,6 +25,7 @@ struct StepInput {
   std::span<const std::span<const int32_t>> block_tables;  // per group of the cache, per sequence: its pages, -1 where given back
   std::span<const std::span<const int32_t>> end_pages;     // per sequence: kEndPages of PagedCache::ends(), where it has them
   std::span<const int32_t> lengths;                        // per sequence: all its tokens, of the prompt's later chunks too
+  std::span<const int32_t> prompts;                        // per sequence: the tokens of its prompt; for dynamic scaling
   std::span<const int32_t> logits_rows;                    // rows whose logits are wanted, ascending
   std::span<const int32_t> slots;                          // per sequence: its slot of PagedCache::slots(), where it has them
   int64_t rows() const { return static_cast<int64_t>(ids.size()); }

@@ -15,12 +15,16 @@ void CpuExecutor::FillRopeTables(const Worker& w) {
     const int64_t half = rope.rotary_dims / 2;
     for (int64_t row = rows.begin; row < rows.end; ++row) {
       const auto position = static_cast<float>(step_->positions[static_cast<size_t>(row)]);
-      const int64_t length = step_->lengths[static_cast<size_t>(step_->sequence[static_cast<size_t>(row)])];
-      // Dynamic NTK: the base grows with the length of the sequence (Bloc97's rule as transformers has it).
+      const auto sequence = static_cast<size_t>(step_->sequence[static_cast<size_t>(row)]);
+      const int64_t length = step_->lengths[sequence];
+      // Dynamic NTK: the base grows with the sequence (Bloc97's rule as transformers has it). A row's is that of the prompt, or of
+      // what had been generated up to it: also when the sequence was sent back and its rows are computed again together.
       double base = 0;
-      if (rope.dynamic_from > 0 && length > rope.dynamic_from) {
+      const int64_t grown =
+          rope.dynamic_from > 0 ? std::max<int64_t>(step_->prompts[sequence], step_->positions[static_cast<size_t>(row)] + 1) : 0;
+      if (grown > rope.dynamic_from) {
         const double dims = static_cast<double>(rope.rotary_dims),
-                     ratio = static_cast<double>(length) / static_cast<double>(rope.dynamic_from);
+                     ratio = static_cast<double>(grown) / static_cast<double>(rope.dynamic_from);
         base = rope.theta * std::pow(rope.dynamic_factor * ratio - (rope.dynamic_factor - 1), dims / (dims - 2));
       }
       const bool is_long = rope.long_from > 0 && length > rope.long_from;
