@@ -199,6 +199,9 @@ TEST_F(BadInput, TokensOutOfRange) {
   Expect(RunProgram(fmt::format("run '{}' --prompt-ids 1,512 --ids --threads 1", WithTokenizer())), kBadInput, {"512", "[0, 512)"});
   Expect(RunProgram(fmt::format("run '{}' --prompt-ids 1,-5 --ids --threads 1", WithTokenizer())), kUsage, {"-5"});
   Expect(RunProgram(fmt::format("run '{}' --prompt-ids 1,x --ids --threads 1", WithTokenizer())), kUsage, {"1,x"});
+  Expect(RunProgram(fmt::format("run '{}' --prompt-ids 1 -p x", WithTokenizer())), kUsage, {"two prompts"});
+  Expect(RunProgram(fmt::format("run '{}' -p x --max-tokens -7", WithTokenizer())), kUsage, {"--max-tokens", "-7"});
+  Expect(RunProgram(fmt::format("run '{}' -p x --context -5", WithTokenizer())), kUsage, {"--context", "-5"});
   const std::string tokens = dir_.File("tokens.safetensors");
   auto writer = SafetensorsWriter::CreateFile(tokens, {{"tokens", DType::kI32, Shape{1, 2}}});
   ASSERT_TRUE(writer);

@@ -157,6 +157,8 @@ void CheckVocabulary(const Tokenizer& tokenizer, const Engine& engine) {
 }
 
 Status Run(const Options& o) {
+  if (o.max_tokens < -1) return Usage("--max-tokens is {}, wanted 0 or more, or -1 for no limit", o.max_tokens);
+  if (o.has_prompt && !o.prompt_ids.empty()) return Usage("-p and --prompt-ids are two prompts; give one of them");
   std::unique_ptr<Tokenizer> tokenizer;
   // Ids in, ids out needs no tokenizer; anything else does.
   if (auto opened = OpenTokenizer(o.model.model))

@@ -124,6 +124,7 @@ Result<std::unique_ptr<Engine>> OpenEngine(const ModelOptions& o) {
   options.threads = o.threads;
   NIBBLE_TRY(options.kv_dtype, KvFormatsOf(o));
   options.kv_auto = o.kv_auto;
+  if (o.context < 0) return Usage("--context is {}, wanted 1 or more, or 0 for the model's", o.context);
   options.context = o.context;
   options.max_sequences = o.sequences;
   options.batch_rows = o.batch_rows;
