@@ -68,6 +68,22 @@ TEST(Quantize, KeepsTheBiasesOfAFloatFolder) {
   ExpectNear(floats.File("m"), name + ".expected.safetensors");
 }
 
+// Like a router, a shared expert's gate stays float: engines hold it so whatever the settings say.
+TEST(Quantize, LeavesTheGateOfASharedExpert) {
+  const std::string name = testing::Repo("tests/data/gguf-architectures/qwen3_5_moe.gguf");
+  const testing::TempDir dir;
+  auto run = testing::RunProgram(fmt::format("convert '{}' '{}' --to safetensors --dtype f32", name, dir.File("m")));
+  ASSERT_EQ(run.exit_code, 0) << run.output;
+  run = testing::RunProgram(
+      fmt::format("quantize '{}' '{}' --scheme W8A16 --group-size 32 --ragged channel", dir.File("m"), dir.File("q")));
+  ASSERT_EQ(run.exit_code, 0) << run.output;
+  const auto written = OpenSafetensorsFolder(dir.File("q"));
+  ASSERT_TRUE(written);
+  EXPECT_TRUE(written->tensors.Find("model.layers.0.mlp.shared_expert.up_proj.weight_packed"));
+  EXPECT_TRUE(written->tensors.Find("model.layers.0.mlp.shared_expert_gate.weight"));
+  EXPECT_TRUE(written->tensors.Find("model.layers.0.mlp.gate.weight"));
+}
+
 // The same model inside one of text and images: the output has the names of the source.
 TEST(Quantize, KeepsThePrefixOfTheSource) {
   testing::EditableModel model = testing::EditableModel::Read(testing::Repo("tests/data/architectures/qwen3"));

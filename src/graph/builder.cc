@@ -73,6 +73,12 @@ BufferId GraphBuilder::Replicated(BufferId in, const std::vector<Part>& parts) {
   return LinearOut(in, std::move(spec), n, parts[0].name);
 }
 
+BufferId GraphBuilder::Router(BufferId in, const Part& part) {
+  const BufferId out = Replicated(in, {part});
+  graph_.linears.back().is_router = true;
+  return out;
+}
+
 BufferId GraphBuilder::ColumnParallel(BufferId in, std::vector<LinearPartSpec> parts) {
   LinearSpec spec{.parts = std::move(parts), .k = graph_.buffers[static_cast<size_t>(in)].width, .shard = Shard::kRows};
   int64_t width = 0;
@@ -157,8 +163,7 @@ BufferId GraphBuilder::TakeColumns(BufferId in, int64_t unit) {
 
 BufferId GraphBuilder::Experts(BufferId in, const Part& router, MoeSpec moe, const std::string& choice_bias, BufferId router_in,
                                const std::string& expert_scales) {
-  const BufferId logits = Replicated(router_in < 0 ? in : router_in, {router});
-  graph_.linears.back().is_router = true;
+  const BufferId logits = Router(router_in < 0 ? in : router_in, router);
   if (!choice_bias.empty()) moe.choice_bias = NewVector(choice_bias, moe.experts);
   if (!expert_scales.empty()) moe.expert_scales = NewVector(expert_scales, moe.experts);
   const std::string name = moe.prefix;

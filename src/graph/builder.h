@@ -45,6 +45,8 @@ class GraphBuilder {
   BufferId NormOf(BufferId in, const Norm& norm);
   // A linear layer that every rank computes whole.
   BufferId Replicated(BufferId in, const std::vector<Part>& parts);
+  // The same for one that decides (a router, the gate of a shared expert): it stays float whatever quantizes the model.
+  BufferId Router(BufferId in, const Part& part);
 
   // Column parallel: each part's rows are cut over ranks in multiples of its shard_unit; parts side by side.
   BufferId ColumnParallel(BufferId in, std::vector<LinearPartSpec> parts);

@@ -183,7 +183,7 @@ std::function<Result<BufferId>(GraphBuilder&, BufferId, int64_t, const std::stri
                                            .hidden = spec.hidden,
                                            .inter = block.shared_inter,
                                            .rule = spec.gate});
-    if (!block.shared_gate.empty()) b.Multiply(every, b.Replicated(in, {{mlp + block.shared_gate, 1}}), Activation::kSigmoid);
+    if (!block.shared_gate.empty()) b.Multiply(every, b.Router(in, {mlp + block.shared_gate, 1}), Activation::kSigmoid);
     b.Add(out, every);
     return out;
   };

@@ -79,8 +79,15 @@ int64_t FloatTensors::elements() const {
 
 Status FloatTensors::WriteMatrix(const Matrix& matrix, SafetensorsWriter* writer, ThreadTeam& team) {
   const int64_t n = matrix.weight->n, k = matrix.weight->k, rows = std::max<int64_t>(1, kPieceElements / k);
-  if (!matrix.weight->in.empty() || !matrix.weight->out.empty() || matrix.weight->lora_a)
-    return DecodeWhole(*matrix.weight, matrix.name, team, nullptr);  // refuses, with the reason
+  if (!matrix.weight->in.empty() || !matrix.weight->out.empty() || matrix.weight->lora_a) {
+    std::vector<float> whole(static_cast<size_t>(n * k));  // columns in another order; what is no matrix alone is refused
+    NIBBLE_RETURN_IF_ERROR(DecodeWhole(*matrix.weight, matrix.name, team, whole.data()));
+    std::vector<std::byte> bytes(whole.size() * static_cast<size_t>(DTypeBytes(dtype_)));
+    ConvertFromF32(dtype_, whole.data(), n * k, bytes.data());
+    NIBBLE_RETURN_IF_ERROR(writer->Write(matrix.name, bytes));
+    sums_.Add(matrix.name, bytes);
+    return {};
+  }
   std::vector<float> values(static_cast<size_t>(std::min(rows, n) * k));
   std::vector<std::byte> stored(values.size() * static_cast<size_t>(DTypeBytes(dtype_)));
   for (int64_t begin = 0; begin < n; begin += rows) {
