@@ -95,6 +95,8 @@ Status AddScaling(const ModelConfig& config, const Json& params, const RopeSpec&
     NIBBLE_TRY(const double beta, JsonNumber(params, hub, 0.0));
     if (beta > 0) (*keys)[gguf] = beta;
   }
+  NIBBLE_TRY(const double attention, JsonNumber(params, "attention_factor", 0.0));
+  if (type == "yarn" && attention > 0) (*keys)["rope.scaling.yarn_attn_factor"] = attention;
   return {};
 }
 

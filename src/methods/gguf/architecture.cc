@@ -103,6 +103,15 @@ Status EveryFourthSeesAll(const GgufReader& reader, Json* config) {
   return {};
 }
 
+Status WithoutPrediction(const GgufReader& reader, Json* config) {
+  NIBBLE_TRY(const int64_t further, reader.Int("nextn_predict_layers", 0));
+  const int64_t layers = (*config)["num_hidden_layers"].get<int64_t>();
+  if (further < 0 || further >= layers)
+    return Corrupt("{}: key \"{}\": {} of {} layers", reader.path(), reader.Key("nextn_predict_layers"), further, layers);
+  (*config)["num_hidden_layers"] = layers - further;
+  return {};
+}
+
 std::span<const GgufKey> UsualGgufKeys() { return kUsualKeys; }
 
 std::optional<HubName> HubTensorName(std::string_view gguf_name, const GgufArchitecture& architecture) {

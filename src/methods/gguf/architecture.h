@@ -82,6 +82,8 @@ std::string GgufArchitectureNames();
 
 // For GgufArchitecture::read: layers slide but for each fourth, or as attention.sliding_window_pattern says.
 Status EveryFourthSeesAll(const GgufReader& reader, Json* config);
+// Where block_count counts the layers that predict further tokens.
+Status WithoutPrediction(const GgufReader& reader, Json* config);
 
 // Keys that all rows share.
 std::span<const GgufKey> UsualGgufKeys();

@@ -120,7 +120,10 @@ Result<GgufModel> ReadGgufModel(const GgufFile& file) {
   // Of some families llama.cpp writes four times the hidden size whatever the model has.
   const StoredTensor* down = file.tensors.Find("blk.0.ffn_down.weight");
   if (down && down->shape.rank() == 2) inter = down->shape[1];
-  const char* eps_key = row.layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon";
+  constexpr const char *kEps = "attention.layer_norm_epsilon", *kRmsEps = "attention.layer_norm_rms_epsilon";
+  // The converter names it after the hub's key, which for some says layer norm and means RMS norm.
+  const bool plain_eps = row.layer_norm || (reader.Has(kEps) && !reader.Has(kRmsEps));
+  const char* eps_key = plain_eps ? kEps : kRmsEps;
   NIBBLE_TRY(const double epsilon, reader.Number(eps_key));
   if (!std::isfinite(epsilon) || epsilon < 0) return Corrupt("{}: key \"{}\": {}", reader.path(), reader.Key(eps_key), epsilon);
   NIBBLE_RETURN_IF_ERROR(ReadHeads(reader, hidden, &model));

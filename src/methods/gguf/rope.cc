@@ -87,6 +87,8 @@ Result<Json> Scaled(const GgufReader& reader, const std::string& type, int64_t c
     NIBBLE_TRY(const double beta, reader.Number(key, 0.0));
     if (beta > 0) rope[hub] = beta;
   }
+  NIBBLE_TRY(const double attention, reader.Number("rope.scaling.yarn_attn_factor", 0.0));
+  if (attention > 0) rope["attention_factor"] = attention;
   return rope;
 }
 

@@ -4,13 +4,12 @@
 namespace nibble {
 namespace {
 
-// block_count counts the layers that predict further tokens.
-Status WithoutPrediction(const GgufReader& reader, Json* config) {
-  NIBBLE_TRY(const int64_t further, reader.Int("nextn_predict_layers", 0));
-  const int64_t layers = (*config)["num_hidden_layers"].get<int64_t>();
-  if (further < 0 || further >= layers)
-    return Corrupt("{}: key \"{}\": {} of {} layers", reader.path(), reader.Key("nextn_predict_layers"), further, layers);
-  (*config)["num_hidden_layers"] = layers - further;
+// Solar Open has experts in every layer.
+bool HasNoDenseLayers(const GgufReader& reader) { return !reader.Has("leading_dense_block_count"); }
+
+// Files of the hub name a number of dense layers that the model never had.
+Status WithoutDenseLayers(const Json&, Json* keys) {
+  keys->erase("leading_dense_block_count");
   return {};
 }
 
@@ -31,6 +30,13 @@ std::span<const GgufArchitecture> glm_gguf() {
        .names = {{"attn_qkv", "self_attn.q_proj+self_attn.k_proj+self_attn.v_proj"},
                  {"ffn_up", "mlp.gate_proj|mlp.up_proj"},
                  {"ffn_gate", ""}}},
+      {.name = "glm4moe",
+       .model_type = "solar_open",
+       .hub_class = "SolarOpenForCausalLM",
+       .names = {{"post_attention_norm", "post_attention_layernorm"}},
+       .constants = {{"expert_gating_func", 2}},
+       .is = HasNoDenseLayers,
+       .write = WithoutDenseLayers},
       {.name = "glm4moe",
        .model_type = "glm4_moe",
        .hub_class = "Glm4MoeForCausalLM",

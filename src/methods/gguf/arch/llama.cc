@@ -15,6 +15,20 @@ Status WriteXielu(const Json& config, Json* keys) {
   return {};
 }
 
+// The key is mscale_all_dim itself (DeepSeek's is a tenth of it); readers take mscale as 1.
+Status ReadMistral3(const GgufReader& reader, Json* config) {
+  NIBBLE_TRY(const double all, reader.Number("rope.scaling.yarn_log_multiplier", 0.0));
+  Json& rope = (*config)["rope_parameters"];
+  if (all != 0) rope["mscale"] = 1.0, rope["mscale_all_dim"] = all;
+  return {};
+}
+
+Status WriteMistral3(const Json& config, Json* keys) {
+  const Json* all = FindPath(config, "rope_parameters.mscale_all_dim");
+  if (all && all->is_number()) (*keys)["rope.scaling.yarn_log_multiplier"] = all->get<double>();
+  return {};
+}
+
 }  // namespace
 
 std::span<const GgufArchitecture> llama_gguf() {
@@ -49,7 +63,36 @@ std::span<const GgufArchitecture> llama_gguf() {
       {.name = "seed_oss",
        .model_type = "seed_oss",
        .hub_class = "SeedOssForCausalLM",
-       .names = {{"post_attention_norm", "post_attention_layernorm"}}},
+       .names = {{"post_attention_norm", "post_attention_layernorm"}},
+       .keys = {{"attn_output.bias", "attention_out_bias", GgufKey::kHasTensor}}},
+      {.name = "mistral3",
+       .model_type = "ministral3",
+       .hub_class = "Ministral3ForCausalLM",
+       .permuted = true,
+       .keys = {{"attention.temperature_scale", "rope_parameters.llama_4_scaling_beta", GgufKey::kNumber}},
+       .read = ReadMistral3,
+       .write = WriteMistral3},
+      {.name = "internlm2",
+       .model_type = "internlm2",
+       .hub_class = "InternLM2ForCausalLM",
+       .permuted = true,
+       .globals = {{"token_embd", "model.tok_embeddings"}, {"output", "output"}},
+       .names = {{"attn_norm", "attention_norm"},
+                 {"attn_q", "attention.q_proj"},
+                 {"attn_k", "attention.k_proj"},
+                 {"attn_v", "attention.v_proj"},
+                 {"attn_output", "attention.wo"},
+                 {"ffn_norm", "ffn_norm"},
+                 {"ffn_gate", "feed_forward.w1"},
+                 {"ffn_up", "feed_forward.w3"},
+                 {"ffn_down", "feed_forward.w2"}},
+       .keys = {{"attn_q.bias", "bias", GgufKey::kHasTensor}},
+       .config = R"({"bias": false})"},
+      {.name = "jais2",
+       .model_type = "jais2",
+       .hub_class = "Jais2ForCausalLM",
+       .layer_norm = true,
+       .config = R"({"hidden_act": "relu2"})"},
   };
   return rows;
 }
