@@ -55,9 +55,9 @@ INSTANTIATE_TEST_SUITE_P(All, OurGguf,
                                            "deepseek_v2", "deepseek_v3", "ernie4_5_moe", "exaone4", "falcon", "falcon-new", "gemma",
                                            "glm4", "glm4_moe", "glm4_moe_lite", "gpt2", "gpt_neox", "gpt_oss", "gpt_oss-mxfp4",
                                            "granite", "granitemoe", "hunyuan_v1_dense", "hunyuan_v1_moe", "lfm2", "llama-linear",
-                                           "llama-yarn", "minimax_m2", "mpt", "nemotron", "olmo", "olmo2", "olmoe", "phi", "phi3",
-                                           "qwen2_moe", "qwen3_5", "qwen3_5_moe", "qwen3_moe", "qwen3_next", "smollm3", "stablelm",
-                                           "starcoder2"),
+                                           "llama-yarn", "mimo_v2_flash", "minimax_m2", "mpt", "nemotron", "olmo", "olmo2", "olmoe",
+                                           "phi", "phi3", "qwen2_moe", "qwen3_5", "qwen3_5_moe", "qwen3_moe", "qwen3_next",
+                                           "smollm3", "stablelm", "starcoder2"),
                          [](const auto& test) {
                            std::string name = test.param;
                            std::replace(name.begin(), name.end(), '-', '_');
