@@ -86,7 +86,7 @@ std::vector<const GgufArchitecture*> GgufRowsOf(std::string_view model_type) {
   std::vector<const GgufArchitecture*> found;
   for (const auto& rows : GgufFamilyTable())
     for (const GgufArchitecture& row : rows)
-      if (row.model_type == model_type) found.push_back(&row);
+      if (row.model_type == model_type && row.missing.empty()) found.push_back(&row);
   return found;
 }
 
@@ -94,7 +94,7 @@ std::string GgufArchitectureNames() {
   std::vector<std::string_view> names;
   for (const auto& rows : GgufFamilyTable())
     for (const GgufArchitecture& row : rows)
-      if (std::find(names.begin(), names.end(), row.name) == names.end()) names.push_back(row.name);
+      if (row.missing.empty() && std::find(names.begin(), names.end(), row.name) == names.end()) names.push_back(row.name);
   return fmt::format("{}", fmt::join(names, ", "));
 }
 

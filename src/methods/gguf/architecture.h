@@ -53,9 +53,10 @@ struct GgufArchitecture {
   std::string_view model_type;  // of config.json
   std::string_view hub_class;
   std::string_view layers = "model.layers";
-  bool permuted = false;                           // rows of q and k are in interleaved rope order
-  bool layer_norm = false;                         // the eps is attention.layer_norm_epsilon
-  bool kv_by_layer = false;                        // head_count_kv may differ from layer to layer; `read` makes something of it
+  bool permuted = false;          // rows of q and k are in interleaved rope order
+  bool layer_norm = false;        // the eps is attention.layer_norm_epsilon
+  bool kv_by_layer = false;       // head_count_kv may differ from layer to layer; `read` makes something of it
+  std::string_view missing = {};  // not empty: this build cannot read it, and what to say; other fields are not used
   std::vector<GgufName> globals = {}, names = {};  // before the usual ones, which they hide
   std::vector<GgufKey> keys = {};                  // beside the usual ones
   // One number of each layer, an array of the metadata (whole key) and a tensor of one element on the hub.

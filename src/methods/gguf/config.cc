@@ -111,6 +111,7 @@ Result<GgufModel> ReadGgufModel(const GgufFile& file) {
     return Unsupported("{}: general.architecture \"{}\" is not supported in GGUF files; supported: {}", reader.path(), name,
                        GgufArchitectureNames());
   const GgufArchitecture& row = *model.architecture;
+  if (!row.missing.empty()) return Unsupported("{}: general.architecture \"{}\": {}", reader.path(), name, row.missing);
   Json& config = model.config;
   config = Json::parse(row.config);
   NIBBLE_TRY(const int64_t hidden, reader.Positive("embedding_length"));

@@ -244,6 +244,8 @@ TEST(GgufMethod, RefusesWhatItCannotSay) {
   };
   MadeFile mamba("mamba");
   EXPECT_THAT(fails(mamba, Code::kUnsupported), HasSubstr("\"mamba\" is not supported in GGUF files; supported: "));
+  MadeFile shared("gemma4");
+  EXPECT_THAT(fails(shared, Code::kUnsupported), HasSubstr("share keys and values"));
   MadeFile scaled("qwen2");
   scaled.keys.String("qwen2.rope.scaling.type", "longrope");
   EXPECT_THAT(fails(scaled, Code::kUnsupported), HasSubstr("longrope"));

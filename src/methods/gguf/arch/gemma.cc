@@ -64,6 +64,10 @@ std::span<const GgufArchitecture> gemma_gguf() {
        .keys = {{"final_logit_softcapping", "final_logit_softcapping", GgufKey::kNumber}},
        .config = kGelu,
        .read = Gemma3},
+      {.name = "gemma4",
+       .model_type = "gemma4_text",
+       .missing = "heads of two sizes, inputs by layer and layers that share keys and values cannot be read from GGUF files yet; "
+                  "give the hub folder of this model"},
   };
   return rows;
 }
