@@ -159,19 +159,9 @@ void GraphBuilder::ValueNorm(const Qkv& qkv, float eps) {
 }
 
 void GraphBuilder::WidthNorm(const Qkv& qkv, const Norm& q, const Norm& k) {
-  const auto append = [&](const Norm& norm, int64_t begin, int64_t width) {
-    NormOp op{.rms = norm.rms,
-              .in = qkv.buffer,
-              .out = qkv.buffer,
-              .eps = norm.eps,
-              .offset = norm.offset,
-              .begin = begin,
-              .head_dim = width};
-    if (norm.has_weight) op.weight = NewVector(norm.name + ".weight", width);
-    Append(op, norm.name);
-  };
-  append(q, 0, qkv.q_heads * qkv.dim);
-  append(k, qkv.q_heads * qkv.dim, qkv.kv_heads * qkv.dim);
+  const int64_t q_width = qkv.q_heads * qkv.dim;
+  SliceNorm(qkv.buffer, q, 0, 1, q_width);
+  SliceNorm(qkv.buffer, k, q_width, 1, qkv.kv_heads * qkv.dim);
 }
 
 int GraphBuilder::AddRope(RopeSpec rope) {

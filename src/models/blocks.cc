@@ -170,4 +170,20 @@ Result<DecoderOptions> GptjOptions(const ModelConfig& c) {
   return o;
 }
 
+Result<DecoderOptions> HunyuanOptions(const ModelConfig& config) {
+  NIBBLE_TRY(DecoderOptions o, UsualOptions(config));
+  o.qk_norm = DecoderOptions::kHead;
+  o.norm_after_rope = true;
+  o.names.q_norm = "query_layernorm";
+  o.names.k_norm = "key_layernorm";
+  return o;
+}
+
+void AddOlmoNorms(DecoderOptions* o) {
+  o->qk_norm = DecoderOptions::kWidth;
+  o->names.attn_in = o->names.mlp_in = "";
+  o->names.attn_out = "post_attention_layernorm";
+  o->names.mlp_out = "post_feedforward_layernorm";
+}
+
 }  // namespace nibble

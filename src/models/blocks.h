@@ -25,5 +25,9 @@ Result<DecoderOptions> Gpt2Options(const ModelConfig& config);
 Result<DecoderOptions> GptjOptions(const ModelConfig& config);
 // EXAONE 4: norms after attention and MLP alone and of q and k heads; where some layers slide only those are rotated.
 Result<DecoderOptions> Exaone4Options(const ModelConfig& config);
+// HunYuan: norms of q and k heads after the rotation.
+Result<DecoderOptions> HunyuanOptions(const ModelConfig& config);
+// OLMo 2 and 3: norms after attention and MLP, none before; norms of all q heads and all k heads as one row.
+void AddOlmoNorms(DecoderOptions* options);
 
 }  // namespace nibble

@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // HunYuan A13B: norms of q and k heads after the rotation; experts beside a shared MLP.
-#include "models/decoder.h"
+#include "models/blocks.h"
 
 namespace nibble {
 namespace {
 
 Result<DecoderOptions> Options(const ModelConfig& c) {
-  NIBBLE_TRY(DecoderOptions o, UsualOptions(c));
-  o.qk_norm = DecoderOptions::kHead;
-  o.norm_after_rope = true;
-  o.names.q_norm = "query_layernorm";
-  o.names.k_norm = "key_layernorm";
+  NIBBLE_TRY(DecoderOptions o, HunyuanOptions(c));
   MoeBlock moe{.spec = {.hidden = c.hidden, .inter = c.inter, .gate = {c.act}},
                .router = "gate.wg",
                .shared = "shared_mlp",

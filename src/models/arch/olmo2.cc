@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // OLMo 2: norms after attention and MLP, none before; norms of all q heads and all k heads as one row.
-#include "models/decoder.h"
+#include "models/blocks.h"
 
 namespace nibble {
 namespace {
 
 Result<DecoderOptions> Options(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c));
-  o.qk_norm = DecoderOptions::kWidth;
-  o.names.attn_in = o.names.mlp_in = "";
-  o.names.attn_out = "post_attention_layernorm";
-  o.names.mlp_out = "post_feedforward_layernorm";
+  AddOlmoNorms(&o);
   return o;
 }
 

@@ -10,10 +10,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o,
              UsualOptions(c, {.theta = theta, .layer_type = "full_attention"}, [](int64_t layer) { return (layer + 1) % 4 != 0; }));
   NIBBLE_RETURN_IF_ERROR(AddWindowRope(c, theta, &o));
-  o.qk_norm = DecoderOptions::kWidth;
-  o.names.attn_in = o.names.mlp_in = "";
-  o.names.attn_out = "post_attention_layernorm";
-  o.names.mlp_out = "post_feedforward_layernorm";
+  AddOlmoNorms(&o);
   return o;
 }
 

@@ -31,19 +31,20 @@ Status MultiQuery(const GgufReader&, Json* config) {
 }  // namespace
 
 std::span<const GgufArchitecture> gpt_gguf() {
+  // BigCode's too.
+  static const std::vector<GgufName> gpt2_globals = {
+      {"token_embd", "transformer.wte"}, {"output_norm", "transformer.ln_f"}, {"position_embd", "transformer.wpe"}};
+  static const std::vector<GgufName> gpt2_names = {
+      {"attn_norm", "ln_1"},          {"ffn_norm", "ln_2"},   {"attn_qkv", "attn.q_proj+attn.k_proj+attn.v_proj"},
+      {"attn_output", "attn.c_proj"}, {"ffn_up", "mlp.c_fc"}, {"ffn_down", "mlp.c_proj"}};
   static const GgufArchitecture rows[] = {
       {.name = "gpt2",
        .model_type = "gpt2",
        .hub_class = "GPT2LMHeadModel",
        .layers = "transformer.h",
        .layer_norm = true,
-       .globals = {{"token_embd", "transformer.wte"}, {"output_norm", "transformer.ln_f"}, {"position_embd", "transformer.wpe"}},
-       .names = {{"attn_norm", "ln_1"},
-                 {"ffn_norm", "ln_2"},
-                 {"attn_qkv", "attn.q_proj+attn.k_proj+attn.v_proj"},
-                 {"attn_output", "attn.c_proj"},
-                 {"ffn_up", "mlp.c_fc"},
-                 {"ffn_down", "mlp.c_proj"}},
+       .globals = gpt2_globals,
+       .names = gpt2_names,
        .config = R"({"hidden_act": "gelu_new"})"},
       {.name = "gptneox",
        .model_type = "gpt_neox",
@@ -122,13 +123,8 @@ std::span<const GgufArchitecture> gpt_gguf() {
        .hub_class = "GPTBigCodeForCausalLM",
        .layers = "transformer.h",
        .layer_norm = true,
-       .globals = {{"token_embd", "transformer.wte"}, {"output_norm", "transformer.ln_f"}, {"position_embd", "transformer.wpe"}},
-       .names = {{"attn_norm", "ln_1"},
-                 {"ffn_norm", "ln_2"},
-                 {"attn_qkv", "attn.q_proj+attn.k_proj+attn.v_proj"},
-                 {"attn_output", "attn.c_proj"},
-                 {"ffn_up", "mlp.c_fc"},
-                 {"ffn_down", "mlp.c_proj"}},
+       .globals = gpt2_globals,
+       .names = gpt2_names,
        .config = R"({"hidden_act": "gelu_pytorch_tanh"})",
        .read = MultiQuery},
   };
