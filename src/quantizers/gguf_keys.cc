@@ -7,10 +7,11 @@
 namespace nibble {
 namespace {
 
-// What the attention of each layer turns by and sees.
+// What the attention of each layer turns by and sees, its heads, and the state with their keys and values.
 struct LayerAttention {
   int rope = -1;
-  int64_t window = 0;
+  int64_t window = 0, heads = 0;
+  LayerState state = {};
 };
 std::vector<LayerAttention> Attentions(const Graph& graph) {
   std::vector<LayerAttention> layers;
@@ -19,11 +20,49 @@ std::vector<LayerAttention> Attentions(const Graph& graph) {
     if (const auto* rope = std::get_if<RopeOp>(&step.op)) next.rope = rope->rope;
     if (const auto* attention = std::get_if<AttentionOp>(&step.op)) {
       next.window = attention->window;
+      next.heads = attention->heads;
+      next.state = graph.states[static_cast<size_t>(attention->layer)];
       layers.push_back(next);
       next = {};
     }
   }
   return layers;
+}
+
+// Heads of keys and values of each layer, 0 where it keeps a state that every token rewrites.
+Json KvHeads(const Graph& graph) {
+  Json kv = Json::array();
+  for (const auto& step : graph.ops) {
+    if (const auto* attention = std::get_if<AttentionOp>(&step.op))
+      kv.push_back(graph.states[static_cast<size_t>(attention->layer)].heads);
+    // A delta net has two states, those of its convolution first.
+    if (const auto* conv = std::get_if<ShortConvOp>(&step.op)) {
+      const size_t next = static_cast<size_t>(conv->layer) + 1;
+      if (next == graph.states.size() || graph.states[next].kind != StateKind::kRecurrent) kv.push_back(0);
+    }
+    if (std::holds_alternative<GatedDeltaOp>(step.op) || std::holds_alternative<LightningOp>(step.op)) kv.push_back(0);
+  }
+  return kv;
+}
+
+// Numbers and sizes of heads: those of layers that see everything, and beside them the sizes that layers with a window have.
+void AddHeads(const GgufArchitecture& architecture, const ModelConfig& config, const Graph& graph,
+              const std::vector<LayerAttention>& layers, Json* keys) {
+  LayerState far = {.heads = config.kv_heads, .k_dim = config.head_dim, .v_dim = config.head_dim}, near;
+  Json heads = Json::array();
+  for (const LayerAttention& layer : layers) {
+    (layer.window > 0 ? near : far) = layer.state;
+    heads.push_back(layer.heads);
+  }
+  const auto slides = [](const LayerAttention& layer) { return layer.window > 0; };
+  if (!layers.empty() && std::all_of(layers.begin(), layers.end(), slides)) far = near;
+  (*keys)["attention.head_count"] = architecture.heads_by_layer ? heads : Json(config.heads);
+  (*keys)["attention.head_count_kv"] = architecture.kv_by_layer ? KvHeads(graph) : Json(far.heads);
+  (*keys)["attention.key_length"] = far.k_dim;
+  (*keys)["attention.value_length"] = far.v_dim;
+  if (near.heads == 0 || (near.k_dim == far.k_dim && near.v_dim == far.v_dim)) return;
+  (*keys)["attention.key_length_swa"] = near.k_dim;
+  (*keys)["attention.value_length_swa"] = near.v_dim;
 }
 
 void AddWindows(const std::vector<LayerAttention>& layers, Json* keys) {
@@ -57,10 +96,13 @@ std::optional<double> Base(const RopeSpec& rope) {
   return fits(other) ? std::optional(other) : std::nullopt;
 }
 
+constexpr float kStops = 1e30f;  // llama.cpp's divisor of pairs that do not turn
+
 GgufDivisors Divisors(const char* tensor, const RopeSpec& rope, const std::vector<float>& frequencies) {
   GgufDivisors divisors{.tensor = tensor};
   for (size_t i = 0; i < frequencies.size(); ++i)
-    divisors.values.push_back(static_cast<float>(Plain(rope, rope.theta, i) / static_cast<double>(frequencies[i])));
+    divisors.values.push_back(
+        frequencies[i] == 0 ? kStops : static_cast<float>(Plain(rope, rope.theta, i) / static_cast<double>(frequencies[i])));
   return divisors;
 }
 
@@ -81,13 +123,14 @@ Status AddScaling(const ModelConfig& config, const Json& params, const RopeSpec&
     (*keys)["rope.scaling.attn_factor"] = static_cast<double>(rope.attention_factor);
     return {};
   }
-  if (type == "llama3" || (type == "longrope" && one_table)) {
+  if (type == "llama3" || type == "proportional" || (type == "longrope" && one_table)) {
     divisors->push_back(Divisors("rope_freqs.weight", rope, rope.inv_freq));
     return {};
   }
   if (type != "linear" && type != "yarn")
-    return Unsupported("{}: rope type \"{}\" cannot be said in a GGUF file; written are default, linear, yarn, llama3, longrope",
-                       where, type);
+    return Unsupported(
+        "{}: rope type \"{}\" cannot be said in a GGUF file; written are default, linear, yarn, llama3, longrope, proportional",
+        where, type);
   NIBBLE_TRY((*keys)["rope.scaling.factor"], JsonNumber(params, "factor", 1.0));
   (*keys)["rope.scaling.type"] = type;
   for (const auto& [hub, gguf] :
@@ -115,6 +158,8 @@ Status AddRopes(const ModelConfig& config, const Graph& graph, const std::vector
     const auto base = Base(graph.ropes[static_cast<size_t>(near)]);
     if (!base) return Unsupported("{}: a scaled rope in layers with a window cannot be said in a GGUF file", where);
     (*keys)["rope.freq_base_swa"] = *base;
+    const int64_t rotated = graph.ropes[static_cast<size_t>(near)].rotary_dims;
+    if (rotated != rope.rotary_dims) (*keys)["rope.dimension_count_swa"] = rotated;
   }
   if (const auto base = Base(rope)) {
     (*keys)["rope.freq_base"] = *base;
@@ -179,29 +224,14 @@ Status WriteGgufKeys(const GgufArchitecture& architecture, const ModelConfig& c,
   all["embedding_length"] = c.hidden;
   all["block_count"] = c.layers;
   all["feed_forward_length"] = c.inter;
-  all["attention.head_count"] = c.heads;
-  all["attention.head_count_kv"] = c.kv_heads;
   all["vocab_size"] = c.vocab;
   all[architecture.layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon"] =
       static_cast<double>(c.norm_eps);
-  int64_t k_dim = c.head_dim, v_dim = c.head_dim;
-  Json kv = Json::array();
-  for (size_t i = 0; i < graph.states.size(); ++i) {
-    const LayerState& state = graph.states[i];
-    // A delta net has two states, those of its convolution first.
-    if (state.kind == StateKind::kRecurrent && i > 0 && graph.states[i - 1].kind == StateKind::kConvolution) continue;
-    kv.push_back(IsRewritten(state.kind) ? 0 : state.heads);
-    if (IsRewritten(state.kind)) continue;
-    k_dim = state.k_dim;
-    v_dim = state.v_dim;
-    all["attention.head_count_kv"] = state.heads;
-  }
-  all["attention.key_length"] = k_dim;
-  all["attention.value_length"] = v_dim;
-  if (architecture.kv_by_layer) all["attention.head_count_kv"] = std::move(kv);
+  AddHeads(architecture, c, graph, layers, &all);
   AddWindows(layers, &all);
   NIBBLE_RETURN_IF_ERROR(AddRopes(c, graph, layers, where, &all, divisors));
-  if (architecture.write) NIBBLE_RETURN_IF_ERROR(architecture.write(c.json, &all));
+  if (const Status said = architecture.write ? architecture.write(c.json, &all) : Status(); !said)
+    return tl::unexpected<Error>(Error(said.error()).In(where));
   for (const auto& [key, value] : all.items())
     Put(key.starts_with('/') ? key.substr(1) : fmt::format("{}.{}", architecture.name, key), value, keys);
   return {};

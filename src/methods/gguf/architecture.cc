@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "methods/gguf/rope.h"
+
 namespace nibble {
 namespace {
 
@@ -86,7 +88,7 @@ std::vector<const GgufArchitecture*> GgufRowsOf(std::string_view model_type) {
   std::vector<const GgufArchitecture*> found;
   for (const auto& rows : GgufFamilyTable())
     for (const GgufArchitecture& row : rows)
-      if (row.model_type == model_type && row.missing.empty()) found.push_back(&row);
+      if (row.model_type == model_type) found.push_back(&row);
   return found;
 }
 
@@ -94,7 +96,7 @@ std::string GgufArchitectureNames() {
   std::vector<std::string_view> names;
   for (const auto& rows : GgufFamilyTable())
     for (const GgufArchitecture& row : rows)
-      if (row.missing.empty() && std::find(names.begin(), names.end(), row.name) == names.end()) names.push_back(row.name);
+      if (std::find(names.begin(), names.end(), row.name) == names.end()) names.push_back(row.name);
   return fmt::format("{}", fmt::join(names, ", "));
 }
 
@@ -109,6 +111,17 @@ Status WithoutPrediction(const GgufReader& reader, Json* config) {
   if (further < 0 || further >= layers)
     return Corrupt("{}: key \"{}\": {} of {} layers", reader.path(), reader.Key("nextn_predict_layers"), further, layers);
   (*config)["num_hidden_layers"] = layers - further;
+  return {};
+}
+
+Status RopeOfWindows(const GgufReader& reader, int64_t head_dim, double theta, Json* config) {
+  const Json far = (*config)["rope_parameters"];
+  Json near = {{"rope_type", "default"}};
+  NIBBLE_TRY(near["rope_theta"], reader.Number("rope.freq_base_swa", theta));
+  NIBBLE_TRY(const int64_t of_all, reader.Positive("rope.dimension_count", head_dim));
+  NIBBLE_TRY(const int64_t rotated, reader.Positive("rope.dimension_count_swa", std::min(of_all, head_dim)));
+  near["partial_rotary_factor"] = PartOf(rotated, head_dim);
+  (*config)["rope_parameters"] = {{"full_attention", far}, {"sliding_attention", near}};
   return {};
 }
 
@@ -130,7 +143,8 @@ std::optional<HubName> HubTensorName(std::string_view gguf_name, const GgufArchi
     suffix = parts->name.substr(dot);
   }
   if (row->hub.empty()) return std::nullopt;  // hides a usual one
-  HubName hub{.rule = row->rule == GgufName::kPlusOne && suffix != ".weight" ? GgufName::kPlain : row->rule,
+  HubName hub{.layer = global ? 0 : std::stoll(std::string(parts->layer)),
+              .rule = row->rule == GgufName::kPlusOne && suffix != ".weight" ? GgufName::kPlain : row->rule,
               .experts = row->hub.find('*') != std::string_view::npos,
               .equal = row->hub.find('|') != std::string_view::npos,
               .rope_rows = architecture.permuted && (row->gguf == "attn_q" || row->gguf == "attn_k"),

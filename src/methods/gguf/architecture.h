@@ -53,18 +53,18 @@ struct GgufArchitecture {
   std::string_view model_type;  // of config.json
   std::string_view hub_class;
   std::string_view layers = "model.layers";
-  bool permuted = false;          // rows of q and k are in interleaved rope order
-  bool layer_norm = false;        // the eps is attention.layer_norm_epsilon
-  bool kv_by_layer = false;       // head_count_kv may differ from layer to layer; `read` makes something of it
-  std::string_view missing = {};  // not empty: this build cannot read it, and what to say; other fields are not used
+  bool permuted = false;    // rows of q and k are in interleaved rope order
+  bool layer_norm = false;  // the eps is attention.layer_norm_epsilon
+  // Whether head_count, head_count_kv and feed_forward_length may differ from layer to layer; `read` makes something of it.
+  bool heads_by_layer = false, kv_by_layer = false, inter_by_layer = false;
   std::vector<GgufName> globals = {}, names = {};  // before the usual ones, which they hide
   std::vector<GgufKey> keys = {};                  // beside the usual ones
   // One number of each layer, an array of the metadata (whole key) and a tensor of one element on the hub.
   std::vector<GgufName> layer_numbers = {};
   std::string_view config = "{}";                                    // JSON: what the hub's config says and the metadata does not
   std::vector<std::pair<std::string_view, int64_t>> constants = {};  // keys written, what `config` means in GGUF
-  // Rows of "a+b+c"; null: those of attention.
-  Result<std::array<int64_t, 3>> (*qkv_rows)(const GgufReader&) = nullptr;
+  // Rows of "a+b+c" in a layer; null: those of attention, the same in all.
+  Result<std::array<int64_t, 3>> (*qkv_rows)(const GgufReader&, int64_t layer) = nullptr;
   bool (*is)(const GgufReader&) = nullptr;                    // whether a file is this one of several rows of one name
   Status (*read)(const GgufReader&, Json* config) = nullptr;  // what no table says; called last
   // The other way: changes what the tables made, an object of keys without prefix, or whole after a '/'. The config has the
@@ -85,6 +85,9 @@ std::string GgufArchitectureNames();
 Status EveryFourthSeesAll(const GgufReader& reader, Json* config);
 // Where block_count counts the layers that predict further tokens.
 Status WithoutPrediction(const GgufReader& reader, Json* config);
+// Layers with a window turn by a rope of their own: a plain one of rope.freq_base_swa, `theta` where the key is missing, over
+// rope.dimension_count_swa of a head's head_dim elements.
+Status RopeOfWindows(const GgufReader& reader, int64_t head_dim, double theta, Json* config);
 
 // Keys that all rows share.
 std::span<const GgufKey> UsualGgufKeys();
@@ -92,6 +95,7 @@ std::span<const GgufKey> UsualGgufKeys();
 // A tensor's name on the hub, whole: several for "a+b", with '*' for the expert.
 struct HubName {
   std::vector<std::string> tensors;
+  int64_t layer = 0;  // of a layer's tensor
   GgufName::Rule rule = GgufName::kPlain;
   bool experts = false;
   bool equal = false;      // as many rows of each

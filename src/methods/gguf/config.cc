@@ -12,7 +12,7 @@ namespace nibble {
 namespace {
 
 // Far above every model; row maps of this size are allocated.
-constexpr int64_t kMaxHeads = 8192, kMaxHeadDim = 4096;
+constexpr int64_t kMaxHeads = 8192, kMaxHeadDim = 4096, kMaxLayers = 65536;
 
 Status AddTokenIds(const GgufMetadata& metadata, Json& config) {
   for (const auto& [key, hub] :
@@ -71,18 +71,18 @@ Status AddKeys(const GgufReader& reader, std::span<const GgufKey> keys, int64_t 
   return {};
 }
 
-// head_count_kv: one number, or one a layer, 0 where a layer has no attention.
-Result<int64_t> KvHeads(const GgufReader& reader, const GgufModel& model) {
-  constexpr std::string_view kKey = "attention.head_count_kv";
-  if (!model.architecture->kv_by_layer) return reader.Positive(kKey, model.heads);
-  NIBBLE_TRY(const std::vector<int64_t> values, reader.Ints(kKey));
-  const int64_t most = values.empty() ? model.heads : *std::max_element(values.begin(), values.end());
-  return reader.CheckPositive(kKey, most);
+// Of a key that holds one number, or one a layer (0 where a layer has no attention) if the architecture has a place for them: the
+// greatest.
+Result<int64_t> Most(const GgufReader& reader, std::string_view key, bool by_layer, std::optional<int64_t> fallback) {
+  NIBBLE_TRY(const std::vector<int64_t> values, reader.Ints(key));
+  if (!by_layer || values.empty()) return reader.Positive(key, fallback);
+  return reader.CheckPositive(key, *std::max_element(values.begin(), values.end()));
 }
 
 Status ReadHeads(const GgufReader& reader, int64_t hidden, GgufModel* model) {
-  NIBBLE_TRY(model->heads, reader.Positive("attention.head_count"));
-  NIBBLE_TRY(model->kv_heads, KvHeads(reader, *model));
+  const GgufArchitecture& row = *model->architecture;
+  NIBBLE_TRY(model->heads, Most(reader, "attention.head_count", row.heads_by_layer, std::nullopt));
+  NIBBLE_TRY(model->kv_heads, Most(reader, "attention.head_count_kv", row.kv_by_layer, model->heads));
   NIBBLE_TRY(model->head_dim, reader.Positive("attention.key_length", std::max<int64_t>(hidden / model->heads, 1)));
   NIBBLE_TRY(const int64_t value_dim, reader.Positive("attention.value_length", model->head_dim));
   if (model->heads > kMaxHeads || model->kv_heads > model->heads || model->head_dim > kMaxHeadDim || value_dim > kMaxHeadDim)
@@ -111,13 +111,13 @@ Result<GgufModel> ReadGgufModel(const GgufFile& file) {
     return Unsupported("{}: general.architecture \"{}\" is not supported in GGUF files; supported: {}", reader.path(), name,
                        GgufArchitectureNames());
   const GgufArchitecture& row = *model.architecture;
-  if (!row.missing.empty()) return Unsupported("{}: general.architecture \"{}\": {}", reader.path(), name, row.missing);
   Json& config = model.config;
   config = Json::parse(row.config);
   NIBBLE_TRY(const int64_t hidden, reader.Positive("embedding_length"));
   NIBBLE_TRY(model.layers, reader.Positive("block_count"));
+  if (model.layers > kMaxLayers) return Corrupt("{}: {} layers are not possible", reader.path(), model.layers);
   NIBBLE_TRY(const int64_t context, reader.Positive("context_length"));
-  NIBBLE_TRY(int64_t inter, reader.Positive("feed_forward_length", 1));
+  NIBBLE_TRY(int64_t inter, Most(reader, "feed_forward_length", row.inter_by_layer, 1));
   // Of some families llama.cpp writes four times the hidden size whatever the model has.
   const StoredTensor* down = file.tensors.Find("blk.0.ffn_down.weight");
   if (down && down->shape.rank() == 2) inter = down->shape[1];
@@ -147,9 +147,6 @@ Result<GgufModel> ReadGgufModel(const GgufFile& file) {
   }
   NIBBLE_RETURN_IF_ERROR(AddKeys(reader, UsualGgufKeys(), model.layers, &config));
   NIBBLE_RETURN_IF_ERROR(AddKeys(reader, row.keys, model.layers, &config));
-  if (row.qkv_rows) {
-    NIBBLE_TRY(model.qkv_rows, row.qkv_rows(reader));
-  }
   if (row.read) NIBBLE_RETURN_IF_ERROR(row.read(reader, &config));
   NIBBLE_RETURN_IF_ERROR(AddTokenIds(file.metadata, config));
   return model;

@@ -11,7 +11,7 @@ namespace nibble {
 struct GgufModel {
   const GgufArchitecture* architecture = nullptr;
   int64_t layers = 0, heads = 0, kv_heads = 0, head_dim = 0;
-  std::array<int64_t, 3> qkv_rows = {};  // of tensors that hold q, k and v
+  std::array<int64_t, 3> qkv_rows = {};  // of tensors that hold q, k and v, where the architecture does not say its own
   Json config;                           // config.json, torch's spelling
 };
 

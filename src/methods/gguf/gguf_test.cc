@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 
 #include "formats/transform.h"
@@ -206,6 +207,22 @@ TEST(GgufMethod, RecognizesTheLlama3Rope) {
   }
 }
 
+TEST(GgufMethod, RecognizesTheProportionalRope) {
+  for (const float factor : {1.0f, 4.0f}) {
+    MadeFile file("gemma4");
+    file.keys.U32("gemma4.attention.sliding_window_pattern", 1);  // a period: every layer sees everything
+    file.keys.U32("gemma4.attention.key_length_swa", 8);
+    file.Add("rope_freqs.weight", {8}, {factor, std::nextafter(factor, 9.0f), factor, 1e30f, 1e30f, 1e30f, 1e30f, 1e30f});
+    const auto checkpoint = file.Open();
+    ASSERT_TRUE(checkpoint) << checkpoint.error().ToString();
+    const Json& config = (*checkpoint)->config();
+    Json wanted = {{"rope_type", "proportional"}, {"partial_rotary_factor", 0.375}, {"rope_theta", 10000.0}};
+    if (factor != 1) wanted["factor"] = factor;
+    EXPECT_EQ(config["rope_parameters"]["full_attention"], wanted);
+    EXPECT_EQ(config["global_head_dim"], 16);
+  }
+}
+
 // Biases of permuted rows are put in order, fused rows are cut, norms lose the 1 that the converter added.
 TEST(GgufMethod, UndoesWhatTheConverterDid) {
   MadeFile llama("llama");
@@ -244,8 +261,6 @@ TEST(GgufMethod, RefusesWhatItCannotSay) {
   };
   MadeFile mamba("mamba");
   EXPECT_THAT(fails(mamba, Code::kUnsupported), HasSubstr("\"mamba\" is not supported in GGUF files; supported: "));
-  MadeFile shared("gemma4");
-  EXPECT_THAT(fails(shared, Code::kUnsupported), HasSubstr("share keys and values"));
   MadeFile scaled("qwen2");
   scaled.keys.String("qwen2.rope.scaling.type", "longrope");
   EXPECT_THAT(fails(scaled, Code::kUnsupported), HasSubstr("longrope"));
@@ -255,6 +270,9 @@ TEST(GgufMethod, RefusesWhatItCannotSay) {
   MadeFile fused("phi3");
   fused.Add("blk.0.attn_qkv.weight", {100, 64});
   EXPECT_THAT(fails(fused, Code::kCorrupt), HasSubstr("100 rows, wanted 64 of q, 32 of k and 32 of v"));
+  MadeFile layer("gemma4");
+  layer.Add("blk.7.attn_qkv.weight", {128, 64});
+  EXPECT_THAT(fails(layer, Code::kCorrupt), HasSubstr("layer 7, the model has 1"));
   MadeFile numbers("apertus");
   numbers.keys.F32s("xielu.alpha_p", std::vector<float>{});
   EXPECT_THAT(fails(numbers, Code::kCorrupt), HasSubstr("0 elements for 1 layers"));

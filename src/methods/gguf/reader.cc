@@ -33,7 +33,21 @@ Result<int64_t> GgufReader::Positive(std::string_view name, std::optional<int64_
   return CheckPositive(name, value);
 }
 
-Result<Json> GgufReader::LayerTypes(int64_t period, std::string_view sliding) const {
+Result<std::vector<int64_t>> GgufReader::ByLayer(std::string_view name, std::optional<int64_t> fallback) const {
+  NIBBLE_TRY(const int64_t layers, Positive("block_count"));
+  NIBBLE_TRY(std::vector<int64_t> values, Ints(name));
+  if (values.size() < 2) {
+    NIBBLE_TRY(const int64_t value, Positive(name, fallback));
+    return std::vector<int64_t>(static_cast<size_t>(layers), value);
+  }
+  if (static_cast<int64_t>(values.size()) < layers)
+    return Corrupt("{}: key \"{}\": {} elements for {} layers", path(), Key(name), values.size(), layers);
+  values.resize(static_cast<size_t>(layers));
+  for (const int64_t value : values) NIBBLE_RETURN_IF_ERROR(CheckPositive(name, value));
+  return values;
+}
+
+Result<Json> GgufReader::LayerTypes(int64_t period, SeesAll which) const {
   constexpr std::string_view kKey = "attention.sliding_window_pattern";
   NIBBLE_TRY(const int64_t layers, Positive("block_count"));
   NIBBLE_TRY(const std::vector<int64_t> values, Ints(kKey));
@@ -43,8 +57,9 @@ Result<Json> GgufReader::LayerTypes(int64_t period, std::string_view sliding) co
   if (!listed && !values.empty()) period = values[0];
   Json types = Json::array();
   for (int64_t i = 0; i < layers; ++i) {
-    const bool slides = listed ? values[static_cast<size_t>(i)] != 0 : period > 0 && (i + 1) % period != 0;
-    types.push_back(slides ? std::string(sliding) : "full_attention");
+    const int64_t place = which == kLast ? i + 1 : i;
+    const bool slides = listed ? values[static_cast<size_t>(i)] != 0 : period > 0 && place % period != 0;
+    types.push_back(slides ? "sliding_attention" : "full_attention");
   }
   return types;
 }

@@ -33,9 +33,12 @@ class GgufReader {
   // Of 1 to 2^31, else Corrupt.
   Result<int64_t> Positive(std::string_view name, std::optional<int64_t> fallback = std::nullopt) const;
   Result<int64_t> CheckPositive(std::string_view name, int64_t value) const;
+  // One number for each layer of a key that may hold one for all, positive each, else Corrupt.
+  Result<std::vector<int64_t>> ByLayer(std::string_view name, std::optional<int64_t> fallback = std::nullopt) const;
   // "sliding_attention" and "full_attention" of each layer, by attention.sliding_window_pattern: one truth a layer, or a period
-  // whose last layer sees everything (`period` where the key is missing).
-  Result<Json> LayerTypes(int64_t period, std::string_view sliding = "sliding_attention") const;
+  // (`period` where the key is missing) whose last layer, or its first, sees everything.
+  enum SeesAll : uint8_t { kLast, kFirst };
+  Result<Json> LayerTypes(int64_t period, SeesAll which = kLast) const;
 
   const GgufFile& file() const { return file_; }
   const std::string& path() const { return file_.files[0]->path(); }

@@ -21,7 +21,7 @@ float Llama3Divisor(int64_t i, int64_t rotated, double theta, double factor, dou
 }
 
 Result<Json> Divisors(const StoredTensor& tensor, int64_t rotated) {
-  if (tensor.view.dtype != DType::kF32 || tensor.shape != Shape({rotated / 2}))
+  if (rotated < 2 || tensor.view.dtype != DType::kF32 || tensor.shape != Shape({rotated / 2}))
     return Corrupt("{}: tensor \"{}\": {} {}, wanted f32 [{}]", tensor.file, tensor.name, tensor.stored_type,
                    tensor.shape.ToString(), rotated / 2);
   Json list = Json::array();
@@ -34,10 +34,27 @@ Result<Json> Divisors(const StoredTensor& tensor, int64_t rotated) {
   return list;
 }
 
-// rope_freqs.weight holds those divisors, the hub's config the rule: llama3's where it fits, else LongRoPE's with these divisors at
-// every length.
-Result<Json> FixedDivisors(const GgufReader& reader, const StoredTensor& tensor, int64_t rotated, double theta, int64_t context) {
+// Proportional rope: the first pairs of a head turn, divided by one factor (which a writer may have computed from rounded
+// frequencies), the others do not, for which the file has a divisor that stops them. Null where the divisors are others.
+Json Proportional(const Json& divisors, int64_t rotated) {
+  constexpr double kStops = 1e20;
+  const double factor = divisors.front().get<double>();
+  size_t turning = 0;
+  while (turning < divisors.size() && std::fabs(divisors[turning].get<double>() - factor) <= 1e-6 * factor) ++turning;
+  if (turning == divisors.size() || factor >= kStops) return nullptr;
+  for (size_t i = turning; i < divisors.size(); ++i)
+    if (divisors[i].get<double>() < kStops) return nullptr;
+  Json rope = {{"rope_type", "proportional"}, {"partial_rotary_factor", PartOf(2 * static_cast<int64_t>(turning), rotated)}};
+  if (factor != 1) rope["factor"] = factor;
+  return rope;
+}
+
+// rope_freqs.weight holds those divisors, the hub's config the rule: proportional or llama3 where it fits, else LongRoPE's with
+// these divisors at every length.
+Result<Json> FixedDivisors(const GgufReader& reader, const StoredTensor& tensor, int64_t rotated, double theta, int64_t context,
+                           bool whole_head) {
   NIBBLE_TRY(Json divisors, Divisors(tensor, rotated));
+  if (Json rope = whole_head ? Proportional(divisors, rotated) : nullptr; !rope.is_null()) return rope;
   const double factor = divisors.back().get<double>();  // the longest wave
   NIBBLE_TRY(const int64_t said, reader.Int("rope.scaling.original_context_length", 8192));
   constexpr double kLow = 1, kHigh = 4;
@@ -100,7 +117,7 @@ Result<Json> GgufRopeParameters(const GgufReader& reader, int64_t head_dim, int6
   NIBBLE_TRY(const std::string type, reader.file().metadata.String(reader.Key("rope.scaling.type"), "none"));
   Json rope = {{"rope_type", "default"}};
   if (const StoredTensor* divisors = reader.file().tensors.Find("rope_freqs.weight")) {
-    NIBBLE_TRY(rope, FixedDivisors(reader, *divisors, rotated, theta, context));
+    NIBBLE_TRY(rope, FixedDivisors(reader, *divisors, rotated, theta, context, rotated == head_dim));
   } else if (const StoredTensor* longs = reader.file().tensors.Find("rope_factors_long.weight")) {
     NIBBLE_TRY(rope, LongRope(reader, *longs, rotated, context));
   } else if (type == "linear" || type == "yarn") {
@@ -110,11 +127,14 @@ Result<Json> GgufRopeParameters(const GgufReader& reader, int64_t head_dim, int6
                        reader.path(), reader.Key("rope.scaling.type"), type);
   }
   rope["rope_theta"] = theta;
-  double part = static_cast<double>(rotated) / static_cast<double>(head_dim);
-  // Readers take the whole part of the product.
-  if (static_cast<int64_t>(part * static_cast<double>(head_dim)) < rotated) part = std::nextafter(part, 1.0);
-  rope["partial_rotary_factor"] = part;
+  if (!rope.contains("partial_rotary_factor")) rope["partial_rotary_factor"] = PartOf(rotated, head_dim);
   return rope;
+}
+
+double PartOf(int64_t part, int64_t whole) {
+  const double quotient = static_cast<double>(part) / static_cast<double>(whole);
+  const bool short_of = static_cast<int64_t>(quotient * static_cast<double>(whole)) < part;
+  return short_of ? std::nextafter(quotient, 1.0) : quotient;
 }
 
 }  // namespace nibble

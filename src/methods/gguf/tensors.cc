@@ -83,8 +83,12 @@ class Renamer {
       if (rows % count != 0) return Corrupt("{}: tensor \"{}\": {} rows for {} parts", tensor.file, tensor.name, rows, count);
       return std::vector<int64_t>(static_cast<size_t>(count), rows / count);
     }
-    const auto& [q, k, v] = model_.qkv_rows;
-    if (rows != q + k + v)
+    std::array<int64_t, 3> parts = model_.qkv_rows;
+    if (const auto own = model_.architecture->qkv_rows) {
+      NIBBLE_TRY(parts, own(GgufReader(file_, std::string(model_.architecture->name)), hub.layer));
+    }
+    const auto& [q, k, v] = parts;
+    if (rows - q - k != v)
       return Corrupt("{}: tensor \"{}\": {} rows, wanted {} of q, {} of k and {} of v", tensor.file, tensor.name, rows, q, k, v);
     return std::vector<int64_t>{q, k, v};
   }

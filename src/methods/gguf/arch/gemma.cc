@@ -31,10 +31,7 @@ Status Gemma3(const GgufReader& reader, Json* config) {
     return {};
   }
   NIBBLE_TRY((*config)["layer_types"], reader.LayerTypes(6));
-  NIBBLE_TRY(const double near, reader.Number("rope.freq_base_swa", 10000.0));
-  const Json far = (*config)["rope_parameters"];
-  (*config)["rope_parameters"] = {{"full_attention", far}, {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", near}}}};
-  return {};
+  return RopeOfWindows(reader, (*config)["head_dim"].get<int64_t>(), 10000, config);
 }
 
 }  // namespace
@@ -64,10 +61,6 @@ std::span<const GgufArchitecture> gemma_gguf() {
        .keys = {{"final_logit_softcapping", "final_logit_softcapping", GgufKey::kNumber}},
        .config = kGelu,
        .read = Gemma3},
-      {.name = "gemma4",
-       .model_type = "gemma4_text",
-       .missing = "heads of two sizes, inputs by layer and layers that share keys and values cannot be read from GGUF files yet; "
-                  "give the hub folder of this model"},
   };
   return rows;
 }

@@ -45,7 +45,7 @@ std::vector<GgufKey> Keys() {
           {"full_attention_interval", "full_attention_interval"}};
 }
 
-Result<std::array<int64_t, 3>> QkvRows(const GgufReader& reader) {
+Result<std::array<int64_t, 3>> QkvRows(const GgufReader& reader, int64_t) {
   NIBBLE_TRY(const int64_t groups, reader.Positive("ssm.group_count"));
   NIBBLE_TRY(const int64_t size, reader.Positive("ssm.state_size"));
   NIBBLE_TRY(const int64_t inner, reader.Positive("ssm.inner_size"));
