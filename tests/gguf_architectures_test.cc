@@ -47,7 +47,7 @@ TEST_P(ConvertersGguf, IsWrittenAgain) {
 }
 INSTANTIATE_TEST_SUITE_P(All, ConvertersGguf,
                          ::testing::Values("gemma2", "deepseek_v2", "qwen3_5_moe", "bloom", "phi3", "gpt_oss", "apertus", "granite",
-                                           "exaone", "olmo3", "granitemoeshared", "gemma4", "gemma4_experts"),
+                                           "exaone", "olmo3", "granitemoeshared", "gemma4", "gemma4_experts", "laguna"),
                          [](const auto& test) { return std::string(test.param); });
 
 // What GGUF cannot say of the tiny models is left out of this list: windows where llama.cpp has none (mistral, qwen2), dynamic
@@ -65,7 +65,7 @@ TEST_P(OurGguf, ComputesWhatTheHubFolderDoes) {
 }
 INSTANTIATE_TEST_SUITE_P(All, OurGguf,
                          ::testing::Values("llama-rope3-tied", "qwen3", "mixtral", "arcee", "ernie4_5", "exaone", "exaone_moe",
-                                           "glm", "gpt_bigcode", "granitemoeshared", "internlm2", "jais2", "ministral3",
+                                           "glm", "gpt_bigcode", "granitemoeshared", "internlm2", "jais2", "laguna", "ministral3",
                                            "olmo3", "seed_oss", "solar_open", "afmoe", "apertus", "bitnet", "bloom", "cohere",
                                            "cohere2", "deepseek_v2", "deepseek_v3", "ernie4_5_moe", "exaone4", "falcon",
                                            "falcon-new", "gemma", "gemma4", "glm4", "glm4_moe", "glm4_moe_lite", "gpt2", "gpt_neox",
