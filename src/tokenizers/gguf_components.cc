@@ -7,13 +7,12 @@ namespace nibble {
 namespace {
 
 // Values of tokenizer.ggml.model, named after the first models that had such vocabularies.
-constexpr std::string_view kScoreModel = "llama", kMergeModel = "gpt2", kWordPieceModel = "bert";
+constexpr std::string_view kScoreModel = "llama", kMergeModel = "gpt2", kWordPieceModel = "bert", kPlainMergeModel = "gemma4";
 constexpr std::string_view kSpace = "\u2581";  // how SentencePiece writes a space
 
-// "llama": SentencePiece BPE by scores. Ids that the format fixes when the file does not give them: unk 0, bos 1, eos 2.
-GgufComponents SentencePiece(const GgufVocab& vocab) {
+// Text with SentencePiece's spaces, characters without a token byte by byte.
+GgufComponents PlainText(bool prefix) {
   GgufComponents made;
-  const bool prefix = vocab.add_space_prefix.value_or(true);
   Json normalizers = Json::array();
   if (prefix) normalizers.push_back({{"type", "Prepend"}, {"prepend", kSpace}});
   normalizers.push_back({{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kSpace}});
@@ -22,6 +21,13 @@ GgufComponents SentencePiece(const GgufVocab& vocab) {
       {{{"type", "Replace"}, {"pattern", {{"String", kSpace}}}, {"content", " "}}, {{"type", "ByteFallback"}}, {{"type", "Fuse"}}});
   if (prefix) decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
   made.decoder = {{"type", "Sequence"}, {"decoders", decoders}};
+  made.byte_fallback = true;
+  return made;
+}
+
+// "llama": SentencePiece BPE by scores. Ids that the format fixes when the file does not give them: unk 0, bos 1, eos 2.
+GgufComponents SentencePiece(const GgufVocab& vocab) {
+  GgufComponents made = PlainText(vocab.add_space_prefix.value_or(true));
   made.add_bos = vocab.add_bos.value_or(true);
   made.default_bos = 1;
   made.default_eos = 2;
@@ -48,6 +54,16 @@ Result<GgufComponents> ByteLevel(const GgufVocab& vocab, const std::string& wher
   return made;
 }
 
+// "gemma4": merges of such text, of lines and the ends between them. A text begins with bos whatever the file says.
+GgufComponents PlainMerges(const GgufVocab& vocab) {
+  GgufComponents made = PlainText(vocab.add_space_prefix.value_or(false));
+  made.pre_tokenizer = {{"type", "Split"}, {"pattern", {{"Regex", "[^\\n]+|[\\n]+"}}}, {"behavior", "Isolated"}, {"invert", false}};
+  made.kind = GgufComponents::kMerges;
+  made.add_bos = true;
+  made.default_bos = made.default_eos = -1;
+  return made;
+}
+
 // "bert": WordPiece of an uncased BERT.
 GgufComponents WordPiece(const GgufVocab& vocab) {
   GgufComponents made;
@@ -71,10 +87,12 @@ Result<GgufComponents> DescribeGgufComponents(const GgufVocab& vocab, const std:
     NIBBLE_TRY(made, ByteLevel(vocab, where));
   } else if (vocab.model == kWordPieceModel) {
     made = WordPiece(vocab);
+  } else if (vocab.model == kPlainMergeModel) {
+    made = PlainMerges(vocab);
   } else {
     return Unsupported(
         "{}: tokenizer.ggml.model \"{}\"; known are \"llama\" (SentencePiece BPE), \"gpt2\" (byte-level BPE), \"t5\" (unigram), "
-        "\"bert\" (WordPiece)",
+        "\"bert\" (WordPiece), \"gemma4\" (BPE of plain text)",
         where, vocab.model);
   }
   made.add_eos = vocab.add_eos.value_or(made.kind == GgufComponents::kWordPiece);

@@ -13,10 +13,11 @@
 namespace nibble {
 
 struct GgufComponents {
-  enum Kind : unsigned char { kScores, kMerges, kWordPiece };  // "llama", "gpt2", "bert"
+  enum Kind : unsigned char { kScores, kMerges, kWordPiece };  // "llama"; "gpt2" and "gemma4"; "bert"
   Kind kind = kScores;
   Json normalizer, pre_tokenizer, decoder;  // null: none
   bool ignore_merges = false;
+  bool byte_fallback = false;             // characters without a token are spelled <0x..>
   bool add_bos = false, add_eos = false;  // what the file says, else the kind's own habit
   int64_t default_bos = 0, default_eos = 0;
 };

@@ -44,14 +44,14 @@ Merges MergesOfScores(const GgufVocab& vocab) {
 
 Result<OrderedJson> ModelJson(const GgufVocab& vocab, const GgufComponents& components, const Tokenizer& tokenizer,
                               const std::string& where) {
-  const bool byte_level = components.kind == GgufComponents::kMerges;
+  const bool merged = components.kind == GgufComponents::kMerges;
   OrderedJson model = {{"type", "BPE"}, {"dropout", nullptr}};
   model["unk_token"] = nullptr;
-  if (!byte_level) model["unk_token"] = tokenizer.TokenText(static_cast<int32_t>(vocab.unk_id.value_or(0)));
+  if (!merged) model["unk_token"] = tokenizer.TokenText(static_cast<int32_t>(vocab.unk_id.value_or(0)));
   model["continuing_subword_prefix"] = nullptr;
   model["end_of_word_suffix"] = nullptr;
-  model["fuse_unk"] = !byte_level;
-  model["byte_fallback"] = !byte_level;
+  model["fuse_unk"] = !merged;
+  model["byte_fallback"] = components.byte_fallback;
   model["ignore_merges"] = components.ignore_merges;
   OrderedJson::object_t tokens;  // by id; texts are unique, so no search for each
   for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
@@ -64,7 +64,7 @@ Result<OrderedJson> ModelJson(const GgufVocab& vocab, const GgufComponents& comp
     return model;
   }
   model["vocab"] = std::move(tokens);
-  NIBBLE_TRY(const Merges merges, byte_level ? SplitGgufMerges(vocab, where) : Result<Merges>(MergesOfScores(vocab)));
+  NIBBLE_TRY(const Merges merges, merged ? SplitGgufMerges(vocab, where) : Result<Merges>(MergesOfScores(vocab)));
   OrderedJson list = OrderedJson::array();
   for (const auto& [left, right] : merges) list.push_back(OrderedJson::array({left, right}));
   model["merges"] = std::move(list);

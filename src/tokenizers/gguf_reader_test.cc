@@ -96,8 +96,24 @@ TEST(GgufVocab, EveryNamedPreTokenizerCutsText) {
   EXPECT_GT(count, 70);
 }
 
+TEST(GgufVocab, MergesPlainText) {
+  const GgufVocab vocab{.model = "gemma4",
+                        .tokens = {"<bos>", "\u2581", "a", "b", "ab", "\u2581ab", "\n", "\n\n", "<0xC3>", "<0xA9>", "<turn|>"},
+                        .token_types = {3, 1, 1, 1, 1, 1, 1, 1, 6, 6, 3},
+                        .merges = {"a b", "\u2581 ab", "\n \n"},
+                        .bos_id = 0};
+  const auto tokenizer = Tokenizer::FromGgufVocab(vocab, "x.gguf");
+  ASSERT_TRUE(tokenizer) << tokenizer.error().ToString();
+  const std::string text = "ab ab\n\n\u00e9 b\n";
+  const auto ids = (*tokenizer)->Encode(text, true);
+  ASSERT_TRUE(ids) << ids.error().ToString();
+  EXPECT_EQ(*ids, (std::vector<int32_t>{0, 4, 5, 7, 8, 9, 1, 3, 6}));
+  EXPECT_EQ((*tokenizer)->Decode(*ids, true).value(), text);
+  EXPECT_EQ((*tokenizer)->eos_ids(), std::vector<int32_t>{10});
+}
+
 TEST(GgufVocab, KindsWithoutRulesHereAreNamed) {
-  for (const char* model : {"rwkv", "plamo2", "gemma4"}) {
+  for (const char* model : {"rwkv", "plamo2"}) {
     const auto tokenizer = Tokenizer::FromGgufVocab({.model = model, .tokens = {"a"}}, "x.gguf");
     ASSERT_FALSE(tokenizer);
     EXPECT_EQ(tokenizer.error().code, Code::kUnsupported);

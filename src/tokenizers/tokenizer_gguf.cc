@@ -68,7 +68,7 @@ void AddEnds(const GgufVocab& vocab, int32_t default_eos, Tokenizer::Parts& part
   add(IdOr(vocab.eom_id, -1, vocab));
   if (vocab.eot_id) return;
   for (const std::string_view text :
-       {"<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<EOT>"}) {
+       {"<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<turn|>", "<|endoftext|>", "<|end_of_text|>", "<EOT>"}) {
     const int32_t id = parts.model->vocabulary().Find(text);
     if (id >= 0 && TypeOf(vocab, static_cast<size_t>(id)) == kControl) add(id);
   }
@@ -93,6 +93,7 @@ Result<std::unique_ptr<TokenModel>> MakeModel(const GgufVocab& vocab, const Gguf
   NIBBLE_TRY(const std::vector<BpeMerge> merges, SplitGgufMerges(vocab, where));
   BpeOptions options;
   options.ignore_merges = components.ignore_merges;
+  options.byte_fallback = components.byte_fallback;
   return BpeModel::Make(std::move(vocabulary), merges, std::move(options), where);
 }
 
