@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rounds of measurements, both engines in turn, kept as rows of plain data. Standard library only."""
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from engines import Llama, Nibble, drop_from_page_cache, read_whole
+from environment import PeerError
+from ggml_types import SPELLINGS
+from model_names import ModelName
+
+
+@dataclass(frozen=True)
+class Settings:
+    rounds: int
+    threads: list[int]
+    prompt: int
+    generate: int
+    depths: list[int]
+    kv: list[str]           # "16": each engine's own; "8": int8 and q8_0
+    activations: list[str]  # of nibble
+
+    def speed_tests(self) -> list[tuple[str, int, int]]:
+        """(kv, prompt, depth) of each process. The prompt is measured once, beside the first depth. An 8-bit cache is measured where
+        there is something in it."""
+        tests = []
+        for kv in self.kv:
+            depths = self.depths if kv == "16" else [d for d in self.depths if d > 0] or self.depths
+            tests += [(kv, self.prompt if kv == "16" and depth == self.depths[0] else 0, depth) for depth in depths]
+        return tests
+
+
+@dataclass
+class Results:
+    """`rows`: round, model, threads, engine (nibble, llama.cpp, machine), activations, kv, test, value. Tests: prompt and decode@DEPTH
+    (tok/s), first-{cold,warm,cached-cold,cached-warm} (s), peak (bytes), read (GB/s), fma (GFLOP/s)."""
+    machine: dict[str, object]
+    versions: dict[str, object]
+    settings: dict[str, object]
+    models: dict[str, dict[str, object]] = field(default_factory=dict)
+    rows: list[dict[str, object]] = field(default_factory=list)
+    failures: list[dict[str, object]] = field(default_factory=list)
+
+    def save(self, path: Path) -> None:
+        unfinished = path.with_name(path.name + ".unfinished")
+        unfinished.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        unfinished.rename(path)
+
+    @staticmethod
+    def load(path: Path) -> "Results":
+        try:
+            return Results(**json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise PeerError(f"{path}: no results of this program ({error}); name a file that compare.py wrote") from error
+
+
+def model_facts(name: ModelName, folder: Path) -> dict[str, object]:
+    """What the report needs to know of a model."""
+    shape, peer = name.shape, name.peer
+    return {"peer": str(peer), "note": SPELLINGS[name.kind].note if name.is_hub else "", "read_bytes": name.read_bytes(folder),
+            "peer_read_bytes": peer.read_bytes(folder), "file_bytes": sum(file.stat().st_size for file in name.files(folder)),
+            "linear_weights": shape.linear_weights, "kv_elements": {}}
+
+
+class Comparison:
+    def __init__(self, results: Results, settings: Settings, nibbles: list[Nibble], llama: Llama, work: Path) -> None:
+        self.results, self.settings, self.nibbles, self.llama = results, settings, nibbles, llama
+        self.models_folder, self.pack_cache = work / "models", work / "pack-cache"
+        self.broken: set[tuple[str, str, str]] = set()
+        self.round = 0
+
+    def _add(self, model: str, threads: int, engine: str, activations: str, kv: str, test: str, value: float) -> None:
+        self.results.rows.append({"round": self.round, "model": model, "threads": threads, "engine": engine, "activations": activations,
+                                  "kv": kv, "test": test, "value": value})
+
+    def _try(self, model: ModelName, engine: Nibble | Llama, what: str, measure: Callable[[], None]) -> None:
+        """What fails once is not tried again."""
+        label = f"nibble {engine.activations}" if isinstance(engine, Nibble) else engine.name
+        subject = model if isinstance(engine, Nibble) else model.peer
+        key = (str(subject), label, what)
+        if key in self.broken:
+            return
+        try:
+            measure()
+        except PeerError as error:
+            self.broken.add(key)
+            self.results.failures.append({"model": str(subject), "engine": label, "what": what, "message": str(error)})
+            print(f"\n{subject}, {label}, {what}: {error}", file=sys.stderr)
+
+    def _in_turn(self) -> list[Nibble | Llama]:
+        engines: list[Nibble | Llama] = [*self.nibbles, self.llama]
+        return engines if self.round % 2 else engines[::-1]
+
+    def _path(self, model: ModelName, engine: Nibble | Llama) -> Path:
+        return (model if isinstance(engine, Nibble) else model.peer).path(self.models_folder)
+
+    def _speed(self, model: ModelName, engine: Nibble | Llama, threads: int, kv: str, prompt: int, depth: int) -> None:
+        speed = engine.speed(self._path(model, engine), threads, prompt, self.settings.generate, depth, kv)
+        activations = engine.activations if isinstance(engine, Nibble) else ""
+        if speed.prompt_tok_s is not None:
+            self._add(str(model), threads, engine.name, activations, kv, "prompt", speed.prompt_tok_s)
+        if speed.decode_tok_s is not None:
+            self._add(str(model), threads, engine.name, activations, kv, f"decode@{depth}", speed.decode_tok_s)
+        facts = self.results.models[str(model)]
+        facts.setdefault("kv_types", {})[f"{engine.name} {kv}"] = speed.kv_type
+        facts.setdefault("notes", {})[engine.name] = speed.notes
+        facts["kv_elements"][f"decode@{depth}"] = model.shape.kv_elements(max(depth, 1), self.settings.generate)
+        self._say(engine, f"{speed.prompt_tok_s or speed.decode_tok_s:.1f}")
+
+    def _say(self, engine: Nibble | Llama, text: str) -> None:
+        print(f" {engine.name} {text}", end="", file=sys.stderr, flush=True)
+
+    def _begin(self, model: ModelName, threads: int, what: str) -> None:
+        print(f"\nround {self.round}  {model}  {threads} threads  {what}:", end="", file=sys.stderr, flush=True)
+
+    def _speeds(self, model: ModelName, threads: int) -> None:
+        roof = self.nibbles[0].roofline(threads)
+        self._add(str(model), threads, "machine", "", "", "read", roof["read_gb_s"])
+        self._add(str(model), threads, "machine", "", "", "fma", roof["fma_gflop_s"])
+        for kv, prompt, depth in self.settings.speed_tests():
+            what = f"{'prompt, ' if prompt else ''}decode at {depth}, {kv}-bit K/V"
+            self._begin(model, threads, what)
+            for engine in self._in_turn():
+                self._try(model, engine, what, lambda e=engine: self._speed(model, e, threads, kv, prompt, depth))
+
+    def _first(self, model: ModelName, engine: Nibble | Llama, threads: int, cold: bool, cache: Path | None = None) -> None:
+        subject = model if isinstance(engine, Nibble) else model.peer
+        files = subject.files(self.models_folder) + (sorted(p for p in cache.rglob("*") if p.is_file()) if cache else [])
+        (drop_from_page_cache if cold else read_whole)(files)
+        if isinstance(engine, Nibble):
+            seconds = engine.first_token(self._path(model, engine), threads, cache).seconds
+        else:
+            seconds = engine.first_token(self._path(model, engine), threads)
+        test = f"first-{'cached-' if cache else ''}{'cold' if cold else 'warm'}"
+        self._add(str(model), threads, engine.name, engine.activations if isinstance(engine, Nibble) else "", "16", test, seconds)
+        self._say(engine, f"{'cached ' if cache else ''}{seconds:.2f} s")
+
+    def _fill_pack_cache(self, model: ModelName, engine: Nibble, threads: int) -> Path:
+        cache = self.pack_cache / f"{model.shape.name}-{model.kind}-{engine.activations}"
+        if not cache.exists():
+            cache.mkdir(parents=True)
+            try:
+                engine.first_token(self._path(model, engine), threads, cache)
+            except PeerError:
+                shutil.rmtree(cache)
+                raise
+        return cache
+
+    def _loads(self, model: ModelName, threads: int) -> None:
+        for cold in (True, False):
+            self._begin(model, threads, f"first token, {'cold' if cold else 'warm'}")
+            for engine in self._in_turn():
+                self._try(model, engine, "first token", lambda e=engine: self._first(model, e, threads, cold))
+                if isinstance(engine, Nibble):
+                    self._try(model, engine, "first token with the pack cache", lambda e=engine: self._first(
+                        model, e, threads, cold, self._fill_pack_cache(model, e, threads)))
+
+    def _peaks(self, model: ModelName, threads: int) -> None:
+        self._begin(model, threads, "peak memory")
+
+        def peak(engine: Nibble | Llama) -> None:
+            value = engine.peak(self._path(model, engine), threads).peak_bytes
+            if isinstance(engine, Llama):
+                value -= engine.idle()[1].peak_bytes
+            self._add(str(model), threads, engine.name, engine.activations if isinstance(engine, Nibble) else "", "16", "peak", value)
+            self._say(engine, f"{value / 2**20:.0f} MiB")
+        for engine in self._in_turn():
+            self._try(model, engine, "peak memory", lambda e=engine: peak(e))
+
+    def run(self, models: list[ModelName], out: Path) -> None:
+        """All rounds; the rows so far are saved after each."""
+        for name in models:
+            self.results.models.setdefault(str(name), model_facts(name, self.models_folder))
+        for self.round in range(1, self.settings.rounds + 1):
+            start = time.monotonic()
+            for model in models:
+                for threads in self.settings.threads:
+                    self._speeds(model, threads)
+                self._loads(model, max(self.settings.threads))
+                self._peaks(model, max(self.settings.threads))
+            self.results.save(out)
+            print(f"\nround {self.round} of {self.settings.rounds}: {time.monotonic() - start:.0f} s", file=sys.stderr)
