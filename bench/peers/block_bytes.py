@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random blocks of ggml types: uniform codes under sane scales. Needs numpy."""
+from itertools import product
+
 import numpy as np
 
 from ggml_types import WEIGHT_RMS, BlockType
@@ -45,7 +47,7 @@ def _ternary_digits(rng: np.random.Generator, blocks: np.ndarray) -> None:
 
 def _ternary_pairs(rng: np.random.Generator, blocks: np.ndarray) -> None:
     """Four two-bit codes a byte, each 0, 1 or 2."""
-    table = np.array([a | b << 2 | c << 4 | d << 6 for a in range(3) for b in range(3) for c in range(3) for d in range(3)], np.uint8)
+    table = np.array([sum(digit << 2 * i for i, digit in enumerate(digits)) for digits in product(range(3), repeat=4)], np.uint8)
     blocks[:, :64] = table[rng.integers(0, len(table), (len(blocks), 64))]
 
 

@@ -49,7 +49,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--prompt", type=int, help="tokens of the prompt (default 512)")
     add("--generate", type=int, help="tokens decoded (default 128)")
     add("--depths", type=numbers, help="positions before the decoded tokens (default 0,4096)")
-    add("--kv", type=words, default=["16", "8"], help="16: each engine's own cache; 8: int8 and q8_0, at depths over 0 (default 16,8)")
+    add("--kv", type=words, default=["16", "8"],
+        help="16: each engine's own cache; 8: int8 and q8_0, at depths over 0 (default 16,8)")
     add("--activations", type=words, default=["auto"], help="values of nibble's --activations to measure (default auto)")
     add("--quick", action="store_true", help="a trial: two small models, 1 round, prompt 128, 32 tokens, depths 0 and 512")
     add("--check", action="store_true", help="only run each model once, shortly, in both engines; no figures")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two engines behind one face: each measurement is a process of its own, awaited with its peak memory. Standard library only."""
+"""The two engines behind one face: each measurement is a process, awaited with its peak memory. Standard library only."""
 import json
 import os
 import subprocess
@@ -7,6 +7,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from environment import PeerError
 
@@ -27,12 +28,12 @@ class Speed:
     prompt_tok_s: float | None
     decode_tok_s: float | None
     kv_type: str
-    notes: dict[str, object]
+    notes: dict[str, Any]
 
 
 def run_process(command: list[str]) -> Finished:
-    """Raises PeerError with the end of stderr. The peak is Linux's ru_maxrss, which counts the parent's memory until the new program
-    starts: this process imports no large library, so that it stays below every engine's own peak."""
+    """Raises PeerError with the end of stderr. The peak is Linux's ru_maxrss, which counts the parent's memory until the new
+    program starts: this process imports no large library, so that it stays below every engine's own peak."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         start = time.perf_counter()
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
@@ -52,7 +53,7 @@ def run_process(command: list[str]) -> Finished:
         return Finished(out.read().decode("utf-8", "replace"), seconds, usage.ru_maxrss * 1024)
 
 
-def _last_json(finished: Finished, command: list[str]) -> dict[str, object]:
+def _last_json(finished: Finished, command: list[str]) -> dict[str, Any]:
     lines = finished.stdout.strip().splitlines()
     try:
         return json.loads(lines[-1])
@@ -61,7 +62,7 @@ def _last_json(finished: Finished, command: list[str]) -> dict[str, object]:
 
 
 def drop_from_page_cache(files: list[Path]) -> None:
-    """Written back, then given up by the system (POSIX_FADV_DONTNEED). Caches below it, as of a disk or of a host, are not reached."""
+    """Written back, then given up by the system (POSIX_FADV_DONTNEED). Caches below it, a disk's or a host's, are not reached."""
     for path in files:
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -88,17 +89,19 @@ class Nibble:
 
     KV = {"16": "auto", "8": "int8"}
 
-    def _json(self, command: list[str]) -> dict[str, object]:
+    def _json(self, command: list[str]) -> dict[str, Any]:
         return _last_json(run_process(command), command)
 
-    def roofline(self, threads: int) -> dict[str, object]:
+    def roofline(self, threads: int) -> dict[str, Any]:
         return self._json([str(self.program), "bench", "--roofline", "--json", "--threads", str(threads)])
 
     def speed(self, model: Path, threads: int, prompt: int, generate: int, depth: int, kv: str) -> Speed:
-        said = self._json([str(self.program), "bench", str(model), "-p", str(prompt), "-n", str(generate), "-d", str(depth), "-r", "1",
-                           "--threads", str(threads), "--json", "--activations", self.activations, "--kv-cache-dtype", self.KV[kv]])
-        return Speed(said["prefill"]["tok_s"]["median"] if prompt else None, said["decode"]["tok_s"]["median"] if generate else None,
-                     said["kv_cache_dtype"], {"packed_bytes": said["packed_bytes"], "isa": said["isa"], "method": said["method"]})
+        said = self._json([str(self.program), "bench", str(model), "-p", str(prompt), "-n", str(generate), "-d", str(depth),
+                           "-r", "1", "--threads", str(threads), "--json", "--activations", self.activations,
+                           "--kv-cache-dtype", self.KV[kv]])
+        return Speed(said["prefill"]["tok_s"]["median"] if prompt else None,
+                     said["decode"]["tok_s"]["median"] if generate else None, said["kv_cache_dtype"],
+                     {key: said[key] for key in ("packed_bytes", "isa", "method")})
 
     def _generate(self, model: Path, threads: int, ids: list[int], count: int, context: int, extra: list[str]) -> Finished:
         return run_process([str(self.program), "run", str(model), "--prompt-ids", ",".join(map(str, ids)), "--ids", "--ignore-eos",
@@ -119,10 +122,11 @@ class Llama:
     """Through Python, whose own start and memory are measured (idle) and taken off."""
     python: Path
     name: str = "llama.cpp"
+    activations: str = ""  # it has no choice
 
     KV = {"16": "f16", "8": "q8_0"}
 
-    def _run(self, what: str, *arguments: str) -> tuple[dict[str, object], Finished]:
+    def _run(self, what: str, *arguments: str) -> tuple[dict[str, Any], Finished]:
         command = [str(self.python), str(DRIVER), what, *arguments]
         finished = run_process(command)
         said = _last_json(finished, command)
@@ -130,7 +134,7 @@ class Llama:
             raise PeerError(f"logits are no numbers after {' '.join(command)}; the model's scales do not suit this engine")
         return said, finished
 
-    def idle(self) -> tuple[dict[str, object], Finished]:
+    def idle(self) -> tuple[dict[str, Any], Finished]:
         return self._run("idle")
 
     def speed(self, model: Path, threads: int, prompt: int, generate: int, depth: int, kv: str) -> Speed:

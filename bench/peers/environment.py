@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]  # of nibble's tree
 PACKAGES = ("numpy", "gguf")
@@ -64,7 +65,7 @@ def last_level_cache_bytes() -> int:
         return 0
 
 
-def describe_machine() -> dict[str, object]:
+def describe_machine() -> dict[str, Any]:
     flags = set(_first(r"^flags\s*:(.*)$", "/proc/cpuinfo").split())
     wanted = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8")
     return {

@@ -17,7 +17,7 @@ def _gguf_type(block: BlockType) -> gguf.GGMLQuantizationType:
         kind = gguf.GGMLQuantizationType[block.name.upper()]
     except KeyError as error:
         version = getattr(gguf, "__version__", "of this environment")
-        raise SystemExit(f"type {block.name}: the package gguf {version} does not know it; upgrade it (pip install -U gguf)") from error
+        raise SystemExit(f"type {block.name}: the package gguf {version} does not know it; pip install -U gguf") from error
     if gguf.GGML_QUANT_SIZES[kind] != (block.elements, block.size):
         raise SystemExit(f"type {block.name}: blocks of {(block.elements, block.size)} elements and bytes here, "
                          f"{gguf.GGML_QUANT_SIZES[kind]} in the package gguf; correct ggml_types.py")

@@ -4,6 +4,7 @@ Needs numpy."""
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from typing import BinaryIO
 
 import numpy as np
@@ -44,7 +45,7 @@ def _write_data(file: BinaryIO, tensor: Tensor, rng: np.random.Generator) -> Non
 
 
 def _write_safetensors(path: Path, tensors: list[Tensor]) -> None:
-    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     offset = 0
     for tensor in tensors:
         end = offset + tensor.elements * tensor.item_bytes
@@ -59,7 +60,7 @@ def _write_safetensors(path: Path, tensors: list[Tensor]) -> None:
             _write_data(file, tensor, rng)
 
 
-def _config(shape: Shape, spelling: str) -> dict[str, object]:
+def _config(shape: Shape, spelling: str) -> dict[str, Any]:
     return {
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "bfloat16", "hidden_act": "silu",
         "hidden_size": shape.hidden, "intermediate_size": shape.ffn, "num_hidden_layers": shape.layers,

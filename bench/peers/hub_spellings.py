@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -81,7 +82,8 @@ def _gptq(bits: int) -> Callable[[int, int], list[Tensor]]:
 
 
 def _awq(n: int, k: int) -> list[Tensor]:
-    return [_codes("qweight", "I32", k, n // 8), _codes("qzeros", "I32", k // 128, n // 8), _scales("scales", "F16", 6.5, k // 128, n)]
+    return [_codes("qweight", "I32", k, n // 8), _codes("qzeros", "I32", k // 128, n // 8),
+            _scales("scales", "F16", 6.5, k // 128, n)]
 
 
 def _pack_quantized(bits: int) -> Callable[[int, int], list[Tensor]]:
@@ -143,23 +145,23 @@ TENSORS: dict[str, Callable[[int, int], list[Tensor]]] = {
 }
 
 
-def _gptq_config(bits: int) -> dict[str, object]:
+def _gptq_config(bits: int) -> dict[str, Any]:
     return {"quant_method": "gptq", "bits": bits, "group_size": 128, "desc_act": False, "sym": True, "lm_head": True,
             "checkpoint_format": "gptq"}
 
 
-def _compressed(form: str, weights: dict[str, object], inputs: dict[str, object] | None = None) -> dict[str, object]:
+def _compressed(form: str, weights: dict[str, Any], inputs: dict[str, Any] | None = None) -> dict[str, Any]:
     group = {"targets": ["Linear"], "weights": {"dynamic": False, "symmetric": True, **weights}, "input_activations": inputs,
              "output_activations": None}
     return {"quant_method": "compressed-tensors", "format": form, "quantization_status": "compressed", "ignore": [],
             "config_groups": {"group_0": group}, "kv_cache_scheme": None}
 
 
-def _by_token(kind: str) -> dict[str, object]:
+def _by_token(kind: str) -> dict[str, Any]:
     return {"num_bits": 8, "type": kind, "strategy": "token", "dynamic": True, "symmetric": True}
 
 
-CONFIGS: dict[str, dict[str, object]] = {
+CONFIGS: dict[str, dict[str, Any]] = {
     "gptq-int4": _gptq_config(4),
     "gptq-int8": _gptq_config(8),
     "awq-int4": {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm", "lm_head": True},

@@ -15,6 +15,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import llama_cpp as api
 
@@ -102,12 +103,12 @@ class Session:
         return all(abs(logits[i]) < 1e30 for i in range(0, self.vocab, 997))
 
 
-def speed(args: argparse.Namespace) -> dict[str, object]:
+def speed(args: argparse.Namespace) -> dict[str, Any]:
     model = load(args.model)
     positions = max(args.prompt, args.depth + args.generate + 2, WARM_UP)
     session = Session(model, open_context(model, args, positions), args.batch)
     session.decode(some_tokens(WARM_UP, session.vocab))
-    result: dict[str, object] = {}
+    result: dict[str, Any] = {}
     if args.prompt > 0:
         result["prompt_tok_s"] = session.prompt_rate(args.prompt)
     if args.generate > 0:
@@ -120,7 +121,7 @@ def speed(args: argparse.Namespace) -> dict[str, object]:
     return result
 
 
-def first(args: argparse.Namespace) -> dict[str, object]:
+def first(args: argparse.Namespace) -> dict[str, Any]:
     start = time.perf_counter()
     model = load(args.model)
     session = Session(model, open_context(model, args, args.batch), args.batch)
@@ -129,7 +130,7 @@ def first(args: argparse.Namespace) -> dict[str, object]:
     return {"first_token_s": time.perf_counter() - start, "logits_finite": finite}
 
 
-def peak(args: argparse.Namespace) -> dict[str, object]:
+def peak(args: argparse.Namespace) -> dict[str, Any]:
     model = load(args.model)
     session = Session(model, open_context(model, args, args.prompt + args.generate), args.batch)
     session.decode(some_tokens(args.prompt, session.vocab))

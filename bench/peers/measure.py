@@ -6,7 +6,9 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from engines import Llama, Nibble, drop_from_page_cache, read_whole
 from environment import PeerError
@@ -25,8 +27,8 @@ class Settings:
     activations: list[str]  # of nibble
 
     def speed_tests(self) -> list[tuple[str, int, int]]:
-        """(kv, prompt, depth) of each process. The prompt is measured once, beside the first depth. An 8-bit cache is measured where
-        there is something in it."""
+        """(kv, prompt, depth) of each process. The prompt is measured once, beside the first depth; an 8-bit cache where there is
+        something in it."""
         tests = []
         for kv in self.kv:
             depths = self.depths if kv == "16" else [d for d in self.depths if d > 0] or self.depths
@@ -36,14 +38,14 @@ class Settings:
 
 @dataclass
 class Results:
-    """`rows`: round, model, threads, engine (nibble, llama.cpp, machine), activations, kv, test, value. Tests: prompt and decode@DEPTH
-    (tok/s), first-{cold,warm,cached-cold,cached-warm} (s), peak (bytes), read (GB/s), fma (GFLOP/s)."""
-    machine: dict[str, object]
-    versions: dict[str, object]
-    settings: dict[str, object]
-    models: dict[str, dict[str, object]] = field(default_factory=dict)
-    rows: list[dict[str, object]] = field(default_factory=list)
-    failures: list[dict[str, object]] = field(default_factory=list)
+    """`rows`: round, model, threads, engine (nibble, llama.cpp, machine), activations, kv, test, value. Tests: prompt and
+    decode@DEPTH (tok/s), first-{cold,warm,cached-cold,cached-warm} (s), peak (bytes), read (GB/s), fma (GFLOP/s)."""
+    machine: dict[str, Any]
+    versions: dict[str, Any]
+    settings: dict[str, Any]
+    models: dict[str, dict[str, Any]] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[dict[str, Any]] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
         unfinished = path.with_name(path.name + ".unfinished")
@@ -58,7 +60,7 @@ class Results:
             raise PeerError(f"{path}: no results of this program ({error}); name a file that compare.py wrote") from error
 
 
-def model_facts(name: ModelName, folder: Path) -> dict[str, object]:
+def model_facts(name: ModelName, folder: Path) -> dict[str, Any]:
     """What the report needs to know of a model."""
     shape, peer = name.shape, name.peer
     return {"peer": str(peer), "note": SPELLINGS[name.kind].note if name.is_hub else "", "read_bytes": name.read_bytes(folder),
@@ -73,13 +75,15 @@ class Comparison:
         self.broken: set[tuple[str, str, str]] = set()
         self.round = 0
 
-    def _add(self, model: str, threads: int, engine: str, activations: str, kv: str, test: str, value: float) -> None:
-        self.results.rows.append({"round": self.round, "model": model, "threads": threads, "engine": engine, "activations": activations,
-                                  "kv": kv, "test": test, "value": value})
+    def _add(self, model: ModelName, threads: int, engine: Nibble | Llama | None, kv: str, test: str, value: float) -> None:
+        """engine None: of the machine."""
+        self.results.rows.append({"round": self.round, "model": str(model), "threads": threads,
+                                  "engine": engine.name if engine else "machine",
+                                  "activations": engine.activations if engine else "", "kv": kv, "test": test, "value": value})
 
     def _try(self, model: ModelName, engine: Nibble | Llama, what: str, measure: Callable[[], None]) -> None:
         """What fails once is not tried again."""
-        label = f"nibble {engine.activations}" if isinstance(engine, Nibble) else engine.name
+        label = f"{engine.name} {engine.activations}".strip()
         subject = model if isinstance(engine, Nibble) else model.peer
         key = (str(subject), label, what)
         if key in self.broken:
@@ -100,11 +104,10 @@ class Comparison:
 
     def _speed(self, model: ModelName, engine: Nibble | Llama, threads: int, kv: str, prompt: int, depth: int) -> None:
         speed = engine.speed(self._path(model, engine), threads, prompt, self.settings.generate, depth, kv)
-        activations = engine.activations if isinstance(engine, Nibble) else ""
         if speed.prompt_tok_s is not None:
-            self._add(str(model), threads, engine.name, activations, kv, "prompt", speed.prompt_tok_s)
+            self._add(model, threads, engine, kv, "prompt", speed.prompt_tok_s)
         if speed.decode_tok_s is not None:
-            self._add(str(model), threads, engine.name, activations, kv, f"decode@{depth}", speed.decode_tok_s)
+            self._add(model, threads, engine, kv, f"decode@{depth}", speed.decode_tok_s)
         facts = self.results.models[str(model)]
         facts.setdefault("kv_types", {})[f"{engine.name} {kv}"] = speed.kv_type
         facts.setdefault("notes", {})[engine.name] = speed.notes
@@ -119,13 +122,13 @@ class Comparison:
 
     def _speeds(self, model: ModelName, threads: int) -> None:
         roof = self.nibbles[0].roofline(threads)
-        self._add(str(model), threads, "machine", "", "", "read", roof["read_gb_s"])
-        self._add(str(model), threads, "machine", "", "", "fma", roof["fma_gflop_s"])
+        self._add(model, threads, None, "", "read", roof["read_gb_s"])
+        self._add(model, threads, None, "", "fma", roof["fma_gflop_s"])
         for kv, prompt, depth in self.settings.speed_tests():
             what = f"{'prompt, ' if prompt else ''}decode at {depth}, {kv}-bit K/V"
             self._begin(model, threads, what)
             for engine in self._in_turn():
-                self._try(model, engine, what, lambda e=engine: self._speed(model, e, threads, kv, prompt, depth))
+                self._try(model, engine, what, partial(self._speed, model, engine, threads, kv, prompt, depth))
 
     def _first(self, model: ModelName, engine: Nibble | Llama, threads: int, cold: bool, cache: Path | None = None) -> None:
         subject = model if isinstance(engine, Nibble) else model.peer
@@ -136,7 +139,7 @@ class Comparison:
         else:
             seconds = engine.first_token(self._path(model, engine), threads)
         test = f"first-{'cached-' if cache else ''}{'cold' if cold else 'warm'}"
-        self._add(str(model), threads, engine.name, engine.activations if isinstance(engine, Nibble) else "", "16", test, seconds)
+        self._add(model, threads, engine, "16", test, seconds)
         self._say(engine, f"{'cached ' if cache else ''}{seconds:.2f} s")
 
     def _fill_pack_cache(self, model: ModelName, engine: Nibble, threads: int) -> Path:
@@ -150,14 +153,17 @@ class Comparison:
                 raise
         return cache
 
+    def _first_cached(self, model: ModelName, engine: Nibble, threads: int, cold: bool) -> None:
+        self._first(model, engine, threads, cold, self._fill_pack_cache(model, engine, threads))
+
     def _loads(self, model: ModelName, threads: int) -> None:
         for cold in (True, False):
             self._begin(model, threads, f"first token, {'cold' if cold else 'warm'}")
             for engine in self._in_turn():
-                self._try(model, engine, "first token", lambda e=engine: self._first(model, e, threads, cold))
+                self._try(model, engine, "first token", partial(self._first, model, engine, threads, cold))
                 if isinstance(engine, Nibble):
-                    self._try(model, engine, "first token with the pack cache", lambda e=engine: self._first(
-                        model, e, threads, cold, self._fill_pack_cache(model, e, threads)))
+                    self._try(model, engine, "first token with the pack cache",
+                              partial(self._first_cached, model, engine, threads, cold))
 
     def _peaks(self, model: ModelName, threads: int) -> None:
         self._begin(model, threads, "peak memory")
@@ -166,10 +172,10 @@ class Comparison:
             value = engine.peak(self._path(model, engine), threads).peak_bytes
             if isinstance(engine, Llama):
                 value -= engine.idle()[1].peak_bytes
-            self._add(str(model), threads, engine.name, engine.activations if isinstance(engine, Nibble) else "", "16", "peak", value)
+            self._add(model, threads, engine, "16", "peak", value)
             self._say(engine, f"{value / 2**20:.0f} MiB")
         for engine in self._in_turn():
-            self._try(model, engine, "peak memory", lambda e=engine: peak(e))
+            self._try(model, engine, "peak memory", partial(peak, engine))
 
     def run(self, models: list[ModelName], out: Path) -> None:
         """All rounds; the rows so far are saved after each."""

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import unittest
 from pathlib import Path
+from typing import Any
 
 sys.dont_write_bytecode = True  # the tree stays as it is
 
@@ -15,7 +16,7 @@ from environment import PeerError, ROOT, require_outside_tree
 from ggml_types import GGML_TYPES, SPELLINGS
 from measure import Results, Settings
 from model_names import ModelName
-from report import BEGIN, END, markdown, merge, write_page
+from report import markdown, merge, write_page
 from round_statistics import Summary, ratios
 from shapes import SHAPES
 
@@ -58,27 +59,28 @@ class Tables(unittest.TestCase):
 
 def some_results() -> Results:
     """Two rounds: nibble 30 and 20 tok/s, llama.cpp 20 and 16, bandwidth 20 and 10 GB/s, 0.5 GB a token."""
-    def row(number: int, engine: str, test: str, value: float, kv: str = "16") -> dict[str, object]:
-        return {"round": number, "model": "1b:q4_0", "threads": 2, "engine": engine, "activations": "auto" if engine == "nibble" else "",
-                "kv": kv, "test": test, "value": value}
+    def row(number: int, engine: str, test: str, value: float, kv: str = "16") -> dict[str, Any]:
+        return {"round": number, "model": "1b:q4_0", "threads": 2, "engine": engine,
+                "activations": "auto" if engine == "nibble" else "", "kv": kv, "test": test, "value": value}
     rows = []
     for number, (mine, theirs, read) in enumerate([(30.0, 20.0, 20.0), (20.0, 16.0, 10.0)], 1):
         rows += [row(number, "machine", "read", read, ""), row(number, "machine", "fma", 200.0, ""),
                  row(number, "nibble", "decode@0", mine), row(number, "llama.cpp", "decode@0", theirs),
                  row(number, "nibble", "first-cold", 1.0), row(number, "llama.cpp", "first-cold", 2.0),
                  row(number, "nibble", "peak", 2.0**29), row(number, "llama.cpp", "peak", 2.0**30)]
-    machine = {"processor": "a processor", "family_model": "family 1 model 1", "instructions": ["avx2"], "hypervisor": False, "cores": 2,
-               "l3_bytes": 32 << 20, "memory_bytes": 8 << 30, "kernel": "6.1"}
-    facts = {"peer": "1b:q4_0", "note": "", "read_bytes": 500e6, "peer_read_bytes": 500e6, "file_bytes": 500e6, "linear_weights": 973e6,
-             "kv_elements": {"decode@0": 0.0}, "kv_types": {"nibble 16": "bf16", "llama.cpp 16": "f16"}}
+    machine = {"processor": "a processor", "family_model": "family 1 model 1", "instructions": ["avx2"], "hypervisor": False,
+               "cores": 2, "l3_bytes": 32 << 20, "memory_bytes": 8 << 30, "kernel": "6.1"}
+    facts = {"peer": "1b:q4_0", "note": "", "read_bytes": 500e6, "peer_read_bytes": 500e6, "file_bytes": 500e6,
+             "linear_weights": 973e6, "kv_elements": {"decode@0": 0.0}, "kv_types": {"nibble 16": "bf16", "llama.cpp 16": "f16"}}
     settings = {"prompt": 512, "generate": 128, "activations": ["auto"]}
-    failure = {"model": "1b:q4_0", "engine": "llama.cpp", "what": "prompt", "message": "exit status 1\n  /home/me/x.gguf is no file"}
+    failure = {"model": "1b:q4_0", "engine": "llama.cpp", "what": "prompt", "message": "status 1\n  /home/me/x.gguf is no file"}
     return Results(machine, {"nibble": "0", "llama_cpp_python": "1"}, settings, {"1b:q4_0": facts}, rows, [failure])
 
 
 class Reports(unittest.TestCase):
     def test_summary(self) -> None:
         summary = Summary.of([3.0, 1.0, 2.0])
+        assert summary is not None
         self.assertEqual((summary.median, summary.spread), (2.0, 1.0))
         self.assertIsNone(Summary.of([]))
 

@@ -37,7 +37,7 @@ def merge(all_results: list[Results]) -> Results:
                                    ("versions", first.versions, other.versions),
                                    *((key, first.settings[key], other.settings[key]) for key in ("prompt", "generate"))):
             if mine != theirs:
-                raise PeerError(f"two files whose figures do not belong in one table: {what} {mine} and {theirs}; give one at a time")
+                raise PeerError(f"figures that do not belong in one table: {what} {mine} and {theirs}; give one file at a time")
         shift = max((int(row["round"]) for row in first.rows), default=0)
         first.rows += [{**row, "round": int(row["round"]) + shift} for row in other.rows]
         first.failures += other.failures
@@ -59,9 +59,10 @@ def lines_of(results: Results) -> list[Line]:
     for model, facts in results.models.items():
         rows = [row for row in results.rows if row["model"] == model]
         for threads in sorted(_distinct(rows, "threads")):
-            tests = dict.fromkeys((row["kv"], row["test"]) for row in rows if row["threads"] == threads and row["engine"] != "machine")
-            for kv, test in tests:
-                lines += [Line(model, threads, a, kv, test, pair_of(rows, facts, model, threads, a, kv, test, l3)) for a in activations]
+            here = [row for row in rows if row["threads"] == threads and row["engine"] != "machine"]
+            for kv, test in dict.fromkeys((row["kv"], row["test"]) for row in here):
+                lines += [Line(model, threads, a, kv, test, pair_of(rows, facts, model, threads, a, kv, test, l3))
+                          for a in activations]
     return lines
 
 
@@ -100,8 +101,9 @@ def _speed_table(results: Results, lines: list[Line], many: bool) -> str:
         test = f"prompt {results.settings['prompt']}" if line.test == "prompt" else line.test.replace(
             "decode@", f"decode {results.settings['generate']} at ")
         p = line.pair
-        rows.append([_model(results, line.model), test + (", 8-bit K/V" if line.kv == "8" else ""), *([line.activations] if many else []),
-                     _figure(p.nibble), _figure(p.llama), _ratio(p.ratio), _share(p.nibble_share), _share(p.llama_share)])
+        rows.append([_model(results, line.model), test + (", 8-bit K/V" if line.kv == "8" else ""),
+                     *([line.activations] if many else []), _figure(p.nibble), _figure(p.llama), _ratio(p.ratio),
+                     _share(p.nibble_share), _share(p.llama_share)])
     return _table(header, rows, 3 if many else 2)
 
 
@@ -132,10 +134,12 @@ def _peak_table(results: Results, lines: list[Line], many: bool) -> str:
 
 def _machine(results: Results) -> str:
     m, v, s = results.machine, results.versions, results.settings
+    limits = [row for row in results.rows if row["engine"] == "machine"]
+
     def spread_of(test: str, unit: str) -> str:
         parts = []
-        for threads in sorted({int(row["threads"]) for row in results.rows if row["engine"] == "machine"}):
-            values = [float(r["value"]) for r in results.rows if r["engine"] == "machine" and r["test"] == test and r["threads"] == threads]
+        for threads in sorted({int(row["threads"]) for row in limits}):
+            values = [float(row["value"]) for row in limits if row["test"] == test and row["threads"] == threads]
             parts.append(f"{median(values):.0f} ({min(values):.0f} to {max(values):.0f}) {unit} with {threads}")
         return ", ".join(parts)
     kv = sorted({f"{where.rsplit(' ', 1)[0]} {kind}" for facts in results.models.values()
@@ -157,6 +161,11 @@ peak of that round (llama.cpp multiplies in int8 for most types, so it may pass 
 and of K/V a token reads against the bandwidth of that round; none where the weights are less than twice the L3.
 A hub spelling stands beside the nearest ggml type, whose file llama.cpp runs.
 """
+FIRST_EXPLANATION = """\
+Of a whole process, {threads} threads, one token of prompt; llama.cpp's without the start of Python. Cold: after the files left the
+page cache (`posix_fadvise(DONTNEED)`; a disk's or a host's own cache is not emptied). Pack cache: a start after one that filled it.
+"""
+PEAK_EXPLANATION = "A prompt of 512 and 128 tokens after it; mapped pages of the file count. llama.cpp's less what Python takes.\n"
 
 
 def markdown(results: Results) -> str:
@@ -169,19 +178,18 @@ def markdown(results: Results) -> str:
             parts += [f"## Speed, {threads} {'thread' if threads == 1 else 'threads'}\n", _speed_table(results, speeds, many)]
     firsts = [line for line in lines if line.test.startswith("first")]
     if firsts:
-        parts += ["## Time to the first token, seconds\n",
-                  f"Of a whole process, {firsts[0].threads} threads, one token of prompt; llama.cpp's without the start of Python. Cold: "
-                  "after the files left the page cache\n(`posix_fadvise(DONTNEED)`; a disk's or a host's own cache is not emptied). Pack "
-                  "cache: a start after one that filled it.\n", _first_table(results, firsts, many)]
+        parts += ["## Time to the first token, seconds\n", FIRST_EXPLANATION.format(threads=firsts[0].threads),
+                  _first_table(results, firsts, many)]
     peaks = [line for line in lines if line.test == "peak"]
     if peaks:
-        parts += ["## Peak resident memory\n", "A prompt of 512 and 128 tokens after it; mapped pages of the file count. llama.cpp's "
-                  "without what Python takes.\n", _peak_table(results, peaks, many)]
-    notes = [f"* {model}: {facts['note']}; llama.cpp runs {facts['peer']}" for model, facts in results.models.items() if facts["note"]]
+        parts += ["## Peak resident memory\n", PEAK_EXPLANATION, _peak_table(results, peaks, many)]
+    notes = [f"* {model}: {facts['note']}; llama.cpp runs {facts['peer']}"
+             for model, facts in results.models.items() if facts["note"]]
     if notes:
         parts += ["## Hub spellings\n", "\n".join(notes) + "\n"]
     if results.failures:
-        failed = dict.fromkeys(f"* {f['model']}, {f['engine']}, {f['what']}: {_reason(str(f['message']))}" for f in results.failures)
+        failed = dict.fromkeys(f"* {f['model']}, {f['engine']}, {f['what']}: {_reason(str(f['message']))}"
+                               for f in results.failures)
         parts += ["## Not measured\n", "\n".join(failed) + "\n"]
     return "\n".join(parts)
 

@@ -2,9 +2,11 @@
 """Medians, spreads and paired ratios over rounds. Standard library only."""
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
-Row = dict[str, object]
-KV_BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "fp8": 1.0, "q8_0": 34 / 32, "int8": 1 + 4 / 64}  # int8: one f32 scale for a head of 64
+Row = dict[str, Any]
+# Of an element of K or V; int8 has one f32 scale for a head of 64.
+KV_BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "fp8": 1.0, "q8_0": 34 / 32, "int8": 1 + 4 / 64}
 
 
 @dataclass(frozen=True)
@@ -42,22 +44,22 @@ def ratios(above: dict[int, float], below: dict[int, float]) -> list[float]:
     return [above[r] / below[r] for r in sorted(above.keys() & below.keys()) if below[r] > 0]
 
 
-def read_bytes_per_token(facts: dict[str, object], engine: str, kv: str, test: str) -> float:
+def read_bytes_per_token(facts: dict[str, Any], engine: str, kv: str, test: str) -> float:
     """Weights in the file and K/V, what one decoded token reads."""
     weights = float(facts["read_bytes" if engine == "nibble" else "peer_read_bytes"])
     kind = facts.get("kv_types", {}).get(f"{engine} {kv}", "f16")
     return weights + float(facts["kv_elements"].get(test, 0)) * KV_BYTES.get(kind, 2.0)
 
 
-def work_per_token(facts: dict[str, object], engine: str, kv: str, test: str, l3_bytes: int) -> float:
-    """Bytes (decode) or floating-point operations (prompt). 0: no share is claimed, since much of the weights stays in the cache."""
+def work_per_token(facts: dict[str, Any], engine: str, kv: str, test: str, l3_bytes: int) -> float:
+    """Bytes (decode) or floating-point operations (prompt). 0: no share is claimed, much of the weights may stay in the cache."""
     if test == "prompt":
         return 2.0 * float(facts["linear_weights"])
     weights = float(facts["read_bytes" if engine == "nibble" else "peer_read_bytes"])
     return 0.0 if weights < 2 * l3_bytes else read_bytes_per_token(facts, engine, kv, test)
 
 
-def pair_of(rows: list[Row], facts: dict[str, object], model: str, threads: int, activations: str, kv: str, test: str,
+def pair_of(rows: list[Row], facts: dict[str, Any], model: str, threads: int, activations: str, kv: str, test: str,
             l3_bytes: int) -> Pair:
     here = [row for row in rows if row["model"] == model and row["threads"] == threads]
     mine = by_round(here, engine="nibble", activations=activations, kv=kv, test=test)
