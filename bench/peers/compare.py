@@ -22,7 +22,7 @@ from environment import PeerError, describe_machine, ensure_venv, find_nibble, n
 from ggml_types import GGML_TYPES, SPELLINGS
 from measure import Comparison, Results, Settings
 from model_names import ModelName
-from report import markdown, merge, write_page
+from report import markdown, merge, without_busy, write_page
 
 DEFAULT_MODELS = ("1b:f16,1b:q8_0,1b:q6_k,1b:q5_k,1b:q4_k,1b:q4_0,1b:q3_k,1b:q2_k,1b:iq4_xs,1b:iq3_s,1b:iq2_xxs,1b:mxfp4,"
                   "1b:gptq-int4,1b:awq-int4,1b:ct-fp8,1b:bnb-nf4,110m:f16,110m:q8_0,110m:q4_k,110m:q4_0")
@@ -60,6 +60,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--nibble", default="", help="the program (default: build/release/nibble)")
     add("--out", type=Path, help="file of all rounds (default: results-DATE.json in the work folder)")
     add("--report", type=Path, nargs="+", metavar="JSON", help="no measuring: the tables of these files together")
+    add("--quiet", type=float, metavar="CORES", help="leave out of the tables what was measured while other work took more than "
+        "this many cores (0.1, say)")
     add("--docs", type=Path, metavar="PAGE", help="also write the tables between the markers of this page (docs/performance.md)")
     args = parser.parse_args()
     for name, value in (QUICK if args.quick else FULL).items():
@@ -117,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
         out = args.out or args.work_dir / time.strftime("results-%Y%m%d-%H%M%S.json")
         results = measure(args, program, llama, out)
         print(f"every round: {out}", file=sys.stderr)
-    text = markdown(results)
+    text = markdown(results if args.quiet is None else without_busy(results, args.quiet))
     print(text)
     if args.docs:
         write_page(args.docs, text)

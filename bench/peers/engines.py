@@ -5,7 +5,7 @@ import os
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ class Finished:
     stdout: str
     seconds: float
     peak_bytes: int  # of resident memory, file pages that are mapped included
+    others: float    # cores that others took meanwhile: processes, and the host of a virtual machine
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,20 @@ class Speed:
     decode_tok_s: float | None
     kv_type: str
     notes: dict[str, Any]
+    others: float
+
+
+def _busy_seconds() -> float:
+    """Of all cores since the system started: user, nice, system, interrupts and what the host stole."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+    return (sum(fields[:3]) + sum(fields[5:8])) / os.sysconf("SC_CLK_TCK")
 
 
 def run_process(command: list[str]) -> Finished:
     """Raises PeerError with the end of stderr. The peak is Linux's ru_maxrss, which counts the parent's memory until the new
     program starts: this process imports no large library, so that it stays below every engine's own peak."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), _busy_seconds()
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
         try:
             _, status, usage = os.wait4(child.pid, 0)
@@ -44,13 +52,14 @@ def run_process(command: list[str]) -> Finished:
             child.wait()
             raise
         seconds = time.perf_counter() - start
+        others = max(0.0, _busy_seconds() - busy - usage.ru_utime - usage.ru_stime) / seconds
         child.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         err.seek(0)
         if child.returncode != 0:
             lines = [line for line in err.read().decode("utf-8", "replace").splitlines() if line.strip()]
             raise PeerError(f"exit status {child.returncode} of {' '.join(command)}\n  " + "\n  ".join(lines[-6:]))
-        return Finished(out.read().decode("utf-8", "replace"), seconds, usage.ru_maxrss * 1024)
+        return Finished(out.read().decode("utf-8", "replace"), seconds, usage.ru_maxrss * 1024, others)
 
 
 def _last_json(finished: Finished, command: list[str]) -> dict[str, Any]:
@@ -89,19 +98,20 @@ class Nibble:
 
     KV = {"16": "auto", "8": "int8"}
 
-    def _json(self, command: list[str]) -> dict[str, Any]:
-        return _last_json(run_process(command), command)
+    def _json(self, command: list[str]) -> tuple[dict[str, Any], Finished]:
+        finished = run_process(command)
+        return _last_json(finished, command), finished
 
-    def roofline(self, threads: int) -> dict[str, Any]:
+    def roofline(self, threads: int) -> tuple[dict[str, Any], Finished]:
         return self._json([str(self.program), "bench", "--roofline", "--json", "--threads", str(threads)])
 
     def speed(self, model: Path, threads: int, prompt: int, generate: int, depth: int, kv: str) -> Speed:
-        said = self._json([str(self.program), "bench", str(model), "-p", str(prompt), "-n", str(generate), "-d", str(depth),
-                           "-r", "1", "--threads", str(threads), "--json", "--activations", self.activations,
-                           "--kv-cache-dtype", self.KV[kv]])
+        said, finished = self._json([str(self.program), "bench", str(model), "-p", str(prompt), "-n", str(generate),
+                                     "-d", str(depth), "-r", "1", "--threads", str(threads), "--json",
+                                     "--activations", self.activations, "--kv-cache-dtype", self.KV[kv]])
         return Speed(said["prefill"]["tok_s"]["median"] if prompt else None,
                      said["decode"]["tok_s"]["median"] if generate else None, said["kv_cache_dtype"],
-                     {key: said[key] for key in ("packed_bytes", "isa", "method")})
+                     {key: said[key] for key in ("packed_bytes", "isa", "method")}, finished.others)
 
     def _generate(self, model: Path, threads: int, ids: list[int], count: int, context: int, extra: list[str]) -> Finished:
         return run_process([str(self.program), "run", str(model), "--prompt-ids", ",".join(map(str, ids)), "--ids", "--ignore-eos",
@@ -138,15 +148,15 @@ class Llama:
         return self._run("idle")
 
     def speed(self, model: Path, threads: int, prompt: int, generate: int, depth: int, kv: str) -> Speed:
-        said, _ = self._run("speed", str(model), "--threads", str(threads), "--prompt", str(prompt), "--generate", str(generate),
-                            "--depth", str(depth), "--kv", self.KV[kv])
+        said, finished = self._run("speed", str(model), "--threads", str(threads), "--prompt", str(prompt),
+                                   "--generate", str(generate), "--depth", str(depth), "--kv", self.KV[kv])
         notes = {key: said[key] for key in ("flash_attention", "system", "model_bytes")}
-        return Speed(said.get("prompt_tok_s"), said.get("decode_tok_s"), self.KV[kv], notes)
+        return Speed(said.get("prompt_tok_s"), said.get("decode_tok_s"), self.KV[kv], notes, finished.others)
 
-    def first_token(self, model: Path, threads: int) -> float:
-        """Seconds from the first call of the library, so that Python's start is not in it."""
-        said, _ = self._run("first", str(model), "--threads", str(threads), "--batch", str(FIRST_CONTEXT))
-        return float(said["first_token_s"])
+    def first_token(self, model: Path, threads: int) -> Finished:
+        """Its seconds begin with the first call of the library, so that Python's start is not in them."""
+        said, finished = self._run("first", str(model), "--threads", str(threads), "--batch", str(FIRST_CONTEXT))
+        return replace(finished, seconds=float(said["first_token_s"]))
 
     def peak(self, model: Path, threads: int) -> Finished:
         return self._run("peak", str(model), "--threads", str(threads), "--prompt", str(MEMORY_PROMPT), "--generate",

@@ -38,8 +38,9 @@ class Settings:
 
 @dataclass
 class Results:
-    """`rows`: round, model, threads, engine (nibble, llama.cpp, machine), activations, kv, test, value. Tests: prompt and
-    decode@DEPTH (tok/s), first-{cold,warm,cached-cold,cached-warm} (s), peak (bytes), read (GB/s), fma (GFLOP/s)."""
+    """`rows`: round, model, threads, engine (nibble, llama.cpp, machine), activations, kv, test, value, and others: cores that
+    other work took meanwhile. Tests: prompt and decode@DEPTH (tok/s), first-{cold,warm,cached-cold,cached-warm} (s), peak
+    (bytes), read (GB/s), fma (GFLOP/s)."""
     machine: dict[str, Any]
     versions: dict[str, Any]
     settings: dict[str, Any]
@@ -75,11 +76,13 @@ class Comparison:
         self.broken: set[tuple[str, str, str]] = set()
         self.round = 0
 
-    def _add(self, model: ModelName, threads: int, engine: Nibble | Llama | None, kv: str, test: str, value: float) -> None:
+    def _add(self, model: ModelName, threads: int, engine: Nibble | Llama | None, kv: str, test: str, value: float,
+             others: float) -> None:
         """engine None: of the machine."""
         self.results.rows.append({"round": self.round, "model": str(model), "threads": threads,
                                   "engine": engine.name if engine else "machine",
-                                  "activations": engine.activations if engine else "", "kv": kv, "test": test, "value": value})
+                                  "activations": engine.activations if engine else "", "kv": kv, "test": test, "value": value,
+                                  "others": round(others, 3)})
 
     def _try(self, model: ModelName, engine: Nibble | Llama, what: str, measure: Callable[[], None]) -> None:
         """What fails once is not tried again."""
@@ -105,9 +108,9 @@ class Comparison:
     def _speed(self, model: ModelName, engine: Nibble | Llama, threads: int, kv: str, prompt: int, depth: int) -> None:
         speed = engine.speed(self._path(model, engine), threads, prompt, self.settings.generate, depth, kv)
         if speed.prompt_tok_s is not None:
-            self._add(model, threads, engine, kv, "prompt", speed.prompt_tok_s)
+            self._add(model, threads, engine, kv, "prompt", speed.prompt_tok_s, speed.others)
         if speed.decode_tok_s is not None:
-            self._add(model, threads, engine, kv, f"decode@{depth}", speed.decode_tok_s)
+            self._add(model, threads, engine, kv, f"decode@{depth}", speed.decode_tok_s, speed.others)
         facts = self.results.models[str(model)]
         facts.setdefault("kv_types", {})[f"{engine.name} {kv}"] = speed.kv_type
         facts.setdefault("notes", {})[engine.name] = speed.notes
@@ -121,9 +124,9 @@ class Comparison:
         print(f"\nround {self.round}  {model}  {threads} threads  {what}:", end="", file=sys.stderr, flush=True)
 
     def _speeds(self, model: ModelName, threads: int) -> None:
-        roof = self.nibbles[0].roofline(threads)
-        self._add(model, threads, None, "", "read", roof["read_gb_s"])
-        self._add(model, threads, None, "", "fma", roof["fma_gflop_s"])
+        roof, finished = self.nibbles[0].roofline(threads)
+        self._add(model, threads, None, "", "read", roof["read_gb_s"], finished.others)
+        self._add(model, threads, None, "", "fma", roof["fma_gflop_s"], finished.others)
         for kv, prompt, depth in self.settings.speed_tests():
             what = f"{'prompt, ' if prompt else ''}decode at {depth}, {kv}-bit K/V"
             self._begin(model, threads, what)
@@ -135,12 +138,12 @@ class Comparison:
         files = subject.files(self.models_folder) + (sorted(p for p in cache.rglob("*") if p.is_file()) if cache else [])
         (drop_from_page_cache if cold else read_whole)(files)
         if isinstance(engine, Nibble):
-            seconds = engine.first_token(self._path(model, engine), threads, cache).seconds
+            done = engine.first_token(self._path(model, engine), threads, cache)
         else:
-            seconds = engine.first_token(self._path(model, engine), threads)
+            done = engine.first_token(self._path(model, engine), threads)
         test = f"first-{'cached-' if cache else ''}{'cold' if cold else 'warm'}"
-        self._add(model, threads, engine, "16", test, seconds)
-        self._say(engine, f"{'cached ' if cache else ''}{seconds:.2f} s")
+        self._add(model, threads, engine, "16", test, done.seconds, done.others)
+        self._say(engine, f"{'cached ' if cache else ''}{done.seconds:.2f} s")
 
     def _fill_pack_cache(self, model: ModelName, engine: Nibble, threads: int) -> Path:
         cache = self.pack_cache / f"{model.shape.name}-{model.kind}-{engine.activations}"
@@ -169,10 +172,11 @@ class Comparison:
         self._begin(model, threads, "peak memory")
 
         def peak(engine: Nibble | Llama) -> None:
-            value = engine.peak(self._path(model, engine), threads).peak_bytes
+            done = engine.peak(self._path(model, engine), threads)
+            value = done.peak_bytes
             if isinstance(engine, Llama):
                 value -= engine.idle()[1].peak_bytes
-            self._add(model, threads, engine, "16", "peak", value)
+            self._add(model, threads, engine, "16", "peak", value, done.others)
             self._say(engine, f"{value / 2**20:.0f} MiB")
         for engine in self._in_turn():
             self._try(model, engine, "peak memory", partial(peak, engine))

@@ -16,7 +16,7 @@ from environment import PeerError, ROOT, require_outside_tree
 from ggml_types import GGML_TYPES, SPELLINGS
 from measure import Results, Settings
 from model_names import ModelName
-from report import markdown, merge, write_page
+from report import markdown, merge, without_busy, write_page
 from round_statistics import Summary, ratios
 from shapes import SHAPES
 
@@ -61,7 +61,8 @@ def some_results() -> Results:
     """Two rounds: nibble 30 and 20 tok/s, llama.cpp 20 and 16, bandwidth 20 and 10 GB/s, 0.5 GB a token."""
     def row(number: int, engine: str, test: str, value: float, kv: str = "16") -> dict[str, Any]:
         return {"round": number, "model": "1b:q4_0", "threads": 2, "engine": engine,
-                "activations": "auto" if engine == "nibble" else "", "kv": kv, "test": test, "value": value}
+                "activations": "auto" if engine == "nibble" else "", "kv": kv, "test": test, "value": value,
+                "others": 0.05 * number}
     rows = []
     for number, (mine, theirs, read) in enumerate([(30.0, 20.0, 20.0), (20.0, 16.0, 10.0)], 1):
         rows += [row(number, "machine", "read", read, ""), row(number, "machine", "fma", 200.0, ""),
@@ -107,6 +108,10 @@ class Reports(unittest.TestCase):
         other.machine["processor"] = "another"
         with self.assertRaises(PeerError):
             merge([some_results(), other])
+
+    def test_rounds_beside_other_work_are_left_out(self) -> None:
+        text = markdown(without_busy(some_results(), 0.06))
+        self.assertIn("| 1b:q4_0 | decode 128 at 0 | 30.0 ± 0 % | 20.0 ± 0 % | 1.50 (1.50 to 1.50) |", text)
 
     def test_page_keeps_what_stands_around(self) -> None:
         with tempfile.TemporaryDirectory() as folder:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables in Markdown from results, and their place in docs/performance.md. Standard library only."""
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -10,6 +10,7 @@ from round_statistics import Pair, Row, Summary, pair_of
 
 BEGIN = "<!-- peers: begin (written by bench/peers/compare.py --report; edits inside are lost) -->"
 END = "<!-- peers: end -->"
+BUSY = 0.1  # cores of other work that the report counts as a disturbance
 NEW_PAGE = f"""# Performance
 
 nibble beside llama.cpp. `python3 bench/peers/compare.py` measures; [bench/peers](../bench/peers/README.md) says how.
@@ -46,6 +47,11 @@ def merge(all_results: list[Results]) -> Results:
             for key in ("kv_elements", "kv_types", "notes"):
                 known[key] = {**facts.get(key, {}), **known.get(key, {})}
     return first
+
+
+def without_busy(results: Results, limit: float) -> Results:
+    """Less what was measured while other work took more than `limit` cores, whatever its figure says. Peaks of memory stay."""
+    return replace(results, rows=[row for row in results.rows if float(row["others"]) <= limit or row["test"] == "peak"])
 
 
 def _distinct(rows: list[Row], key: str) -> list:
@@ -142,6 +148,7 @@ def _machine(results: Results) -> str:
             values = [float(row["value"]) for row in limits if row["test"] == test and row["threads"] == threads]
             parts.append(f"{median(values):.0f} ({min(values):.0f} to {max(values):.0f}) {unit} with {threads}")
         return ", ".join(parts)
+    busy = sum(float(row["others"]) > BUSY for row in results.rows)
     kv = sorted({f"{where.rsplit(' ', 1)[0]} {kind}" for facts in results.models.values()
                  for where, kind in facts.get("kv_types", {}).items() if where.endswith(" 16")})
     count = max((int(row["round"]) for row in results.rows), default=0)
@@ -151,7 +158,8 @@ def _machine(results: Results) -> str:
             f"{v['llama_cpp_python']} ({v.get('llama_system', '').strip(' |')}). Rounds: {count}. Activations of nibble: "
             f"{', '.join(s['activations'])}. K/V: {', '.join(kv)}.\n\n"
             f"Threads and limits, measured in every round: reads {spread_of('read', 'GB/s')}; multiplies and adds (f32) "
-            f"{spread_of('fma', 'GFLOP/s')}.\n")
+            f"{spread_of('fma', 'GFLOP/s')}. Other work took more than {BUSY} cores during {busy} of {len(results.rows)} "
+            "measurements.\n")
 
 
 EXPLANATION = """
