@@ -58,6 +58,7 @@ def parse_arguments() -> argparse.Namespace:
         "nibble's tree; default ~/.cache/nibble-peers)")
     add("--venv", type=Path, help="environment with llama-cpp-python, made where absent (default: venv in the work folder)")
     add("--nibble", default="", help="the program (default: build/release/nibble)")
+    add("--l3-mib", type=int, metavar="MIB", help="size of the last-level cache, where the system does not say it right")
     add("--out", type=Path, help="file of all rounds (default: results-DATE.json in the work folder)")
     add("--report", type=Path, nargs="+", metavar="JSON", help="no measuring: the tables of these files together")
     add("--quiet", type=float, metavar="CORES", help="leave out of the tables what was measured while other work took more than "
@@ -119,6 +120,8 @@ def run(args: argparse.Namespace) -> int:
         out = args.out or args.work_dir / time.strftime("results-%Y%m%d-%H%M%S.json")
         results = measure(args, program, llama, out)
         print(f"every round: {out}", file=sys.stderr)
+    if args.l3_mib is not None:
+        results.machine["l3_bytes"] = args.l3_mib << 20
     text = markdown(results if args.quiet is None else without_busy(results, args.quiet))
     print(text)
     if args.docs:

@@ -58,11 +58,9 @@ def _first(pattern: str, path: str, default: str = "") -> str:
 
 
 def last_level_cache_bytes() -> int:
-    """0 where the system does not say."""
-    try:
-        return max(0, os.sysconf("SC_LEVEL3_CACHE_SIZE"))
-    except (ValueError, OSError):
-        return 0
+    """What the first core can use, 0 where the system does not say. Not sysconf's, which may count the caches of other cores."""
+    sizes = [_first(r"^(\d+)K$", str(path)) for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")]
+    return max((int(size) << 10 for size in sizes if size), default=0)
 
 
 def describe_machine() -> dict[str, Any]:

@@ -56,8 +56,11 @@ class Results:
     @staticmethod
     def load(path: Path) -> "Results":
         try:
-            return Results(**json.loads(path.read_text()))
-        except (OSError, ValueError, TypeError) as error:
+            results = Results(**json.loads(path.read_text()))
+            for row in results.rows:
+                _ = [row[key] for key in ("round", "engine", "test", "value", "others")]
+            return results
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise PeerError(f"{path}: no results of this program ({error}); name a file that compare.py wrote") from error
 
 

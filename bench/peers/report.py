@@ -31,14 +31,17 @@ class Line:
 
 
 def merge(all_results: list[Results]) -> Results:
-    """Runs of one processor as one; later rounds are numbered on."""
+    """Runs of one processor and one llama.cpp as one; later rounds are numbered on, builds of nibble are all named."""
     first = all_results[0]
     for other in all_results[1:]:
         for what, mine, theirs in (("processor", first.machine["processor"], other.machine["processor"]),
-                                   ("versions", first.versions, other.versions),
+                                   *((key, first.versions.get(key), other.versions.get(key))
+                                     for key in ("llama_cpp_python", "llama_system")),
                                    *((key, first.settings[key], other.settings[key]) for key in ("prompt", "generate"))):
             if mine != theirs:
                 raise PeerError(f"figures that do not belong in one table: {what} {mine} and {theirs}; give one file at a time")
+        if other.versions["nibble"] not in first.versions["nibble"].split(", "):
+            first.versions["nibble"] += ", " + other.versions["nibble"]
         shift = max((int(row["round"]) for row in first.rows), default=0)
         first.rows += [{**row, "round": int(row["round"]) + shift} for row in other.rows]
         first.failures += other.failures
@@ -139,7 +142,7 @@ def _peak_table(results: Results, lines: list[Line], many: bool) -> str:
 
 
 def _machine(results: Results) -> str:
-    m, v, s = results.machine, results.versions, results.settings
+    m, v = results.machine, results.versions
     limits = [row for row in results.rows if row["engine"] == "machine"]
 
     def spread_of(test: str, unit: str) -> str:
@@ -153,10 +156,11 @@ def _machine(results: Results) -> str:
                  for where, kind in facts.get("kv_types", {}).items() if where.endswith(" 16")})
     count = max((int(row["round"]) for row in results.rows), default=0)
     return (f"**{m['processor']}**, {m['family_model']}, {m['cores']} cores{' of a virtual machine' if m['hypervisor'] else ''}, "
-            f"{', '.join(m['instructions']) or 'no vector extension known here'}; L3 {int(m['l3_bytes']) >> 20} MiB, memory "
+            f"{', '.join(m['instructions']) or 'no vector extension known here'}; last-level cache "
+            f"{str(int(m['l3_bytes']) >> 20) + ' MiB' if m['l3_bytes'] else 'unknown'}, memory "
             f"{int(m['memory_bytes']) / 2**30:.0f} GiB, Linux {m['kernel']}. nibble {v['nibble']}; llama-cpp-python "
             f"{v['llama_cpp_python']} ({v.get('llama_system', '').strip(' |')}). Rounds: {count}. Activations of nibble: "
-            f"{', '.join(s['activations'])}. K/V: {', '.join(kv)}.\n\n"
+            f"{', '.join(a for a in _distinct(results.rows, 'activations') if a)}. K/V: {', '.join(kv)}.\n\n"
             f"Threads and limits, measured in every round: reads {spread_of('read', 'GB/s')}; multiplies and adds (f32) "
             f"{spread_of('fma', 'GFLOP/s')}. Other work took more than {BUSY} cores during {busy} of {len(results.rows)} "
             "measurements.\n")
@@ -166,7 +170,7 @@ EXPLANATION = """
 Random weights, uniform codes, tied heads. Each figure is the median over rounds, ± half the range; a ratio is nibble / llama.cpp
 within a round, with the least and the greatest. Shares: of a prompt, the floating-point operations of the layers against the f32
 peak of that round (llama.cpp multiplies in int8 for most types, so it may pass 100 %); of decoding, the bytes of the file's weights
-and of K/V a token reads against the bandwidth of that round; none where the weights are less than twice the L3.
+and of K/V a token reads against the bandwidth of that round; none where the weights are less than twice the last-level cache.
 A hub spelling stands beside the nearest ggml type, whose file llama.cpp runs.
 """
 FIRST_EXPLANATION = """\

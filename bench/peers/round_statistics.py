@@ -51,16 +51,16 @@ def read_bytes_per_token(facts: dict[str, Any], engine: str, kv: str, test: str)
     return weights + float(facts["kv_elements"].get(test, 0)) * KV_BYTES.get(kind, 2.0)
 
 
-def work_per_token(facts: dict[str, Any], engine: str, kv: str, test: str, l3_bytes: int) -> float:
+def work_per_token(facts: dict[str, Any], engine: str, kv: str, test: str, cache_bytes: int) -> float:
     """Bytes (decode) or floating-point operations (prompt). 0: no share is claimed, much of the weights may stay in the cache."""
     if test == "prompt":
         return 2.0 * float(facts["linear_weights"])
     weights = float(facts["read_bytes" if engine == "nibble" else "peer_read_bytes"])
-    return 0.0 if weights < 2 * l3_bytes else read_bytes_per_token(facts, engine, kv, test)
+    return 0.0 if weights < 2 * cache_bytes else read_bytes_per_token(facts, engine, kv, test)
 
 
 def pair_of(rows: list[Row], facts: dict[str, Any], model: str, threads: int, activations: str, kv: str, test: str,
-            l3_bytes: int) -> Pair:
+            cache_bytes: int) -> Pair:
     here = [row for row in rows if row["model"] == model and row["threads"] == threads]
     mine = by_round(here, engine="nibble", activations=activations, kv=kv, test=test)
     peer = by_round(here, engine="llama.cpp", kv=kv, test=test)
@@ -68,7 +68,7 @@ def pair_of(rows: list[Row], facts: dict[str, Any], model: str, threads: int, ac
     limit = by_round(here, engine="machine", test="fma" if test == "prompt" else "read") if speed else {}
 
     def share(engine: str, values: dict[int, float]) -> Summary | None:
-        work = work_per_token(facts, engine, kv, test, l3_bytes) if speed else 0.0
+        work = work_per_token(facts, engine, kv, test, cache_bytes) if speed else 0.0
         return Summary.of([work * ratio / 1e9 for ratio in ratios(values, limit)]) if work > 0 else None
     return Pair(Summary.of(list(mine.values())), Summary.of(list(peer.values())), Summary.of(ratios(mine, peer)),
                 share("nibble", mine), share("llama.cpp", peer))
