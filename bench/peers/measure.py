@@ -186,6 +186,7 @@ class Comparison:
 
     def run(self, models: list[ModelName], out: Path) -> None:
         """All rounds; the rows so far are saved after each."""
+        shutil.rmtree(self.pack_cache, ignore_errors=True)  # another build may have packed otherwise
         for name in models:
             self.results.models.setdefault(str(name), model_facts(name, self.models_folder))
         for self.round in range(1, self.settings.rounds + 1):
@@ -197,3 +198,4 @@ class Comparison:
                 self._peaks(model, max(self.settings.threads))
             self.results.save(out)
             print(f"\nround {self.round} of {self.settings.rounds}: {time.monotonic() - start:.0f} s", file=sys.stderr)
+        shutil.rmtree(self.pack_cache, ignore_errors=True)
