@@ -13,6 +13,7 @@ from environment import PeerError
 
 DRIVER = Path(__file__).with_name("llama_run.py")
 MEMORY_PROMPT, MEMORY_ANSWER = 512, 128
+WARM_UP = 32         # tokens of both engines before a speed is taken
 FIRST_CONTEXT = 512  # positions of a process that only gives a first token
 
 
@@ -106,7 +107,8 @@ class Nibble:
         return self._json([str(self.program), "bench", "--roofline", "--json", "--threads", str(threads)])
 
     def speed(self, model: Path, threads: int, prompt: int, generate: int, depth: int, kv: str) -> Speed:
-        said, finished = self._json([str(self.program), "bench", str(model), "-p", str(prompt), "-n", str(generate),
+        # Also where no prompt is measured: bench warms up with as many tokens of it, 32 at most, and not at all with none.
+        said, finished = self._json([str(self.program), "bench", str(model), "-p", str(prompt or WARM_UP), "-n", str(generate),
                                      "-d", str(depth), "-r", "1", "--threads", str(threads), "--json",
                                      "--activations", self.activations, "--kv-cache-dtype", self.KV[kv]])
         return Speed(said["prefill"]["tok_s"]["median"] if prompt else None,

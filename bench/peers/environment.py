@@ -81,7 +81,10 @@ def describe_machine() -> dict[str, Any]:
 
 
 def nibble_version(program: Path) -> str:
+    """And the commit of the tree, where the program was built in it."""
     said = subprocess.run([program, "--version"], capture_output=True, text=True)
+    if ROOT not in program.parents:
+        return said.stdout.strip()
     commit = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True)
     return " ".join(filter(None, [said.stdout.strip(), commit.stdout.strip() if commit.returncode == 0 else ""]))
 

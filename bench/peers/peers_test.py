@@ -91,7 +91,7 @@ class Reports(unittest.TestCase):
     def test_tables_say_medians_ratios_and_shares(self) -> None:
         text = markdown(some_results())
         self.assertIn("| 1b:q4_0 | decode 128 at 0 | 25.0 ± 20 % | 18.0 ± 11 % | 1.38 (1.25 to 1.50) | 88 % | 65 % |", text)
-        self.assertIn("| 1b:q4_0 | 1.00 ± 0 % | 2.00 ± 0 % | - | - | - | - |", text)
+        self.assertIn("| 1b:q4_0 | 1.00 ± 0 % | 2.00 ± 0 % | 0.50 (0.50 to 0.50) | - | - | - | - | - |", text)
         self.assertIn("| 1b:q4_0 | 477 | 512 ± 0 % | 1024 ± 0 % | 0.50 (0.50 to 0.50) |", text)
         self.assertIn("x.gguf is no file", text)
         self.assertNotIn("/home", text)

@@ -64,9 +64,9 @@ def _distinct(rows: list[Row], key: str) -> list:
 def lines_of(results: Results) -> list[Line]:
     """One for every model, thread count, activations, cache and test that either engine was measured in."""
     l3, lines = int(results.machine["l3_bytes"]), []
-    activations = [a for a in _distinct(results.rows, "activations") if a] or ["auto"]
     for model, facts in results.models.items():
         rows = [row for row in results.rows if row["model"] == model]
+        activations = [a for a in _distinct(rows, "activations") if a] or [""]  # none: nibble refuses the model
         for threads in sorted(_distinct(rows, "threads")):
             here = [row for row in rows if row["threads"] == threads and row["engine"] != "machine"]
             for kv, test in dict.fromkeys((row["kv"], row["test"]) for row in here):
@@ -89,6 +89,10 @@ def _ratio(value: Summary | None) -> str:
 
 def _share(value: Summary | None) -> str:
     return "-" if value is None else f"{100 * value.median:.0f} %"
+
+
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
 
 
 def _table(header: list[str], rows: list[list[str]], left: int) -> str:
@@ -120,8 +124,8 @@ FIRST_TESTS = ("first-cold", "first-warm", "first-cached-cold", "first-cached-wa
 
 
 def _first_table(results: Results, lines: list[Line], many: bool) -> str:
-    header = ["model", *(["activations"] if many else []), "nibble, cold", "llama.cpp, cold", "nibble, warm", "llama.cpp, warm",
-              "nibble, pack cache, cold", "nibble, pack cache, warm"]
+    header = ["model", *(["activations"] if many else []), "nibble, cold", "llama.cpp, cold", "ratio", "nibble, warm",
+              "llama.cpp, warm", "ratio", "nibble, pack cache, cold", "nibble, pack cache, warm"]
     cells: dict[tuple[str, str], dict[str, Pair]] = {}
     for line in lines:
         cells.setdefault((line.model, line.activations), {})[line.test] = line.pair
@@ -129,7 +133,8 @@ def _first_table(results: Results, lines: list[Line], many: bool) -> str:
     for (model, activations), tests in cells.items():
         cold, warm, cached_cold, cached_warm = (tests.get(test, Pair(None, None, None, None, None)) for test in FIRST_TESTS)
         rows.append([_model(results, model), *([activations] if many else []), _figure(cold.nibble), _figure(cold.llama),
-                     _figure(warm.nibble), _figure(warm.llama), _figure(cached_cold.nibble), _figure(cached_warm.nibble)])
+                     _ratio(cold.ratio), _figure(warm.nibble), _figure(warm.llama), _ratio(warm.ratio),
+                     _figure(cached_cold.nibble), _figure(cached_warm.nibble)])
     return _table(header, rows, 2 if many else 1)
 
 
@@ -139,6 +144,11 @@ def _peak_table(results: Results, lines: list[Line], many: bool) -> str:
              f"{float(results.models[line.model]['file_bytes']) / 2**20:.0f}", _figure(line.pair.nibble, 2**-20),
              _figure(line.pair.llama, 2**-20), _ratio(line.pair.ratio)] for line in lines]
     return _table(header, rows, 2 if many else 1)
+
+
+def _features(system: str) -> str:
+    """Of llama_print_system_info's "CPU : AVX = 1 | FMA = 1 | ", what is on."""
+    return ", ".join(item.split("=")[0].split(":")[-1].strip() for item in system.split("|") if item.strip().endswith("= 1"))
 
 
 def _machine(results: Results) -> str:
@@ -159,7 +169,7 @@ def _machine(results: Results) -> str:
             f"{', '.join(m['instructions']) or 'no vector extension known here'}; last-level cache "
             f"{str(int(m['l3_bytes']) >> 20) + ' MiB' if m['l3_bytes'] else 'unknown'}, memory "
             f"{int(m['memory_bytes']) / 2**30:.0f} GiB, Linux {m['kernel']}. nibble {v['nibble']}; llama-cpp-python "
-            f"{v['llama_cpp_python']} ({v.get('llama_system', '').strip(' |')}). Rounds: {count}. Activations of nibble: "
+            f"{v['llama_cpp_python']} ({_features(v.get('llama_system', ''))}). Rounds: {count}. Activations of nibble: "
             f"{', '.join(a for a in _distinct(results.rows, 'activations') if a)}. K/V: {', '.join(kv)}.\n\n"
             f"Threads and limits, measured in every round: reads {spread_of('read', 'GB/s')}; multiplies and adds (f32) "
             f"{spread_of('fma', 'GFLOP/s')}. Other work took more than {BUSY} cores during {busy} of {len(results.rows)} "
@@ -174,8 +184,9 @@ and of K/V a token reads against the bandwidth of that round; none where the wei
 A hub spelling stands beside the nearest ggml type, whose file llama.cpp runs.
 """
 FIRST_EXPLANATION = """\
-Of a whole process, {threads} threads, one token of prompt; llama.cpp's without the start of Python. Cold: after the files left the
+Of a whole process with {threads}, one token of prompt; llama.cpp's without the start of Python. Cold: after the files left the
 page cache (`posix_fadvise(DONTNEED)`; a disk's or a host's own cache is not emptied). Pack cache: a start after one that filled it.
+Ratios are nibble / llama.cpp: of times, less is better.
 """
 PEAK_EXPLANATION = "A prompt of 512 and 128 tokens after it; mapped pages of the file count. llama.cpp's less what Python takes.\n"
 
@@ -187,10 +198,10 @@ def markdown(results: Results) -> str:
     for threads in sorted({line.threads for line in lines}):
         speeds = [line for line in lines if line.threads == threads and not line.test.startswith(("first", "peak"))]
         if speeds:
-            parts += [f"## Speed, {threads} {'thread' if threads == 1 else 'threads'}\n", _speed_table(results, speeds, many)]
+            parts += [f"## Speed, {_threads(threads)}\n", _speed_table(results, speeds, many)]
     firsts = [line for line in lines if line.test.startswith("first")]
     if firsts:
-        parts += ["## Time to the first token, seconds\n", FIRST_EXPLANATION.format(threads=firsts[0].threads),
+        parts += ["## Time to the first token, seconds\n", FIRST_EXPLANATION.format(threads=_threads(firsts[0].threads)),
                   _first_table(results, firsts, many)]
     peaks = [line for line in lines if line.test == "peak"]
     if peaks:
