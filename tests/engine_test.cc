@@ -2,6 +2,7 @@
 // The engine's promises: a sequence's numbers do not depend on what runs beside it, on threads, on the instruction set or on
 // preemption; prefixes are shared; errors are values.
 #include <atomic>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <random>
@@ -429,7 +430,20 @@ TEST_P(Invariance, TheReferenceKernelAgrees) {
   EngineOptions options = TestOptions();
   const auto wanted = LogitsOf(options);
   options.load.reference = true;
-  EXPECT_EQ(testing::DifferentBits(LogitsOf(options), wanted), 0);
+  const auto reference = LogitsOf(options);
+  if (!std::string_view(GetParam()).starts_with("llmcompressor-w8a8")) {
+    EXPECT_EQ(testing::DifferentBits(reference, wanted), 0);
+    return;
+  }
+  // The reference multiplies what codes mean in f32; integer kernels sum the codes (IntegerKernels tests them one by one). What
+  // rounds otherwise moves a code or a zero point of a later layer now and then.
+  ASSERT_EQ(reference.size(), wanted.size());
+  double difference = 0, size = 0;
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    difference += std::pow(static_cast<double>(reference[i]) - wanted[i], 2);
+    size += std::pow(static_cast<double>(wanted[i]), 2);
+  }
+  EXPECT_LT(std::sqrt(difference / size), 5e-3);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Invariance,

@@ -83,6 +83,15 @@ int64_t CgroupLimit() {
   return v2 >= 0 ? v2 : ReadNumber("/sys/fs/cgroup/memory/memory.limit_in_bytes");
 }
 
+// Of this core. glibc multiplies the size by the sharers that the processor could have, which a virtual machine has not.
+int64_t LastLevelCacheBytes() {
+  std::ifstream in("/sys/devices/system/cpu/cpu0/cache/index3/size");
+  int64_t size = 0;
+  char unit = 0;
+  if (in >> size >> unit && size > 0) return size << (unit == 'K' ? 10 : unit == 'M' ? 20 : 0);
+  return std::max<int64_t>(0, sysconf(_SC_LEVEL3_CACHE_SIZE));
+}
+
 CpuInfo Detect() {
   CpuInfo info;
   info.name = BrandString();
@@ -98,7 +107,7 @@ CpuInfo Detect() {
   info.memory_bytes = static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
   if (const int64_t limit = CgroupLimit(); limit > 0) info.memory_bytes = std::min(info.memory_bytes, limit);
   info.l2_bytes = std::max<int64_t>(0, sysconf(_SC_LEVEL2_CACHE_SIZE));
-  info.l3_bytes = std::max<int64_t>(0, sysconf(_SC_LEVEL3_CACHE_SIZE));
+  info.l3_bytes = LastLevelCacheBytes();
   return info;
 }
 

@@ -98,6 +98,7 @@ std::function<Status()> Setup(CLI::App& app) {
   auto o = std::make_shared<Options>();
   AddModelArgument(app, o->model);
   app.get_option("model")->description("hub folder, .gguf file, org/name in the hub cache, or a config.json alone");
+  o->model.activations = "int16";  // as fast as it gets without a measurable cost: docs/activations.md
   AddRunOptions(app, o->model);
   app.add_flag("--json", o->json, "one JSON object on stdout");
   return [o] { return Run(*o); };

@@ -57,9 +57,8 @@ std::string Summary(const Engine& engine, const Generation& g, const Options& o)
   return fmt::format(
       "{}, {:.2f} bits per weight, activations {}, K/V {}: {} prompt tokens at {:.1f} tok/s, {} tokens at {:.1f} tok/s, ended by "
       "{}",
-      engine.checkpoint().quantization().Describe(), engine.plan().weight_bits, o.model.activations == "int8" ? "int8" : "f32",
-      engine.kv_dtype().name(), g.prompt_tokens,
-      g.prompt_seconds > 0 ? static_cast<double>(g.prompt_tokens) / g.prompt_seconds : 0.0, g.tokens.size(), speed,
+      engine.checkpoint().quantization().Describe(), engine.plan().weight_bits, o.model.activations, engine.kv_dtype().name(),
+      g.prompt_tokens, g.prompt_seconds > 0 ? static_cast<double>(g.prompt_tokens) / g.prompt_seconds : 0.0, g.tokens.size(), speed,
       FinishName(g.finish));
 }
 
@@ -205,6 +204,7 @@ std::function<Status()> Setup(CLI::App& app) {
   app.add_flag("--ids", o->ids, "print the generated ids instead of text");
   app.add_option("--context", o->model.context, "positions (default: the model's, cut to what memory allows)");
   app.add_flag("--json", o->json, "one JSON object on stdout instead of streamed text");
+  o->model.activations = "int16";  // as fast as it gets without a measurable cost: docs/activations.md
   AddRunOptions(app, o->model);
   return [o, prompt] {
     o->has_prompt = prompt->count() > 0;

@@ -57,9 +57,11 @@ void AddRunOptions(CLI::App& app, ModelOptions& options) {
       ->envname("NIBBLE_THREADS")
       ->check(CLI::Range(0, 1024));
   app.add_option("--tp", options.tp, "tensor-parallel ranks inside this process")->check(CLI::Range(1, 64));
-  app.add_option("--activations", options.activations,
-                 "f32, int8 or auto: what may be done to activations where the method demands nothing")
-      ->check(CLI::IsMember({"f32", "int8", "auto"}))
+  app.add_option(
+         "--activations", options.activations,
+         "rounds activations where the method demands nothing: f32 (not), int16, int8, auto: the narrowest whose error is at most "
+         "a tenth of the weight format's own")
+      ->check(CLI::IsMember({"f32", "int16", "int8", "auto"}))
       ->capture_default_str();
   AddKvOptions(app, options);
   app.add_option("--quantization", options.quantization,
@@ -106,8 +108,9 @@ Result<std::unique_ptr<Checkpoint>> OpenCheckpointOrConfig(const ModelOptions& o
 
 LoadOptions MakeLoadOptions(const ModelOptions& o) {
   LoadOptions load;
-  // auto takes the fastest form that costs next to nothing; no int8 kernel of this build is faster than f32, so it is f32.
-  load.activations = o.activations == "int8" ? ActivationPolicy::kInt8 : ActivationPolicy::kF32;
+  for (const ActivationPolicy policy :
+       {ActivationPolicy::kF32, ActivationPolicy::kInt8, ActivationPolicy::kInt16, ActivationPolicy::kAuto})
+    if (o.activations == ActivationPolicyName(policy)) load.activations = policy;
   load.ignore_activation_scheme = o.ignore_activation_scheme;
   load.ranks = o.tp;
   load.architecture_as = o.architecture_as;

@@ -171,7 +171,7 @@ std::string RangesOf(const std::vector<int64_t>& numbers) {
 
 std::string DescribeActivation(const ActivationSpec& spec) {
   if (spec.grain == ActivationSpec::kNone) return "f32";
-  std::string text = spec.code == DType::kI8 ? fmt::format("int{}", spec.bits) : DTypeName(spec.code);
+  std::string text = spec.code == DType::kI8 || spec.code == DType::kI16 ? fmt::format("int{}", spec.bits) : DTypeName(spec.code);
   if (spec.grain == ActivationSpec::kTensor) text += " per tensor";
   if (spec.grain == ActivationSpec::kToken) text += " per token";
   if (spec.grain == ActivationSpec::kGroup) text += fmt::format(" groups of {}", spec.group);

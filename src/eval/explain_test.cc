@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include <fstream>
 
 #include "engine/plan.h"
@@ -38,8 +40,8 @@ TEST(Explain, LowerMachinesAreRefusedWithAReason) {
   ASSERT_TRUE(e);
   const ExplainedPart& part = e->layers[0].parts[0];
   EXPECT_EQ(part.kernels[0], "strip64.scalar");
-  ASSERT_FALSE(part.refused.empty());
-  EXPECT_NE(part.refused[0].second.find("this machine runs scalar"), std::string::npos) << part.refused[0].second;
+  EXPECT_TRUE(std::any_of(part.refused.begin(), part.refused.end(),
+                          [](const auto& refusal) { return refusal.second.find("this machine runs scalar") != std::string::npos; }));
 }
 
 // The config alone and the stored weights agree about what is quantized and nearly about the bits.

@@ -2,32 +2,13 @@
 #include "eval/speed.h"
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
-#include <cstring>
-
-#include "kernels/cpu/probe/probe.h"
 
 namespace nibble {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 double Seconds(Clock::time_point since) { return std::chrono::duration<double>(Clock::now() - since).count(); }
-
-// What the roofline reads: far more than the last-level cache where the machine can spare it. Written first, since pages never
-// written are all the same one.
-const Buffer& ProbeMemory(ThreadTeam& team) {
-  static const Buffer memory = [&] {
-    const int64_t wanted = std::max(int64_t{256} << 20, 2 * Cpu().l3_bytes);
-    Buffer bytes(RoundUp(std::min(wanted, std::max(int64_t{64} << 20, AvailableMemoryBytes() / 4)), 4096));
-    team.Run([&](int worker) {
-      const Range mine = SplitRange(bytes.size_bytes(), worker, team.size(), 4096);
-      std::memset(bytes.data() + mine.begin, 0x3c, static_cast<size_t>(mine.size()));
-    });
-    return bytes;
-  }();
-  return memory;
-}
 
 std::vector<int32_t> SomeTokens(int64_t count, int64_t vocab) {
   std::vector<int32_t> tokens(static_cast<size_t>(count));
@@ -136,41 +117,6 @@ double ActiveBytes(const Engine& engine) {
   return bytes;
 }
 
-}  // namespace
-
-Roofline MeasureRoofline(int threads) {
-  const CpuProbe& probe = ProbeFor(Cpu().isa);
-  ThreadTeam team(threads);
-  const Buffer& memory = ProbeMemory(team);
-  Roofline roofline{.threads = threads};
-  std::atomic<float> sink{0};  // keeps the loops alive
-  const auto* floats = reinterpret_cast<const float*>(memory.data());
-  for (int round = 0; round < 3; ++round) {
-    auto start = Clock::now();
-    team.Run([&](int worker) {
-      const Range mine = SplitRange(memory.size_bytes() / 4, worker, threads, 64);
-      sink.store(probe.read(floats + mine.begin, mine.size()), std::memory_order_relaxed);
-    });
-    roofline.read_gb_s = std::max(roofline.read_gb_s, static_cast<double>(memory.size_bytes()) / Seconds(start) / 1e9);
-    constexpr int64_t kRounds = 2'000'000;
-    const int64_t rounds = Cpu().isa == Isa::kScalar ? kRounds / 100 : kRounds;
-    start = Clock::now();
-    team.Run([&](int) { sink.store(probe.fma(rounds), std::memory_order_relaxed); });
-    roofline.fma_gflop_s =
-        std::max(roofline.fma_gflop_s, 2.0 * static_cast<double>(rounds * kFmaPerRound * threads) / Seconds(start) / 1e9);
-  }
-  return roofline;
-}
-
-Sample Summarize(std::vector<double> values) {
-  if (values.empty()) return {};
-  std::sort(values.begin(), values.end());
-  const size_t n = values.size();
-  return {n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2, (values.back() - values.front()) / 2};
-}
-
-namespace {
-
 double Median(const std::vector<Timing>& timings, double Timing::*field) {
   std::vector<double> values;
   for (const Timing& timing : timings) values.push_back(timing.*field);
@@ -190,7 +136,7 @@ Result<std::vector<SpeedResult>> MeasureSpeed(const std::vector<Engine*>& engine
   std::vector<double> read, fma;
   for (Engine* engine : engines) {  // warm up: first touch of cache pages and code
     engine->executor().EnableProfile(true);
-    NIBBLE_RETURN_IF_ERROR(Prefill(*engine, std::min<int64_t>(options.prompt, 32)).map([](const Timing&) {}));
+    NIBBLE_RETURN_IF_ERROR(Prefill(*engine, std::clamp<int64_t>(options.prompt, 1, 32)).map([](const Timing&) {}));
   }
   for (int round = 0; round < options.rounds; ++round) {
     const Roofline roofline = MeasureRoofline(engines[0]->threads());

@@ -7,21 +7,9 @@
 
 #include "base/progress.h"
 #include "engine/engine.h"
+#include "eval/roofline.h"
 
 namespace nibble {
-
-struct Roofline {
-  double read_gb_s = 0;    // all threads, buffer far larger than the caches
-  double fma_gflop_s = 0;  // f32, two operations a fused multiply-add
-  int threads = 1;
-};
-// About a second.
-Roofline MeasureRoofline(int threads);
-
-struct Sample {
-  double median = 0, spread = 0;  // spread: half the distance between the slowest and the fastest round
-};
-Sample Summarize(std::vector<double> values);
 
 struct SpeedOptions {
   int64_t prompt = 512, generate = 128;

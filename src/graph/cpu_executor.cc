@@ -10,6 +10,7 @@
 #include "formats/activation.h"
 #include "formats/transform.h"
 #include "graph/passes.h"
+#include "kernels/x_codes.h"
 #include "tensors/scalar.h"
 
 namespace nibble {
@@ -89,16 +90,26 @@ std::vector<OpTime> CpuExecutor::TakeProfile() {
   return times;
 }
 
-void CpuExecutor::PrepareRows(const PackedWeight::Input& input, const float* in, int64_t width, Range rows, float* out, Worker& w) {
+void CpuExecutor::PrepareRows(const PackedWeight::Input& input, const float* in, int64_t width, Range rows, int64_t count,
+                              float* out, Worker& w) {
+  const bool codes = input.form != XForm::kF32;
   w.row.resize(static_cast<size_t>(width));
+  if (codes && !input.transforms.empty()) w.transformed.resize(static_cast<size_t>(width));
   for (int64_t row = rows.begin; row < rows.end; ++row) {
-    float* y = out + row * width;
-    std::memcpy(y, in + row * width, static_cast<size_t>(width) * sizeof(float));
+    const float* x = in + row * width;
+    float* y = codes ? w.transformed.data() : out + row * width;
+    if (!codes || !input.transforms.empty()) {
+      std::memcpy(y, x, static_cast<size_t>(width) * sizeof(float));
+      x = y;
+    }
     if (!input.transforms.empty()) {
       const Status applied = ApplyTransforms(input.transforms, y, width, w.row.data());
       NIBBLE_CHECK(applied.has_value(), "checked at load: {}", applied.error().message);
     }
-    if (input.act.grain != ActivationSpec::kNone) QuantizeActivationRow(input.act, y, width, y, nullptr, nullptr);
+    if (codes)
+      WriteXCodes(input.form, input.act, x, width, row, count, reinterpret_cast<std::byte*>(out), &w.x_codes);
+    else if (input.act.grain != ActivationSpec::kNone)
+      QuantizeActivationRow(input.act, y, width, y, nullptr, nullptr);
   }
 }
 
@@ -113,12 +124,12 @@ static void KeepOutlierColumns(float threshold, const float* all, int64_t tensor
 }
 
 void CpuExecutor::PrepareTensor(const PackedWeight::Input& input, const float* in, int64_t width, Range tensor, Range rows,
-                                float* out, Worker& w) {
+                                int64_t count, float* out, Worker& w) {
   PackedWeight::Input transformed{.transforms = input.transforms};
   std::vector<float> all(static_cast<size_t>(tensor.size() * width));
-  PrepareRows(transformed, in + tensor.begin * width, width, {0, tensor.size()}, all.data(), w);
-  PackedWeight::Input fixed{.act = FixTensorScale(input.act, all.data(), tensor.size() * width)};
-  PrepareRows(fixed, all.data() - tensor.begin * width, width, rows, out, w);
+  PrepareRows(transformed, in + tensor.begin * width, width, {0, tensor.size()}, tensor.size(), all.data(), w);
+  PackedWeight::Input fixed{.act = FixTensorScale(input.act, all.data(), tensor.size() * width), .form = input.form};
+  PrepareRows(fixed, all.data() - tensor.begin * width, width, rows, count, out, w);
   if (const float threshold = input.act.outlier_threshold; threshold > 0 && std::isfinite(threshold))
     KeepOutlierColumns(threshold, all.data(), tensor.size(), width, {rows.begin - tensor.begin, rows.end - tensor.begin},
                        out + rows.begin * width);
@@ -135,21 +146,22 @@ void CpuExecutor::PreparePositions(const PackedWeight::Input& input, const float
     std::vector<float> same, one(static_cast<size_t>(width));
     for (int64_t other = 0; other < count; ++other) {
       if (position(other) != position(row)) continue;
-      PrepareRows(transformed, in + other * width, width, {0, 1}, one.data(), w);
+      PrepareRows(transformed, in + other * width, width, {0, 1}, 1, one.data(), w);
       if (other == row) std::copy(one.begin(), one.end(), out + row * width);
       same.insert(same.end(), one.begin(), one.end());
     }
     ActivationSpec shared = input.act;
     shared.grain = ActivationSpec::kTensor;
     const PackedWeight::Input fixed{.act = FixTensorScale(shared, same.data(), static_cast<int64_t>(same.size()))};
-    PrepareRows(fixed, std::vector<float>(out + row * width, out + (row + 1) * width).data(), width, {0, 1}, out + row * width, w);
+    PrepareRows(fixed, std::vector<float>(out + row * width, out + (row + 1) * width).data(), width, {0, 1}, 1, out + row * width,
+                w);
   }
 }
 
 void CpuExecutor::RunOp(const PrepareOp& op, int64_t count, Worker& w) {
   const PackedWeight::Input& input = weights_.linears[static_cast<size_t>(op.linear)].input(static_cast<size_t>(op.input));
   const Range mine = MyRows(count, w);
-  if (!op.all_rows) return PrepareRows(input, Data(op.in), Width(op.in), mine, Data(op.out), w);
+  if (!op.all_rows) return PrepareRows(input, Data(op.in), Width(op.in), mine, count, Data(op.out), w);
   if (graph_.batch_scales && SharesPositions(input.act))
     return PreparePositions(input, Data(op.in), Width(op.in), count, mine, Data(op.out), w);
   // One scale for all rows of a sequence, which stand together; not of the step, whose other sequences are none of its business,
@@ -164,7 +176,7 @@ void CpuExecutor::RunOp(const PrepareOp& op, int64_t count, Worker& w) {
     while (tensor.begin > 0 && sequence(tensor.begin - 1) == sequence(row)) --tensor.begin;
     while (tensor.end < count && sequence(tensor.end) == sequence(row)) ++tensor.end;
     const Range rows{row, std::min(tensor.end, mine.end)};
-    PrepareTensor(input, Data(op.in), Width(op.in), tensor, rows, Data(op.out), w);
+    PrepareTensor(input, Data(op.in), Width(op.in), tensor, rows, count, Data(op.out), w);
     row = rows.end;
   }
 }
@@ -196,7 +208,7 @@ void CpuExecutor::FinishRow(const PackedWeight& packed, std::span<const PackedWe
     if (output.rank > 0) {
       const PackedWeight::Input input{.transforms = inputs[static_cast<size_t>(output.input)].transforms};
       w.transformed.resize(static_cast<size_t>(width));
-      PrepareRows(input, x, width, {0, 1}, w.transformed.data(), w);
+      PrepareRows(input, x, width, {0, 1}, 1, w.transformed.data(), w);
       AddLowRank(output, w.transformed.data() + columns.begin, columns.size(), part, &w.row);
     }
     for (size_t i = 0; i < output.bias.size(); ++i) part[i] += output.bias[i];

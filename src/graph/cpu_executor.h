@@ -75,7 +75,7 @@ class CpuExecutor {
     std::vector<AttentionUnit> units;
     Buffer queries, scores, sums, kv_rows;
     std::vector<float> slopes;
-    std::vector<std::byte> kv_row;
+    std::vector<std::byte> kv_row, x_codes;
     std::vector<Range> seen;
     std::vector<int64_t> last;
     Buffer linear;  // kLinearScratchBytes, aligned: panels that straddle cache lines are read at half the speed
@@ -118,13 +118,15 @@ class CpuExecutor {
   void RunOp(const GatherRowsOp& op, int64_t rows, Worker& w);
   void RunOp(const SoftcapOp& op, int64_t rows, Worker& w);
 
-  void PrepareRows(const PackedWeight::Input& input, const float* in, int64_t width, Range rows, float* out, Worker& w);
+  // Rows of `in` -> the same rows of `out`, a block of `count` rows (integer forms lay rows side by side).
+  void PrepareRows(const PackedWeight::Input& input, const float* in, int64_t width, Range rows, int64_t count, float* out,
+                   Worker& w);
   // The same for a scale that rows of one position share.
   void PreparePositions(const PackedWeight::Input& input, const float* in, int64_t width, int64_t count, Range rows, float* out,
                         Worker& w);
   // The same for a scale that rows `tensor` of `in` share.
-  void PrepareTensor(const PackedWeight::Input& input, const float* in, int64_t width, Range tensor, Range rows, float* out,
-                     Worker& w);
+  void PrepareTensor(const PackedWeight::Input& input, const float* in, int64_t width, Range tensor, Range rows, int64_t count,
+                     float* out, Worker& w);
   // Low-rank terms, transforms and bias of one row of y.
   void FinishRow(const PackedWeight& packed, std::span<const PackedWeight::Input> inputs, Range columns, const float* x,
                  int64_t width, float* y, Worker& w);

@@ -134,11 +134,15 @@ void CpuExecutor::PrepareGroups(std::span<const ExpertGroup> pass, PackedWeight 
     const PackedWeight& weight = group.expert->*which;
     const Range cut = Cut(group.rows, first, mine);
     if (cut.empty() || input >= weight.inputs.size() || weight.inputs[input].plain()) continue;
+    // The group's rows are a block of their own.
+    const int64_t begin = group.rows.begin - first, count = group.rows.size();
+    const Range rows{cut.begin - begin, cut.end - begin};
+    const float* in = x + begin * weight.k;
+    float* out = moe_.prepared.data() + begin * weight.k;
     if (NeedsAllRows(weight.inputs[input].act))
-      PrepareTensor(weight.inputs[input], x, weight.k, {group.rows.begin - first, group.rows.end - first}, cut,
-                    moe_.prepared.data(), w);
+      PrepareTensor(weight.inputs[input], in, weight.k, {0, count}, rows, count, out, w);
     else
-      PrepareRows(weight.inputs[input], x, weight.k, cut, moe_.prepared.data(), w);
+      PrepareRows(weight.inputs[input], in, weight.k, rows, count, out, w);
   }
 }
 

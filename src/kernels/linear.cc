@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "kernels/pack_cache.h"
+#include "kernels/x_codes.h"
 #include "tensors/scalar.h"
 
 namespace nibble {
@@ -20,11 +21,11 @@ std::string IsaRefusal(const KernelRow& kernel, const Machine& machine) {
   return fmt::format("needs {}, this machine runs {}", IsaName(kernel.isa), IsaName(machine.isa));
 }
 
-// The best kernel of `layout` for m rows on this machine; null if none.
-const KernelRow* BestKernel(const KernelFamily& family, const LayoutRow& layout, const Machine& machine, int64_t m) {
+// The best kernel of `layout` that reads x as `form`, for m rows on this machine; null if none.
+const KernelRow* BestKernel(const KernelFamily& family, const LayoutRow& layout, XForm form, const Machine& machine, int64_t m) {
   const KernelRow* best = nullptr;
   for (const KernelRow& kernel : family.kernels) {
-    if (kernel.layout != &layout || kernel.isa > machine.isa || m < kernel.m_lo || m > kernel.m_hi) continue;
+    if (kernel.layout != &layout || kernel.x != form || kernel.isa > machine.isa || m < kernel.m_lo || m > kernel.m_hi) continue;
     if (!best || kernel.cost < best->cost) best = &kernel;
   }
   return best;
@@ -37,22 +38,36 @@ std::vector<const KernelFamily*> Families(const Machine& machine) {
   return all;
 }
 
-// Fills layout and by_m of the segment; every better candidate that said no is recorded.
-void Choose(const StoredWeight& weight, const Machine& machine, Segment* segment, std::vector<Refusal>* refused) {
+// Whether a layout for integers could read x: integers, all of them, whose scales are those of whole records.
+bool AreIntegers(const ActivationSpec& act) {
+  if (act.grain == ActivationSpec::kNone || act.outlier_threshold > 0) return false;
+  if (act.grain == ActivationSpec::kGroup && act.group % kXStep != 0) return false;
+  return act.code == DType::kI16 || act.code == DType::kI8;
+}
+
+// Fills layout and by_m of the segment and says how it reads x, whose demand is `act`; every better candidate that said no is
+// recorded.
+XForm Choose(const StoredWeight& weight, const ActivationSpec& act, const Machine& machine, Segment* segment,
+             std::vector<Refusal>* refused) {
   for (const KernelFamily* family : Families(machine)) {
     for (const LayoutRow* layout : family->layouts) {
+      if (layout->form && !AreIntegers(act)) {
+        refused->push_back({segment->part, layout->name, "multiplies integers, x are floats here (--activations)"});
+        continue;
+      }
       const Support support = layout->supports(weight);
       if (!support.ok) {
         refused->push_back({segment->part, layout->name, support.why});
         continue;
       }
+      const XForm form = layout->form ? layout->form(weight, act, machine.isa) : XForm::kF32;
       for (const KernelRow& kernel : family->kernels)
-        if (kernel.layout == layout && kernel.isa > machine.isa)
+        if (kernel.layout == layout && kernel.x == form && kernel.isa > machine.isa)
           refused->push_back({segment->part, kernel.name, IsaRefusal(kernel, machine)});
       for (int i = 0; i < kMBuckets; ++i)
-        segment->by_m[static_cast<size_t>(i)] = BestKernel(*family, *layout, machine, kBucketLow[i]);
+        segment->by_m[static_cast<size_t>(i)] = BestKernel(*family, *layout, form, machine, kBucketLow[i]);
       segment->layout = layout;
-      return;
+      return form;
     }
   }
   NIBBLE_CHECK(false, "the reference refuses {}", weight.format->name);
@@ -74,18 +89,25 @@ bool SameTransforms(const std::vector<Transform>& a, const std::vector<Transform
   });
 }
 
-ActivationSpec Demanded(const LinearProblem& problem, const LinearPart& part) {
-  if (part.act.grain != ActivationSpec::kNone && !problem.ignore_activation_scheme) return part.act;
-  const bool quantized = !std::holds_alternative<Dense>(part.weight->body);
-  if (problem.policy != ActivationPolicy::kInt8 || !quantized) return {};
-  return {.grain = ActivationSpec::kGroup, .code = DType::kI8, .group = 32};
+// The form and demand of x for this part: the method's, or what the policy allows if some layout multiplies such integers.
+PackedWeight::Input InputOf(const LinearProblem& problem, const LinearPart& part, const Machine& machine, Segment* segment,
+                            std::vector<Refusal>* refused) {
+  const StoredWeight& weight = *part.weight;
+  PackedWeight::Input input{.transforms = weight.in, .keep = weight.keep};
+  const bool demands = part.act.grain != ActivationSpec::kNone && !problem.ignore_activation_scheme;
+  input.act = demands ? part.act : PolicyActivations(problem.policy, weight);
+  input.form = Choose(weight, input.act, machine, segment, refused);
+  if (!demands && input.form == XForm::kF32) input.act = {};
+  return input;
 }
 
-int InputIndex(const LinearProblem& problem, const LinearPart& part, PackedWeight* packed) {
-  const ActivationSpec act = Demanded(problem, part);
-  for (size_t i = 0; i < packed->inputs.size(); ++i)
-    if (packed->inputs[i].act == act && SameTransforms(packed->inputs[i].transforms, part.weight->in)) return static_cast<int>(i);
-  packed->inputs.push_back({part.weight->in, act, part.weight->keep});
+int InputIndex(PackedWeight::Input input, PackedWeight* packed) {
+  for (size_t i = 0; i < packed->inputs.size(); ++i) {
+    const PackedWeight::Input& other = packed->inputs[i];
+    if (other.act == input.act && other.form == input.form && SameTransforms(other.transforms, input.transforms))
+      return static_cast<int>(i);
+  }
+  packed->inputs.push_back(std::move(input));
   return static_cast<int>(packed->inputs.size()) - 1;
 }
 
@@ -141,6 +163,7 @@ const char* ActivationPolicyName(ActivationPolicy policy) {
   switch (policy) {
     case ActivationPolicy::kF32: return "f32";
     case ActivationPolicy::kInt8: return "int8";
+    case ActivationPolicy::kInt16: return "int16";
     case ActivationPolicy::kAuto: return "auto";
   }
   return "f32";
@@ -174,7 +197,7 @@ Result<PackedWeight> ChooseLinear(const LinearProblem& problem, const Machine& m
     segment.n_begin = chosen.n;
     segment.weight = part.weight;
     segment.bias = BiasOf(part);
-    segment.input = InputIndex(problem, part, &chosen);
+    segment.input = InputIndex(InputOf(problem, part, machine, &segment, &chosen.refused), &chosen);
     const ActivationSpec out_act = problem.ignore_activation_scheme ? ActivationSpec{} : part.out_act;
     if (!part.weight->out.empty() || part.weight->lora_a || out_act.grain != ActivationSpec::kNone) {
       chosen.outputs.push_back({.n_begin = chosen.n,
@@ -186,7 +209,6 @@ Result<PackedWeight> ChooseLinear(const LinearProblem& problem, const Machine& m
                                 .keep = part.weight->keep});
       BindLowRank(*part.weight, &chosen.outputs.back());
     }
-    Choose(*part.weight, machine, &segment, &chosen.refused);
     chosen.n += segment.n;
     chosen.segments.push_back(std::move(segment));
   }

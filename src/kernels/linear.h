@@ -28,8 +28,13 @@ struct LinearPart {
   std::shared_ptr<const void> bias_keep;
 };
 
-// Choice of the user: what may be done to x where the method demands nothing.
-enum class ActivationPolicy : uint8_t { kF32, kInt8, kAuto };
+// Choice of the user: what may be done to x where the method demands nothing and a kernel multiplies integers.
+enum class ActivationPolicy : uint8_t {
+  kF32,    // nothing
+  kInt8,   // 8-bit integers, one scale for each 32 columns
+  kInt16,  // 16-bit integers: errors of 2^-16 of the largest of 32, far below any weight's own rounding
+  kAuto,   // the narrowest whose error is at most a tenth of the weight format's own (docs/activations.md)
+};
 const char* ActivationPolicyName(ActivationPolicy policy);
 
 struct Machine {
@@ -53,8 +58,11 @@ struct Support {
 
 struct Segment;
 
-// Arguments of one call. x: [m] rows of k f32 values, already transformed and quantized (dequantized codes) for the segment's
-// input.
+// How a kernel wants x: f32 values (of quantized x: what its codes mean), or integers with scales (kernels/x_codes.h).
+enum class XForm : uint8_t { kF32, kI8, kI16 };
+
+// Arguments of one call. x: [m] rows of k f32 values, already transformed and quantized for the segment's input; in the integer
+// forms the bytes of XCodes of m rows, and x_stride means nothing.
 struct LinearArgs {
   const float* x = nullptr;
   int64_t x_stride = 0;
@@ -73,6 +81,8 @@ struct LayoutRow {  // bytes in memory; several kernels read one layout
   Status (*pack)(const StoredWeight& weight, Range strips, std::byte* out);
   // What is shared by all strips and kept in memory beside the bytes (decoder choice, group map).
   std::shared_ptr<const void> (*prepare)(const StoredWeight& weight);
+  // Null: kernels read x as f32. Otherwise the form in which they read such integers (8 or 16 bits) on this machine.
+  XForm (*form)(const StoredWeight& weight, const ActivationSpec& act, Isa isa) = nullptr;
 };
 
 struct KernelRow {  // one line of a family's kernels.inc
@@ -82,6 +92,7 @@ struct KernelRow {  // one line of a family's kernels.inc
   int64_t m_lo, m_hi;
   uint8_t sum_order;  // kernels of one order agree bit for bit
   double cost;        // relative time per weight at m_lo; orders candidates
+  XForm x;
   // Rows [strips] of the segment: one worker's share. scratch: kScratchBytes of this worker.
   void (*run)(const Segment& segment, Range strips, const LinearArgs& args, std::byte* scratch);
 };
@@ -89,6 +100,8 @@ struct KernelRow {  // one line of a family's kernels.inc
 inline constexpr int64_t kStripRows = 64;  // rows that one strip of any layout covers
 inline constexpr int64_t kBlockK = 128;    // sum order 1: a chain of fma over 128 columns, block sums added in order
 inline constexpr uint8_t kSumOrderBlocked = 1;
+// Sum order 2: exact integer sums over 16 or 32 columns, each times its scales added in f32, in order.
+inline constexpr uint8_t kSumOrderInteger = 2;
 inline constexpr int64_t kLinearScratchBytes = 168 << 10;  // per worker
 
 // Bound on |y - exact| / sum |w||x| of sum order 1 for k columns, w and x taken as decoded: one rounding per fused multiply-add of
@@ -129,6 +142,7 @@ struct PackedWeight {
   struct Input {
     std::vector<Transform> transforms;
     ActivationSpec act;
+    XForm form = XForm::kF32;
     bool plain() const { return transforms.empty() && act.grain == ActivationSpec::kNone; }
     std::vector<std::shared_ptr<const void>> keep;
   };

@@ -138,12 +138,12 @@ class Loader {
       bound->gather = true;
       bound->column_begin = columns.begin;
       bound->whole_k = spec.k;
-      bound->whole = {stripped.in, demands ? whole.act : ActivationSpec{}, stripped.keep};
+      bound->whole = {.transforms = stripped.in, .act = demands ? whole.act : ActivationSpec{}, .keep = stripped.keep};
       stripped.in.clear();
       part.act = {};
     }
     Result<StoredWeight> cut = Unsupported("its outputs are quantized, which their sum over ranks must be first");
-    if (part.out_act.grain == ActivationSpec::kNone || options_.ranks == 1) cut = Slice(stripped, {0, stripped.n}, columns);
+    if (part.out_act.grain == ActivationSpec::kNone) cut = Slice(stripped, {0, stripped.n}, columns);
     if (!cut) {
       if (cut.error().code != Code::kUnsupported) return tl::unexpected(std::move(cut.error()));
       NoteReplicated(whole, cut.error(), rank);
@@ -169,12 +169,14 @@ class Loader {
       int64_t k = spec.k;
       if (spec.shard == Shard::kRows && options_.ranks > 1) {
         NIBBLE_RETURN_IF_ERROR(CutAllRows(spec, whole, rank, &parts, &bound));
-      } else if (spec.shard == Shard::kColumns) {
+      } else if (spec.shard == Shard::kColumns && options_.ranks > 1) {
         NIBBLE_RETURN_IF_ERROR(CutColumns(whole[0], spec, rank, &parts, &bound));
         if (!parts.empty()) k = parts[0].weight->k;
       }
       ThreadTeam& team = *teams_[static_cast<size_t>(rank)];
-      NIBBLE_TRY(bound.packed, PrepareLinear(Problem(std::move(parts), k), MachineOf(team), team));
+      LinearProblem problem = Problem(std::move(parts), k);
+      if (bound.gather) problem.policy = ActivationPolicy::kF32;  // the whole row is prepared, and read from a column on
+      NIBBLE_TRY(bound.packed, PrepareLinear(problem, MachineOf(team), team));
       model_.packed_bytes += bound.packed.packed_bytes;
       model_.weights[static_cast<size_t>(rank)].linears.push_back(std::move(bound));
     }
@@ -203,7 +205,9 @@ class Loader {
     const int64_t k = weight.k;
     LinearPart part{.weight = std::make_shared<StoredWeight>(std::move(weight))};
     ThreadTeam& team = *teams_[static_cast<size_t>(rank)];
-    NIBBLE_TRY(PackedWeight packed, PrepareLinear(Problem({std::move(part)}, k), MachineOf(team), team));
+    LinearProblem problem = Problem({std::move(part)}, k);
+    problem.policy = ActivationPolicy::kF32;
+    NIBBLE_TRY(PackedWeight packed, PrepareLinear(problem, MachineOf(team), team));
     model_.packed_bytes += packed.packed_bytes;
     return packed;
   }

@@ -49,6 +49,17 @@ struct F32x16 {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(b), ToBf16(lo));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(b + 16), ToBf16(hi));
   }
+  __m256i ToI16() const {
+    const __m256i packed = _mm256_packs_epi32(_mm256_cvtps_epi32(lo), _mm256_cvtps_epi32(hi));
+    return _mm256_permute4x64_epi64(packed, 0xd8);  // packs works within halves
+  }
+  void StoreI8(void* p) const {
+    const __m256i h = ToI16();
+    _mm_storeu_si128(static_cast<__m128i*>(p), _mm_packs_epi16(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1)));
+  }
+  void StoreI16Quads(void* p) const {
+    _mm256_storeu_si256(static_cast<__m256i*>(p), _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(ToI16(), 0xd8), 0xd8));
+  }
   // The codes of small floats go through f16, whose exponent field contains theirs: e4m3's bits, moved into place, are the value
   // times 2^-8, subnormals too.
   static F32x16 FromHalves(__m256i h) {

@@ -46,6 +46,14 @@ struct F32x16 {
   void StoreBf16(void* p) const {
     for (int i = 0; i < 16; ++i) SetBits16(p, i, F32ToBf16(v[i]));
   }
+  // Integral values of 8 and 16 bits as such; of four int16 the order is 0 2 1 3 (kernels/x_codes.h).
+  void StoreI8(void* p) const {
+    for (int i = 0; i < 16; ++i) static_cast<int8_t*>(p)[i] = static_cast<int8_t>(v[i]);
+  }
+  void StoreI16Quads(void* p) const {
+    static constexpr int kOrder[4] = {0, 2, 1, 3};
+    for (int i = 0; i < 16; ++i) SetBits16(p, i, static_cast<uint16_t>(static_cast<int16_t>(v[(i & ~3) + kOrder[i & 3]])));
+  }
   // e4m3 and e5m2 codes; e4m3's NaN codes read as 480.
   static F32x16 LoadE4M3(const void* p) {
     F32x16 r;

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "kernels/cpu/attention/attention.h"
+#include "kernels/cpu/unroll.h"
 #include "kernels/cpu/vec_math.h"
 
 namespace nibble {
@@ -61,21 +62,19 @@ inline void ScoreTile(const Stretch& w, int64_t query, int64_t slot) {
     next[i / 2] = query == 0 && page_begins ? static_cast<const char*>(w.v[(slot + 16 * i) / kPageTokens]) : keys[i];
     if (query == 0) next_step = s.v_dim * kPageTokens * bytes / s.k_dim;
   }
-  F32x16 sum[M][NV];
-  for (int m = 0; m < M; ++m)
-    for (int i = 0; i < NV; ++i) sum[m][i] = F32x16::Zero();
+  F32x16 sum[M * NV];
+  Unroll<M * NV>([&](auto j) { sum[j] = F32x16::Zero(); });
   const float* q = s.q + query * s.k_dim;
   for (int64_t d = 0; d < s.k_dim; ++d) {
     for (const char* page : next) __builtin_prefetch(page + d * next_step, 0, 2);
     F32x16 k[NV];
-    for (int i = 0; i < NV; ++i) k[i] = LoadElements<dtype>(keys[i] + d * kPageTokens * bytes);
-    for (int m = 0; m < M; ++m) {
+    Unroll<NV>([&](auto i) { k[i] = LoadElements<dtype>(keys[i] + d * kPageTokens * bytes); });
+    Unroll<M>([&](auto m) {
       const F32x16 x = F32x16::Set(q[m * s.k_dim + d]);
-      for (int i = 0; i < NV; ++i) sum[m][i] = F32x16::Fma(x, k[i], sum[m][i]);
-    }
+      Unroll<NV>([&](auto i) { sum[m * NV + i] = F32x16::Fma(x, k[i], sum[m * NV + i]); });
+    });
   }
-  for (int m = 0; m < M; ++m)
-    for (int i = 0; i < NV; ++i) sum[m][i].Store(w.scores + (query + m) * kStretch + slot + 16 * i);
+  Unroll<M * NV>([&](auto j) { sum[j].Store(w.scores + (query + j / NV) * kStretch + slot + 16 * (j % NV)); });
 }
 
 // Elements [16 * begin, 16 * (begin + NV)) of the outputs of M queries; one chain over the slots.
@@ -83,9 +82,8 @@ template <DType dtype, int M, int NV>
 inline void ValueTile(const Stretch& w, int64_t query, int64_t begin, float* out) {
   const AttentionStretch& s = *w.s;
   constexpr int64_t bytes = kBytes<dtype>;
-  F32x16 sum[M][NV];
-  for (int m = 0; m < M; ++m)
-    for (int i = 0; i < NV; ++i) sum[m][i] = F32x16::Zero();
+  F32x16 sum[M * NV];
+  Unroll<M * NV>([&](auto j) { sum[j] = F32x16::Zero(); });
   for (int64_t slot = s.slots.begin; slot < s.slots.end;) {
     const int64_t page = slot / kPageTokens, end = (page + 1) * kPageTokens < s.slots.end ? (page + 1) * kPageTokens : s.slots.end;
     const char* values = static_cast<const char*>(w.v[page]) + (slot % kPageTokens * s.v_dim + 16 * begin) * bytes;
@@ -94,15 +92,14 @@ inline void ValueTile(const Stretch& w, int64_t query, int64_t begin, float* out
     for (; slot < end; ++slot, values += s.v_dim * bytes) {
       if (next) Fetch(next + slot % kPageTokens * s.k_dim * bytes, s.k_dim * bytes);
       F32x16 v[NV];
-      for (int i = 0; i < NV; ++i) v[i] = LoadElements<dtype>(values + 16 * i * bytes);
-      for (int m = 0; m < M; ++m) {
+      Unroll<NV>([&](auto i) { v[i] = LoadElements<dtype>(values + 16 * i * bytes); });
+      Unroll<M>([&](auto m) {
         const F32x16 x = F32x16::Set(p[m * kStretch + slot]);
-        for (int i = 0; i < NV; ++i) sum[m][i] = F32x16::Fma(x, v[i], sum[m][i]);
-      }
+        Unroll<NV>([&](auto i) { sum[m * NV + i] = F32x16::Fma(x, v[i], sum[m * NV + i]); });
+      });
     }
   }
-  for (int m = 0; m < M; ++m)
-    for (int i = 0; i < NV; ++i) sum[m][i].Store(out + (query + m) * s.v_dim + 16 * (begin + i));
+  Unroll<M * NV>([&](auto j) { sum[j].Store(out + (query + j / NV) * s.v_dim + 16 * (begin + j % NV)); });
 }
 
 template <DType dtype, int M>

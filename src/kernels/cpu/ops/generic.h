@@ -5,6 +5,7 @@
 
 #include "kernels/cpu/ops/ops.h"
 #include "kernels/cpu/vec_math.h"
+#include "kernels/x_codes.h"
 
 namespace nibble {
 namespace {
@@ -153,7 +154,43 @@ void Store(DType dtype, const float* x, int64_t width, int64_t stride, void* out
   }
 }
 
-const CpuOps kOps = {RmsNorm, LayerNorm, Add, Rope, Gated, GatedClamped, Store, Softmax, LogSumExp, KlDivergence};
+// 1 for columns 4 i and 4 i + 1.
+constexpr float kFirstPairs[16] = {1, 1, 0, 0, 1, 1, 0, 0, 1, 1, 0, 0, 1, 1, 0, 0};
+
+void QuantizeGroups(const float* x, int64_t width, int bits, bool wide, void* out, int64_t stride) {
+  constexpr int64_t kGroup = 2 * kLanes;
+  const float top = static_cast<float>((1 << (bits - 1)) - 1);
+  auto* record = static_cast<char*>(out);
+  for (int64_t i = 0; i < width; i += kGroup, record += stride) {
+    F32x16 v[2];
+    F32x16 amax = F32x16::Set(1e-10f);
+    for (int h = 0; h < 2; ++h) {
+      const int64_t left = width - i - h * kLanes;
+      v[h] = left <= 0 ? F32x16::Zero() : LoadPart(x + i + h * kLanes, left < kLanes ? left : kLanes);
+      amax = F32x16::Max(F32x16::Max(v[h], F32x16::Zero() - v[h]), amax);
+    }
+    XHeader header;
+    header.scale = amax.HorizontalMax() / top;
+    for (int h = 0; h < 2; ++h) {
+      // A NaN becomes the lowest code: Max gives its second operand.
+      const F32x16 scaled = F32x16::Round(v[h] / F32x16::Set(header.scale));
+      const F32x16 code = F32x16::Min(F32x16::Max(scaled, F32x16::Set(-top)), F32x16::Set(top));
+      char* codes = record + kXHeaderBytes + kLanes * (wide ? 2 : 1) * h;
+      wide ? code.StoreI16Quads(codes) : code.StoreI8(codes);
+      // Sums of codes are exact in f32.
+      const F32x16 first = F32x16::Load(kFirstPairs);
+      const float sum = code.Sum(), pair = wide ? 0 : (code * first).Sum();
+      header.sum[1 + h] = static_cast<int32_t>(sum);
+      header.pair[1 + h][0] = static_cast<int16_t>(pair);
+      header.pair[1 + h][1] = wide ? int16_t{0} : static_cast<int16_t>(sum - pair);
+    }
+    header.sum[0] = header.sum[1] + header.sum[2];
+    for (int i = 0; i < 2; ++i) header.pair[0][i] = static_cast<int16_t>(header.pair[1][i] + header.pair[2][i]);
+    __builtin_memcpy(record, &header, sizeof header);
+  }
+}
+
+const CpuOps kOps = {RmsNorm, LayerNorm, Add, Rope, Gated, GatedClamped, Store, Softmax, LogSumExp, KlDivergence, QuantizeGroups};
 
 }  // namespace
 }  // namespace nibble

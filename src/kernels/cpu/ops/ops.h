@@ -34,6 +34,9 @@ struct CpuOps {
   double (*log_sum_exp)(const float* x, int64_t width);
   // sum_i p_i (log p_i - log q_i), log p = a - lse_a, log q = b - lse_b.
   double (*kl_divergence)(const float* a, double lse_a, const float* b, double lse_b, int64_t width);
+  // x as integers of `bits` bits in records of 32 columns (kernels/x_codes.h), record i at out + i * stride; wide: codes take two
+  // bytes. scale = max(|x|, 1e-10) / (2^(bits-1) - 1), codes to nearest even.
+  void (*quantize_groups)(const float* x, int64_t width, int bits, bool wide, void* out, int64_t stride);
 };
 
 // The best table for the machine's instruction set.

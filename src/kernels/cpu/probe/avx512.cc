@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cpu/vec_avx512.h"
-// vec_*.h first: it defines F32x16 for the loops below.
+// vec_*.h and dot_*.h first: they define the vectors for the loops below.
+#include "kernels/cpu/dot_avx512.h"
+//
 #include "kernels/cpu/probe/generic.h"
 
 namespace nibble {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The probes, once on F32x16; an ISA file includes its vec_*.h first.
+// The probes, once on F32x16; an ISA file includes its vec_*.h and dot_*.h first.
 #pragma once
 
 #include "kernels/cpu/probe/probe.h"
+#include "kernels/cpu/unroll.h"
 
 namespace nibble {
 namespace {
@@ -14,19 +15,40 @@ float Read(const float* data, int64_t floats) {
   return (sum[0] + sum[1] + sum[2] + sum[3]).Sum();
 }
 
-// Twelve independent chains hide the latency of the multiplier on every processor.
+// Independent chains that hide the latency of the multiplier and fit the registers: F32x16 is two of AVX2's sixteen.
+constexpr int kChains = F32x16::kWide ? 12 : 6;
+
 float Fma(int64_t rounds) {
-  F32x16 chain[12];
-  for (int j = 0; j < 12; ++j) chain[j] = F32x16::Set(static_cast<float>(j));
+  F32x16 chain[kChains];
+  for (int j = 0; j < kChains; ++j) chain[j] = F32x16::Set(static_cast<float>(j));
   const F32x16 a = F32x16::Set(0.999f), b = F32x16::Set(0.001f);
   for (int64_t i = 0; i < rounds; ++i)
-    for (int j = 0; j < 12; ++j) chain[j] = F32x16::Fma(chain[j], a, b);
+    for (int j = 0; j < kChains; ++j) chain[j] = F32x16::Fma(chain[j], a, b);
   F32x16 sum = F32x16::Zero();
   for (const F32x16& c : chain) sum = sum + c;
   return sum.Sum();
 }
 
-const CpuProbe kProbe = {Read, Fma};
+// Codes that change with every round, so that no product is computed before the loop. Sums wrap; nobody reads them as numbers.
+template <typename Dot>
+float DotRounds(int64_t rounds) {
+  alignas(64) std::byte bytes[64 + 32] = {};
+  for (int i = 0; i < 96; ++i) bytes[i] = static_cast<std::byte>(i % 15);
+  Dot chain[kChains];
+  Unroll<kChains>([&](auto j) { chain[j] = Dot::Start(XHeader{}, 0, 0); });
+  const Bytes64 codes = Bytes64::Load(bytes);
+  for (int64_t i = 0; i < rounds; ++i) {
+    const auto w = Dot::template Phase<0>(codes);
+    asm volatile("" ::: "memory");  // x are loaded anew, as in the kernels
+    Unroll<kChains>([&](auto j) { chain[j] = chain[j].Plus(w, bytes + 64 + 4 * j); });
+  }
+  F32x16 sum = F32x16::Zero();
+  Unroll<kChains>([&](auto j) { sum = sum + chain[j].Total().ToF32(); });
+  return sum.Sum();
+}
+
+// A Dot8 operand is 64 products, a Dot16 operand 32.
+const CpuProbe kProbe = {Read, Fma, DotRounds<Dot8>, DotRounds<Dot16>, kChains * 16, kChains * 64};
 
 }  // namespace
 }  // namespace nibble

@@ -6,7 +6,8 @@ namespace nibble {
 namespace strip64 {
 
 std::span<const KernelRow> Kernels() {
-#define NIBBLE_KERNEL(name, isa, m_lo, m_hi, cost, run) KernelRow{name, &Layout(), isa, m_lo, m_hi, kSumOrderBlocked, cost, run},
+#define NIBBLE_KERNEL(name, layout, isa, m_lo, m_hi, x, cost, run) \
+  KernelRow{name, &layout, isa, m_lo, m_hi, x == XForm::kF32 ? kSumOrderBlocked : kSumOrderInteger, cost, x, run},
   static const KernelRow rows[] = {
 #include "kernels/cpu/strip64/kernels.inc"
   };
@@ -17,7 +18,7 @@ std::span<const KernelRow> Kernels() {
 }  // namespace strip64
 
 const KernelFamily* strip64_family() {
-  static const LayoutRow* const layouts[] = {&strip64::Layout()};
+  static const LayoutRow* const layouts[] = {&strip64::DotLayout(), &strip64::Layout()};
   static const KernelFamily family = {"strip64", layouts, strip64::Kernels()};
   return &family;
 }

@@ -6,49 +6,11 @@
 // L1) is decoded once and used for all rows, six at a time. Both sum in the same order (kernels/linear.h, kSumOrderBlocked).
 #pragma once
 
-#include "kernels/cpu/strip64/layout.h"
+#include "kernels/cpu/strip64/terms.h"
+#include "kernels/cpu/unroll.h"
 
 namespace nibble::strip64 {
 namespace {
-
-constexpr int kVectors = 4;   // vectors of 16 rows in a strip
-constexpr int kTileRows = 6;  // rows of x per register tile: 6 * 4 accumulators + 4 panel vectors fit 32 registers
-
-// S and Z (or B) of one group for the 64 rows.
-struct Terms {
-  F32x16 scale[kVectors], zero[kVectors];
-};
-
-F32x16 LoadValues(DType dtype, const std::byte* base, int64_t index) {
-  switch (dtype) {
-    case DType::kF16: return F32x16::LoadF16(base + 2 * index);
-    case DType::kBF16: return F32x16::LoadBf16(base + 2 * index);
-    case DType::kU8: return Codes16::Load(base + index).ToF32();
-    default: return F32x16::Load(reinterpret_cast<const float*>(base) + index);
-  }
-}
-
-void LoadTwoLevelTerms(const State& s, const std::byte* strip, int64_t group, Terms* terms) {
-  const int64_t super = group / s.subs_per_super * kStripRows, sub = group * kStripRows;
-  for (int i = 0; i < kVectors; ++i) {
-    F32x16 scale = LoadValues(DType::kF16, strip + s.scale_offset, super + 16 * i);
-    if (s.has_sub) scale = scale * F32x16::LoadI8(strip + s.sub_offset + sub + 16 * i);
-    terms->scale[i] = scale;
-    if (s.rule != Rule::kPlusBias) continue;
-    F32x16 minimum = LoadValues(DType::kF16, strip + s.zero_offset, super + 16 * i);
-    if (s.has_sub_min) minimum = minimum * Codes16::Load(strip + s.sub_min_offset + sub + 16 * i).ToF32();
-    terms->zero[i] = F32x16::Zero() - minimum;
-  }
-}
-
-void LoadTerms(const State& s, const std::byte* strip, int64_t group, Terms* terms) {
-  if (s.subs_per_super) return LoadTwoLevelTerms(s, strip, group, terms);
-  for (int i = 0; i < kVectors; ++i) {
-    terms->scale[i] = LoadValues(s.scale_dtype, strip + s.scale_offset, group * kStripRows + 16 * i);
-    if (s.rule == Rule::kMinusZero || s.rule == Rule::kPlusBias)
-      terms->zero[i] = LoadValues(s.zero_dtype, strip + s.zero_offset, group * kStripRows + 16 * i);
-  }
-}
 
 // The codes of one column as four vectors.
 template <CodeKind kind>
@@ -200,27 +162,24 @@ Decoder DecoderOf(const State& s) {
 // it; out [rows][64]. Rows of x lie far apart, so those of the next tile, `ahead` floats on, are asked for while this one computes.
 template <int rows, int NV>
 inline void Tile(const float* panel, int64_t columns, const float* x, int64_t x_stride, int64_t ahead, bool first, float* out) {
-  F32x16 sum[rows][NV];
-  for (int r = 0; r < rows; ++r)
-    for (int i = 0; i < NV; ++i) sum[r][i] = F32x16::Zero();
+  F32x16 sum[rows * NV];
+  Unroll<rows * NV>([&](auto j) { sum[j] = F32x16::Zero(); });
   for (int64_t begin = 0; begin < columns; begin += 16) {
     for (int r = 0; r < rows; ++r) __builtin_prefetch(x + ahead + r * x_stride + begin);
     const int64_t end = begin + 16 < columns ? begin + 16 : columns;
     for (int64_t c = begin; c < end; ++c) {
       F32x16 w[NV];
-      for (int i = 0; i < NV; ++i) w[i] = F32x16::Load(panel + c * kStripRows + 16 * i);
-      for (int r = 0; r < rows; ++r) {
+      Unroll<NV>([&](auto i) { w[i] = F32x16::Load(panel + c * kStripRows + 16 * i); });
+      Unroll<rows>([&](auto r) {
         const F32x16 value = F32x16::Set(x[r * x_stride + c]);
-        for (int i = 0; i < NV; ++i) sum[r][i] = F32x16::Fma(w[i], value, sum[r][i]);
-      }
+        Unroll<NV>([&](auto i) { sum[r * NV + i] = F32x16::Fma(w[i], value, sum[r * NV + i]); });
+      });
     }
   }
-  for (int r = 0; r < rows; ++r) {
-    for (int i = 0; i < NV; ++i) {
-      float* at = out + r * kStripRows + 16 * i;
-      (first ? sum[r][i] : F32x16::Load(at) + sum[r][i]).Store(at);
-    }
-  }
+  Unroll<rows * NV>([&](auto j) {
+    float* at = out + j / NV * kStripRows + 16 * (j % NV);
+    (first ? sum[j] : F32x16::Load(at) + sum[j]).Store(at);
+  });
 }
 
 template <int NV>
@@ -236,17 +195,6 @@ void Tiles(int rows, const float* panel, int64_t columns, const float* x, int64_
       case 5: Tile<5, NV>(p, columns, x, x_stride, ahead, first, o); break;
       default: Tile<kTileRows, NV>(p, columns, x, x_stride, ahead, first, o); break;
     }
-  }
-}
-
-// Adds a finished block sum to y (or begins it), and the bias after the last block.
-void Accumulate(const Segment& segment, int64_t strip, bool first, bool last, const float* sums, float* y) {
-  const int64_t row0 = strip * kStripRows, rows = segment.n - row0 < kStripRows ? segment.n - row0 : kStripRows;
-  const float* bias = last && !segment.bias.empty() ? segment.bias.data() + row0 : nullptr;
-  float* out = y + segment.n_begin + row0;
-  for (int64_t r = 0; r < rows; ++r) {
-    const float sum = first ? sums[r] : out[r] + sums[r];
-    out[r] = bias ? sum + bias[r] : sum;
   }
 }
 

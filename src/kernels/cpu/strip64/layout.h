@@ -1,20 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-// strip64: the general packed layout. 64 rows of W lie side by side, one column after the other, so that a vector lane is a row:
-// every output is one chain of fused multiply-adds over k, the same for one row of x or a thousand, on every vector width.
+// strip64: the general packed layouts. 64 rows of W lie side by side, so that a vector lane is a row and no product ends in a sum
+// over lanes. A strip is   codes | scales [groups][64] | zeros or biases [groups][64] | sub-scales ...
+// Scales keep their stored width (f16, bf16, f32). Codes come in one of two orders:
 //
-// A strip is   codes [k][code_bytes] | scales [groups][64] | zeros or biases [groups][64] | sub-scales ...
-// Codes of one column, 64 rows, b bits each, are 8*b bytes, split into planes so that a 16-row vector is a few byte operations:
+// strip64, for f32 x: one column after the other; every output is one chain of fused multiply-adds over k. Codes of one column,
+// 64 rows, b bits each, are 8*b bytes, split into planes so that a 16-row vector is a few byte operations:
 //   4-bit plane, 32 bytes: byte i holds row i (low nibble) and row 32 + i (high nibble)
 //   2-bit plane, 16 bytes: byte i holds rows i, 16 + i, 32 + i, 48 + i (from the low bits up)
 //   1-bit plane,  8 bytes: bit r of the little-endian 64-bit word is row r
 //   2 = [2]; 3 = [2][1]; 4 = [4]; 5 = [4][1]; 6 = [4][2]; 8 = 64 bytes; 16 and 32: f16, bf16, f32 values, 64 of them
-// The later planes hold the high bits. Scales keep their stored width (f16, bf16, f32).
+//
+// strip64d ("dots"), for integer x: steps of 32 columns; a 32-bit lane is a row and its bytes are four columns, as the processor's
+// dot products of bytes want them. Step s of b-bit codes is 256 * b bytes, planes of [chunk][row] lanes:
+//   4-bit plane, 4 chunks: byte j holds columns 8 c + j (low nibble) and 8 c + 4 + j (high nibble)
+//   2-bit plane, 2 chunks: byte j holds columns 16 c + 4 f + j in bits 2 f
+//   1-bit plane, 1 chunk:  byte j holds columns 4 f + j in bit f
+//   8 bits, 8 chunks:      byte j is column 4 c + j
+// Columns past k have code 0. The later planes hold the high bits.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
 #include "kernels/linear.h"
+#include "kernels/x_codes.h"
 
 namespace nibble::strip64 {
 
@@ -61,14 +70,28 @@ struct State {
   int64_t scale_offset = 0, zero_offset = 0, sub_offset = 0, sub_min_offset = 0, strip_bytes = 0;
   float table[256] = {};
 
+  // strip64d: w = S * unit * (u - zero) + B, u = lookup[code] or the code; `zero` is the middle of the codes where the rule has a
+  // zero point or bias of its own, which B then makes up for.
+  bool dots = false;
+  bool uses_lookup = false;
+  uint8_t lookup[16] = {};
+  float unit = 1;
+  int largest = 0;      // u never exceeds it
+  int sum_columns = 0;  // columns of one integer sum: 32, or 16
+  int64_t steps() const { return CeilDiv(k, kXStep); }
+  int64_t step_bytes() const { return kXStep * CodeBytes(kind); }
+
   int64_t supers() const { return subs_per_super ? CeilDiv(groups, subs_per_super) : 0; }
 };
 
 const LayoutRow& Layout();
+const LayoutRow& DotLayout();
+// The decoder of a weight that the layout (dots or not) supports.
+State MakeState(const StoredWeight& weight, bool dots);
 std::span<const KernelRow> Kernels();
 
-void RunScalar(const Segment& segment, Range strips, const LinearArgs& args, std::byte* scratch);
-void RunAvx2(const Segment& segment, Range strips, const LinearArgs& args, std::byte* scratch);
-void RunAvx512(const Segment& segment, Range strips, const LinearArgs& args, std::byte* scratch);
+using RunFn = void(const Segment& segment, Range strips, const LinearArgs& args, std::byte* scratch);
+RunFn RunScalar, RunAvx2, RunAvx512;
+RunFn RunDots8Scalar, RunDots16Scalar, RunDots8Avx2, RunDots16Avx2, RunDots8Avx512, RunDots16Avx512, RunDots8Vnni, RunDots16Vnni;
 
 }  // namespace nibble::strip64

@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// StoredWeight -> strip64 bytes: which weights fit, the decoder state, and the packing of a strip.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <functional>
-#include <numeric>
-#include <optional>
 
 #include "formats/plane.h"
-#include "kernels/cpu/strip64/layout.h"
+#include "kernels/cpu/strip64/pack.h"
 #include "tensors/scalar.h"
 
 namespace nibble::strip64 {
@@ -19,165 +15,6 @@ constexpr int64_t kChunk = 256;  // columns read at once while packing: 64 x 256
 int64_t BodyRow(const StoredWeight& w, int64_t row) {
   return w.row_map ? static_cast<int64_t>(LoadScalar(w.row_map.dtype, w.row_map.data, row * w.row_map.stride[0])) : row;
 }
-
-// ---- which weights fit -------------------------------------------------------------------------------------------------------
-
-std::optional<CodeKind> IntKind(int bits) {
-  switch (bits) {
-    case 1:
-    case 2: return CodeKind::kBits2;
-    case 3: return CodeKind::kBits3;
-    case 4: return CodeKind::kBits4;
-    case 5: return CodeKind::kBits5;
-    case 6: return CodeKind::kBits6;
-    case 7:
-    case 8: return CodeKind::kBits8;
-    default: return std::nullopt;
-  }
-}
-
-// Columns of the finest group that all planes share; 0: one group. nullopt: planes that no common group describes.
-std::optional<int64_t> GroupElems(const Coded& c, int64_t k) {
-  int64_t elems = 0;
-  const Plane* planes[] = {&c.scale, c.zero ? &*c.zero : nullptr, c.scale2 ? &*c.scale2 : nullptr};
-  for (const Plane* plane : planes) {
-    if (!plane || plane->block_k == 0) continue;
-    if (plane->flat && (plane->flat_k % plane->block_k != 0 || plane->flat_k0 % plane->block_k != 0)) return std::nullopt;
-    elems = std::gcd(elems, plane->block_k);
-  }
-  return elems >= k + c.k_phase ? 0 : elems;
-}
-
-Support SupportsCoded(const Coded& c, int64_t k) {
-  if (c.rule == ValueRule::kRowTable) return {false, "a value table per row (strip64 has one table per matrix)"};
-  if (c.rule != ValueRule::kFloat && !IntKind(c.codes.bits)) return {false, fmt::format("{} bits per code (1..8)", c.codes.bits)};
-  if (c.rule == ValueRule::kTable && c.codes.bits > 8)
-    return {false, fmt::format("a table of 2^{} values (at most 256)", c.codes.bits)};
-  if (!GroupElems(c, k)) return {false, "scale blocks that straddle rows"};
-  return {};
-}
-
-Support Supports(const StoredWeight& w) {
-  if (const auto* coded = std::get_if<Coded>(&w.body)) return SupportsCoded(*coded, w.k);
-  if (std::holds_alternative<Dense>(w.body)) return {};
-  if (std::holds_alternative<Blocked>(w.body)) {
-    if (w.format->split) return {};
-    return {false, fmt::format("format {} gives no codes and scales (BlockSplit)", w.format->name)};
-  }
-  return {false, fmt::format("body of format {} (allowed: coded, dense, ggml blocks)", w.format->name)};
-}
-
-// ---- decoder state -----------------------------------------------------------------------------------------------------------
-
-// Planes whose stored values are the values: their dtype is kept in the strip, everything else becomes f32.
-DType StripDType(const Plane& plane) {
-  const bool plain = !plane.packed && !plane.table && plane.multiplier == 1 && !plane.reciprocal && !plane.flat;
-  if (plain && (plane.data.dtype == DType::kF16 || plane.data.dtype == DType::kBF16)) return plane.data.dtype;
-  return DType::kF32;
-}
-
-void SetTable(State* s, int bits, const std::function<float(int)>& value) {
-  s->uses_table = true;
-  for (int u = 0; u < (1 << bits); ++u) s->table[u] = value(u);
-}
-
-void PrepareCoded(const Coded& c, State* s) {
-  s->group_elems = *GroupElems(c, s->k);
-  s->k_phase = c.k_phase;
-  if (c.group_of_k) {
-    s->group_of_k.resize(static_cast<size_t>(s->k));
-    for (int64_t i = 0; i < s->k; ++i)
-      s->group_of_k[static_cast<size_t>(i)] =
-          static_cast<int32_t>(LoadScalar(c.group_of_k.dtype, c.group_of_k.data, i * c.group_of_k.stride[0]));
-    const auto top = std::max_element(s->group_of_k.begin(), s->group_of_k.end());
-    s->groups = top == s->group_of_k.end() ? 1 : *top + 1;
-  } else {
-    s->groups = s->group_elems ? CeilDiv(s->k + s->k_phase, s->group_elems) : 1;
-  }
-  s->scale_dtype = c.scale2 ? DType::kF32 : StripDType(c.scale);
-  s->rule = Rule::kScaled;
-  s->zero = c.zero_default;
-  const int bits = c.codes.bits;
-  if (c.rule == ValueRule::kFloat && c.float_type == DType::kE4M3) {
-    s->kind = CodeKind::kE4M3;
-    return;
-  }
-  if (c.rule == ValueRule::kFloat && c.float_type == DType::kE5M2) {
-    s->kind = CodeKind::kE5M2;
-    return;
-  }
-  s->kind = *IntKind(bits);
-  if (c.rule == ValueRule::kFloat) {
-    SetTable(s, bits, [&](int u) { return DecodeSmallFloat(c.float_type, static_cast<uint8_t>(u)); });
-  } else if (c.rule == ValueRule::kTable) {
-    SetTable(s, bits, [&](int u) { return LoadScalar(c.table.dtype, c.table.data, u); });
-  } else if (c.zero) {
-    s->rule = c.rule == ValueRule::kIntPlusBias ? Rule::kPlusBias : Rule::kMinusZero;
-    // Zero points of narrow integers are small integers themselves; wider and real ones keep f32.
-    s->zero_dtype = c.zero->packed && c.zero->packed->bits <= 4 && s->rule == Rule::kMinusZero ? DType::kU8 : StripDType(*c.zero);
-  } else if (bits <= 4) {
-    SetTable(s, bits,
-             [&](int u) { return static_cast<float>(u) - c.zero_default; });  // one permute instead of convert and subtract
-  }
-}
-
-void PrepareBlocked(const StoredWeight& w, State* s) {
-  const BlockSplit& split = *w.format->split;
-  const int64_t block = w.format->block_elems;
-  s->kind = *IntKind(split.bits);
-  s->k_phase = std::get<Blocked>(w.body).k_phase % block;
-  const int64_t subs = block / split.sub_elems;
-  s->group_elems = split.sub_elems;
-  s->groups = CeilDiv(s->k + s->k_phase, block) * subs;
-  s->rule = split.has_min ? Rule::kPlusBias : Rule::kScaled;
-  if (split.split) {
-    s->subs_per_super = static_cast<int>(subs);
-    s->has_sub = split.has_sub;
-    s->has_sub_min = split.has_sub_min;
-    s->scale_dtype = s->zero_dtype = DType::kF16;
-  }
-  s->zero = static_cast<float>(split.zero);
-  if (split.table)
-    SetTable(s, split.bits, [&](int u) { return split.unit * static_cast<float>(split.table[u]); });
-  else if (split.bits <= 4 && !split.has_min)
-    SetTable(s, split.bits, [&](int u) { return static_cast<float>(u - split.zero); });
-}
-
-void SetOffsets(State* s) {
-  const int64_t levels = s->subs_per_super ? s->supers() : s->groups;
-  int64_t at = s->k * CodeBytes(s->kind);
-  const auto reserve = [&](bool used, int64_t rows, int bytes) {
-    const int64_t offset = at;
-    if (used) at += rows * kStripRows * bytes;
-    return offset;
-  };
-  const bool has_zero = s->rule == Rule::kMinusZero || s->rule == Rule::kPlusBias;
-  s->scale_offset = reserve(s->rule != Rule::kPlain, levels, DTypeBytes(s->scale_dtype));
-  s->zero_offset = reserve(has_zero, levels, DTypeBytes(s->zero_dtype));
-  s->sub_offset = reserve(s->has_sub, s->groups, 1);
-  s->sub_min_offset = reserve(s->has_sub_min, s->groups, 1);
-  s->strip_bytes = RoundUp(at, 64);
-}
-
-State MakeState(const StoredWeight& w) {
-  State s;
-  s.k = w.k;
-  if (const auto* coded = std::get_if<Coded>(&w.body)) {
-    PrepareCoded(*coded, &s);
-  } else if (std::holds_alternative<Blocked>(w.body)) {
-    PrepareBlocked(w, &s);
-  } else {
-    const DType dtype = std::get<Dense>(w.body).w.dtype;
-    s.kind = dtype == DType::kF16 ? CodeKind::kF16 : dtype == DType::kBF16 ? CodeKind::kBF16 : CodeKind::kF32;
-    s.groups = 1;
-  }
-  SetOffsets(&s);
-  return s;
-}
-
-std::shared_ptr<const void> Prepare(const StoredWeight& w) { return std::make_shared<State>(MakeState(w)); }
-
-int64_t PackedBytes(const StoredWeight& w) { return MakeState(w).strip_bytes * CeilDiv(w.n, kStripRows); }
 
 // ---- packing -----------------------------------------------------------------------------------------------------------------
 
@@ -203,6 +40,42 @@ void PackColumn(CodeKind kind, const uint8_t* codes, std::byte* out_bytes) {
     case CodeKind::kBits5: plane4(out); return plane1(out + 32, 4);
     case CodeKind::kBits6: plane4(out); return plane2(out + 32, 4);
     default: std::memcpy(out, codes, 64);
+  }
+}
+
+// Codes of 32 columns of one row -> its lanes of a step; `lanes` is the row's first. Bytes of a word are columns, so four are moved
+// at a time.
+void PackStep(CodeKind kind, const uint8_t* codes, std::byte* lanes) {
+  constexpr int64_t kChunkBytes = 4 * kStripRows;
+  const auto quad = [&](int q) {
+    uint32_t word;
+    std::memcpy(&word, codes + 4 * q, 4);
+    return word;
+  };
+  const auto put = [&](int chunk, uint32_t word) { std::memcpy(lanes + chunk * kChunkBytes, &word, 4); };
+  const auto plane4 = [&](int first) {
+    for (int c = 0; c < 4; ++c) put(first + c, (quad(2 * c) & 0x0f0f0f0f) | (quad(2 * c + 1) & 0x0f0f0f0f) << 4);
+  };
+  const auto plane2 = [&](int first, int shift) {
+    for (int c = 0; c < 2; ++c) {
+      uint32_t word = 0;
+      for (int f = 0; f < 4; ++f) word |= (quad(4 * c + f) >> shift & 0x03030303) << 2 * f;
+      put(first + c, word);
+    }
+  };
+  const auto plane1 = [&](int first, int shift) {
+    uint32_t word = 0;
+    for (int f = 0; f < 8; ++f) word |= (quad(f) >> shift & 0x01010101) << f;
+    put(first, word);
+  };
+  switch (kind) {
+    case CodeKind::kBits2: return plane2(0, 0);
+    case CodeKind::kBits3: plane2(0, 0); return plane1(2, 2);
+    case CodeKind::kBits4: return plane4(0);
+    case CodeKind::kBits5: plane4(0); return plane1(4, 4);
+    case CodeKind::kBits6: plane4(0); return plane2(4, 4);
+    default:
+      for (int c = 0; c < 8; ++c) put(c, quad(c));
   }
 }
 
@@ -273,12 +146,23 @@ struct StripWriter {
     return {};
   }
 
+  // k begins at a multiple of 32 where the order is dots.
   void WriteColumns(const uint8_t* codes /*[rows][kChunk]*/, Range k) const {
+    if (s.dots) return WriteSteps(codes, k);
     uint8_t column[kStripRows] = {};
     for (int64_t i = 0; i < k.size(); ++i) {
       for (int64_t r = 0; r < rows; ++r) column[r] = codes[r * kChunk + i];
       PackColumn(s.kind, column, out + (k.begin + i) * CodeBytes(s.kind));
     }
+  }
+
+  void WriteSteps(const uint8_t* codes, Range k) const {
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t i = 0; i < k.size(); i += kXStep) {
+        uint8_t step[kXStep] = {};
+        std::memcpy(step, codes + r * kChunk + i, static_cast<size_t>(std::min(kXStep, k.size() - i)));
+        PackStep(s.kind, step, out + (k.begin + i) / kXStep * s.step_bytes() + 4 * r);
+      }
   }
 
   Status BlockedStrip(const Blocked& b) const {
@@ -340,8 +224,7 @@ struct StripWriter {
   }
 };
 
-Status Pack(const StoredWeight& w, Range strips, std::byte* out) {
-  const State s = MakeState(w);
+Status Pack(const StoredWeight& w, const State& s, Range strips, std::byte* out) {
   for (int64_t strip = strips.begin; strip < strips.end; ++strip) {
     const int64_t row0 = strip * kStripRows;
     const StripWriter writer{w, s, out + strip * s.strip_bytes, row0, std::min(kStripRows, w.n - row0)};
@@ -357,9 +240,7 @@ Status Pack(const StoredWeight& w, Range strips, std::byte* out) {
 
 }  // namespace
 
-const LayoutRow& Layout() {
-  static const LayoutRow row = {"strip64", 1, Supports, PackedBytes, Pack, Prepare};
-  return row;
-}
+Status PackRows(const StoredWeight& w, Range strips, std::byte* out) { return Pack(w, MakeState(w, false), strips, out); }
+Status PackDots(const StoredWeight& w, Range strips, std::byte* out) { return Pack(w, MakeState(w, true), strips, out); }
 
 }  // namespace nibble::strip64

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// The integers of the dot kernels: sixteen rows of W, four columns of each, as 64 bytes. One set of types per instruction set
+// (dot_scalar.h, dot_avx2.h, dot_avx512.h, dot_avx512vnni.h), all exact. Include exactly one, after its vec_*.h.
+//
+//   Bytes64   lane r holds columns 0..3 of row r, unsigned
+//   Ints16    one i32 per row
+//   Dot8      sums of (code - zero) * x, u8 codes, i8 x. May be held in 16 bits, columns 0 and 1 of each four apart from 2 and 3:
+//   what
+//             fits is for the caller to know (strip64/state.cc)
+//   Dot16     the same of i16 x (XForm::kI16's order)
+// A sum begins with -zero times the sums of x's codes, so that adding u * x gives it exactly.
+// A code vector is multiplied in kPhases operands, each shared by all rows of x.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/x_codes.h"
+
+namespace nibble {
+namespace {
+
+struct Bytes64 {
+  uint8_t b[64];
+
+  static Bytes64 Load(const void* p) {
+    Bytes64 r;
+    std::memcpy(r.b, p, 64);
+    return r;
+  }
+  void Store(void* p) const { std::memcpy(p, b, 64); }
+  // Bits [from, from + width) of every byte, moved to bit `to`; all others 0.
+  template <int from, int to, int width>
+  Bytes64 Field() const {
+    Bytes64 r;
+    for (int i = 0; i < 64; ++i) r.b[i] = static_cast<uint8_t>((b[i] >> from & ((1 << width) - 1)) << to);
+    return r;
+  }
+  Bytes64 operator|(const Bytes64& other) const {
+    Bytes64 r;
+    for (int i = 0; i < 64; ++i) r.b[i] = b[i] | other.b[i];
+    return r;
+  }
+  // table[code], codes < 16.
+  Bytes64 Lookup(const uint8_t* table) const {
+    Bytes64 r;
+    for (int i = 0; i < 64; ++i) r.b[i] = table[b[i]];
+    return r;
+  }
+};
+
+struct Ints16 {
+  int32_t v[16];
+  F32x16 ToF32() const {
+    F32x16 r;
+    for (int i = 0; i < 16; ++i) r.v[i] = static_cast<float>(v[i]);
+    return r;
+  }
+};
+
+struct Dot8 {
+  static constexpr int kPhases = 1;
+  using Operand = Bytes64;
+  int32_t v[16];
+
+  static Dot8 Start(const XHeader& x, int span, int zero) {
+    Dot8 r;
+    for (int32_t& sum : r.v) sum = -zero * x.sum[span];
+    return r;
+  }
+  template <int>
+  static Operand Phase(const Bytes64& codes) {
+    return codes;
+  }
+  // x: the codes of four columns.
+  Dot8 Plus(const Operand& w, const void* x) const {
+    const auto* c = static_cast<const int8_t*>(x);
+    Dot8 sum = *this;
+    for (int r = 0; r < 16; ++r)
+      for (int j = 0; j < 4; ++j) sum.v[r] += w.b[4 * r + j] * c[j];
+    return sum;
+  }
+  Ints16 Total() const {
+    Ints16 r;
+    std::memcpy(r.v, v, sizeof v);
+    return r;
+  }
+};
+
+struct Dot16 {
+  static constexpr int kPhases = 2;  // columns 0 and 2, then 1 and 3
+  struct Operand {
+    uint8_t b[32];
+  };
+  int32_t v[16];
+
+  static Dot16 Start(const XHeader& x, int span, int zero) {
+    Dot16 r;
+    for (int32_t& sum : r.v) sum = -zero * x.sum[span];
+    return r;
+  }
+  template <int phase>
+  static Operand Phase(const Bytes64& codes) {
+    Operand r;
+    for (int i = 0; i < 32; ++i) r.b[i] = codes.b[2 * i + phase];
+    return r;
+  }
+  Dot16 Plus(const Operand& w, const void* x) const {
+    int16_t c[2];
+    std::memcpy(c, x, 4);
+    Dot16 sum = *this;
+    for (int r = 0; r < 16; ++r) sum.v[r] += w.b[2 * r] * c[0] + w.b[2 * r + 1] * c[1];
+    return sum;
+  }
+  Ints16 Total() const {
+    Ints16 r;
+    std::memcpy(r.v, v, sizeof v);
+    return r;
+  }
+};
+
+}  // namespace
+}  // namespace nibble

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+// The integer kernels of strip64d, written once on the types of dot_*.h. An ISA file includes its vec_*.h and dot_*.h, then this,
+// and calls RunDots<NV, Dot>: NV units of 16 rows make a register tile.
+//
+// Products of codes and integer x are summed exactly over 32 or 16 columns; the sum becomes a float once, is multiplied by the
+// scales of W and x, and is added to y's sum. All kernels do this in the same order (kSumOrderInteger), so all agree bit for bit.
+#pragma once
+
+#include "kernels/cpu/strip64/terms.h"
+#include "kernels/cpu/unroll.h"
+
+namespace nibble::strip64 {
+namespace {
+
+constexpr int kQuads = 8;              // of four columns, in a step
+constexpr int64_t kUnitBytes = 64;     // of 16 rows
+constexpr int64_t kChunkBytes = 256;   // of 64 rows
+constexpr int64_t kPrefetchSteps = 6;  // ahead of the codes that are multiplied
+constexpr int64_t kPanelSteps = 4;     // 128 columns: the panel stays in L1
+constexpr int64_t kPanelBytes = kPanelSteps * kQuads * kChunkBytes;
+constexpr int64_t kPanelTermFloats = kPanelSteps * 2 * 2 * kStripRows;  // scale and bias of each half step
+constexpr int64_t kDotSumRows = (kLinearScratchBytes - kPanelBytes - kPanelTermFloats * 4) / 4 / kStripRows;
+
+// Codes of quad q of a step, 16 rows from `unit` on.
+template <CodeKind kind, int q>
+inline Bytes64 LoadQuad(const std::byte* step, int unit) {
+  const std::byte* p = step + unit * kUnitBytes;
+  if constexpr (kind == CodeKind::kBits8) {
+    return Bytes64::Load(p + q * kChunkBytes);
+  } else if constexpr (kind == CodeKind::kBits2 || kind == CodeKind::kBits3) {
+    const Bytes64 low = Bytes64::Load(p + q / 4 * kChunkBytes).template Field<q % 4 * 2, 0, 2>();
+    if constexpr (kind == CodeKind::kBits2) return low;
+    return low | Bytes64::Load(p + 2 * kChunkBytes).template Field<q, 2, 1>();
+  } else {
+    const Bytes64 low = Bytes64::Load(p + q / 2 * kChunkBytes).template Field<q % 2 * 4, 0, 4>();
+    if constexpr (kind == CodeKind::kBits5) return low | Bytes64::Load(p + 4 * kChunkBytes).template Field<q, 4, 1>();
+    if constexpr (kind == CodeKind::kBits6)
+      return low | Bytes64::Load(p + (4 + q / 4) * kChunkBytes).template Field<q % 4 * 2, 4, 2>();
+    return low;
+  }
+}
+
+template <CodeKind kind, bool lookup, int q>
+inline Bytes64 DecodeQuad(const State& s, const std::byte* step, int unit) {
+  const Bytes64 codes = LoadQuad<kind, q>(step, unit);
+  if constexpr (lookup) return codes.Lookup(s.lookup);
+  return codes;
+}
+
+// Scale and bias of one group: w = scale * (u - zero) + bias.
+inline void LoadDotTerms(const State& s, const std::byte* strip, int64_t group, Terms* terms) {
+  LoadTerms(s, strip, group, terms);
+  const F32x16 zero = F32x16::Set(s.zero), unit = F32x16::Set(s.unit);
+  for (int i = 0; i < kVectors; ++i) {
+    F32x16 &scale = terms->scale[i], &bias = terms->zero[i];
+    scale = scale * unit;
+    if (s.rule == Rule::kMinusZero) bias = (zero - bias) * scale;
+    if (s.rule == Rule::kPlusBias) bias = F32x16::Fma(zero, scale, bias);
+  }
+}
+
+// One sum of (u - zero) * code of x, on its way to y.
+template <bool biased>
+inline F32x16 AddSum(F32x16 ints, F32x16 scale, F32x16 bias, const XHeader& x, int span, F32x16 sum) {
+  sum = F32x16::Fma(ints, scale * F32x16::Set(x.scale), sum);
+  if constexpr (biased) sum = F32x16::Fma(bias, F32x16::Set(x.scale * static_cast<float>(x.sum[span])), sum);
+  return sum;
+}
+
+inline bool IsBiased(const State& s) { return s.rule != Rule::kScaled; }
+inline const XHeader& HeaderOf(const std::byte* record) { return *reinterpret_cast<const XHeader*>(record); }
+
+// The last half step may lie past the last column, where all codes are 0.
+inline int64_t GroupOf(const State& s, int64_t column) {
+  if (s.groups == 1) return 0;
+  const int64_t group = (column + s.k_phase) / s.group_elems;
+  return group < s.groups ? group : s.groups - 1;
+}
+
+template <typename Dot>
+constexpr XForm FormOf() {
+  return Dot::kPhases == 2 ? XForm::kI16 : XForm::kI8;
+}
+
+// ---- one row of x --------------------------------------------------------------------------------------------------------------
+
+template <CodeKind kind, bool lookup, typename Dot, int sum_columns>
+void DotGemv(const State& s, const std::byte* strip, const std::byte* x, float* sums) {
+  constexpr int quads = sum_columns / 4, quad_bytes = 4 * Dot::kPhases;
+  const int zero = static_cast<int>(s.zero);
+  const bool biased = IsBiased(s);
+  Terms terms;
+  int64_t loaded = -1;
+  for (int64_t step = 0; step < s.steps(); ++step, x += XRecordBytes(FormOf<Dot>())) {
+    const std::byte* codes = strip + step * kXStep * CodeBytes(kind);
+    const XHeader& header = HeaderOf(x);
+    Unroll<kQuads / quads>([&](auto half) {
+      constexpr int span = sum_columns == 32 ? 0 : 1 + decltype(half)::value;
+      const int64_t group = GroupOf(s, step * kXStep + half * sum_columns);
+      if (group != loaded) LoadDotTerms(s, strip, group, &terms);
+      loaded = group;
+      for (int unit = 0; unit < kVectors; ++unit) {
+        // Units are read a line here and a line there, which the processor does not foresee.
+        Unroll<CodeBytes(kind) / 8 * quads / kQuads>([&](auto i) {
+          __builtin_prefetch(codes + kPrefetchSteps * kXStep * CodeBytes(kind) +
+                             (half * CodeBytes(kind) / 8 * quads / kQuads + i) * kChunkBytes + unit * kUnitBytes);
+        });
+        Dot dot = Dot::Start(header, span, zero);
+        Unroll<quads>([&](auto i) {
+          constexpr int q = decltype(half)::value * quads + decltype(i)::value;
+          const Bytes64 w = DecodeQuad<kind, lookup, q>(s, codes, unit);
+          const std::byte* at = x + kXHeaderBytes + q * quad_bytes;
+          Unroll<Dot::kPhases>([&](auto phase) { dot = dot.Plus(Dot::template Phase<decltype(phase)::value>(w), at + 4 * phase); });
+        });
+        float* sum = sums + 16 * unit;
+        const F32x16 ints = dot.Total().ToF32(), before = F32x16::Load(sum);
+        (biased ? AddSum<true>(ints, terms.scale[unit], terms.zero[unit], header, span, before)
+                : AddSum<false>(ints, terms.scale[unit], terms.scale[unit], header, span, before))
+            .Store(sum);
+      }
+    });
+  }
+}
+
+// ---- more rows -----------------------------------------------------------------------------------------------------------------
+
+// Steps [begin, end) of a strip as bytes, one a column and row, and the scales and biases of each sum beside them.
+struct Panel {
+  std::byte* codes;  // [step][quad][64] lanes
+  float* terms;      // [step][half][scale, bias][64]
+};
+
+template <CodeKind kind, bool lookup>
+void DecodeSteps(const State& s, const std::byte* strip, Range steps, const Panel& panel) {
+  std::byte* out = panel.codes;
+  float* terms_out = panel.terms;
+  for (int64_t step = steps.begin; step < steps.end; ++step, out += kQuads * kChunkBytes) {
+    const std::byte* codes = strip + step * kXStep * CodeBytes(kind);
+    for (int unit = 0; unit < kVectors; ++unit)
+      Unroll<kQuads>([&](auto q) {
+        DecodeQuad<kind, lookup, decltype(q)::value>(s, codes, unit).Store(out + q * kChunkBytes + unit * kUnitBytes);
+      });
+    for (int half = 0; half < kXStep / s.sum_columns; ++half, terms_out += 2 * kStripRows) {
+      Terms terms = {};
+      LoadDotTerms(s, strip, GroupOf(s, step * kXStep + half * s.sum_columns), &terms);
+      for (int i = 0; i < kVectors; ++i) {
+        terms.scale[i].Store(terms_out + 16 * i);
+        terms.zero[i].Store(terms_out + kStripRows + 16 * i);
+      }
+    }
+  }
+}
+
+// rows x (16 * NV) sums over a panel's steps. x: the record of the tile's first row in the panel's first step; records of a step
+// are m apart. sums [rows][64].
+template <typename Dot, int sum_columns, bool biased, int rows, int NV>
+inline void DotTile(const State& s, const Panel& panel, int64_t steps, const std::byte* x, int64_t m, float* sums) {
+  constexpr int quads = sum_columns / 4, quad_bytes = 4 * Dot::kPhases;
+  constexpr int64_t record = XRecordBytes(FormOf<Dot>());
+  const std::byte* codes = panel.codes;
+  const float* terms = panel.terms;
+  const int zero = static_cast<int>(s.zero);
+  for (int64_t step = 0; step < steps; ++step, x += m * record)
+    for (int half = 0; half < kQuads / quads; ++half, terms += 2 * kStripRows) {
+      Dot dot[rows * NV];
+      const int span = sum_columns == 32 ? 0 : 1 + half;
+      Unroll<rows>([&](auto r) {
+        const Dot start = Dot::Start(HeaderOf(x + r * record), span, zero);
+        Unroll<NV>([&](auto i) { dot[r * NV + i] = start; });
+      });
+      const std::byte* at = x + kXHeaderBytes + half * quads * quad_bytes;
+      Unroll<quads>([&](auto q) {
+        Unroll<Dot::kPhases>([&](auto phase) {
+          typename Dot::Operand w[NV];
+          Unroll<NV>([&](auto i) {
+            w[i] = Dot::template Phase<decltype(phase)::value>(Bytes64::Load(codes + q * kChunkBytes + i * kUnitBytes));
+          });
+          Unroll<rows * NV>([&](auto j) {
+            constexpr int r = j / NV, i = j % NV;
+            dot[j] = dot[j].Plus(w[i], at + r * record + q * quad_bytes + 4 * phase);
+          });
+        });
+      });
+      codes += quads * kChunkBytes;
+      Unroll<rows>([&](auto r) {
+        const XHeader& header = HeaderOf(x + r * record);
+        Unroll<NV>([&](auto i) {
+          float* sum = sums + r * kStripRows + 16 * i;
+          const F32x16 scale = F32x16::Load(terms + 16 * i), bias = biased ? F32x16::Load(terms + kStripRows + 16 * i) : scale;
+          AddSum<biased>(dot[r * NV + i].Total().ToF32(), scale, bias, header, span, F32x16::Load(sum)).Store(sum);
+        });
+      });
+    }
+}
+
+template <typename Dot, int sum_columns, bool biased, int NV>
+void DotTiles(int rows, const State& s, const Panel& panel, int64_t steps, const std::byte* x, int64_t m, float* sums) {
+  for (int i = 0; i < kVectors; i += NV) {
+    const Panel part{panel.codes + i * kUnitBytes, panel.terms + 16 * i};
+    float* out = sums + 16 * i;
+    switch (rows) {
+      case 1: DotTile<Dot, sum_columns, biased, 1, NV>(s, part, steps, x, m, out); break;
+      case 2: DotTile<Dot, sum_columns, biased, 2, NV>(s, part, steps, x, m, out); break;
+      case 4: DotTile<Dot, sum_columns, biased, 4, NV>(s, part, steps, x, m, out); break;
+      default: DotTile<Dot, sum_columns, biased, kTileRows, NV>(s, part, steps, x, m, out); break;
+    }
+  }
+}
+
+// ---- choosing ------------------------------------------------------------------------------------------------------------------
+
+struct DotDecoder {
+  void (*gemv)(const State&, const std::byte* strip, const std::byte* x, float* sums);
+  void (*panel)(const State&, const std::byte* strip, Range steps, const Panel&);
+};
+
+template <typename Dot, CodeKind kind, bool lookup>
+DotDecoder MakeDotDecoder(const State& s) {
+  return {s.sum_columns == 16 ? DotGemv<kind, lookup, Dot, 16> : DotGemv<kind, lookup, Dot, 32>, DecodeSteps<kind, lookup>};
+}
+
+template <typename Dot>
+DotDecoder DotDecoderOf(const State& s) {
+  switch (s.kind) {
+    case CodeKind::kBits2:
+      return s.uses_lookup ? MakeDotDecoder<Dot, CodeKind::kBits2, true>(s) : MakeDotDecoder<Dot, CodeKind::kBits2, false>(s);
+    case CodeKind::kBits3:
+      return s.uses_lookup ? MakeDotDecoder<Dot, CodeKind::kBits3, true>(s) : MakeDotDecoder<Dot, CodeKind::kBits3, false>(s);
+    case CodeKind::kBits4:
+      return s.uses_lookup ? MakeDotDecoder<Dot, CodeKind::kBits4, true>(s) : MakeDotDecoder<Dot, CodeKind::kBits4, false>(s);
+    case CodeKind::kBits5: return MakeDotDecoder<Dot, CodeKind::kBits5, false>(s);
+    case CodeKind::kBits6: return MakeDotDecoder<Dot, CodeKind::kBits6, false>(s);
+    default: return MakeDotDecoder<Dot, CodeKind::kBits8, false>(s);
+  }
+}
+
+// Rows of the next tile when so many are left. Two tiles of four are faster than six and two.
+inline int64_t TileRows(int64_t left) {
+  if (left >= kTileRows && left != 8) return kTileRows;
+  return left >= 4 ? 4 : left >= 2 ? 2 : 1;
+}
+
+template <typename Dot, int NV>
+auto TilesOf(const State& s) {
+  if (IsBiased(s)) return s.sum_columns == 16 ? DotTiles<Dot, 16, true, NV> : DotTiles<Dot, 32, true, NV>;
+  return s.sum_columns == 16 ? DotTiles<Dot, 16, false, NV> : DotTiles<Dot, 32, false, NV>;
+}
+
+template <int NV, typename Dot>
+void RunDotRows(const Segment& segment, int64_t strip, const LinearArgs& args, Range rows, const DotDecoder& decoder,
+                float* scratch) {
+  const State& s = *static_cast<const State*>(segment.state.get());
+  const std::byte* bytes = segment.data + strip * s.strip_bytes;
+  const auto* x = reinterpret_cast<const std::byte*>(args.x);
+  const auto tiles = TilesOf<Dot, NV>(s);
+  const Panel panel{reinterpret_cast<std::byte*>(scratch), scratch + kPanelBytes / 4};
+  float* sums = panel.terms + kPanelTermFloats;
+  __builtin_memset(sums, 0, static_cast<size_t>(rows.size() * kStripRows) * sizeof(float));
+  for (int64_t step = 0; step < s.steps(); step += kPanelSteps) {
+    const Range steps{step, step + kPanelSteps < s.steps() ? step + kPanelSteps : s.steps()};
+    decoder.panel(s, bytes, steps, panel);
+    for (int64_t row = rows.begin, count = 0; row < rows.end; row += count) {
+      count = TileRows(rows.end - row);
+      tiles(static_cast<int>(count), s, panel, steps.size(), x + (step * args.m + row) * XRecordBytes(FormOf<Dot>()), args.m,
+            sums + (row - rows.begin) * kStripRows);
+    }
+  }
+  for (int64_t row = rows.begin; row < rows.end; ++row)
+    Accumulate(segment, strip, true, true, sums + (row - rows.begin) * kStripRows, args.y + row * args.y_stride);
+}
+
+template <int NV, typename Dot>
+void RunDots(const Segment& segment, Range strips, const LinearArgs& args, std::byte* scratch) {
+  const State& s = *static_cast<const State*>(segment.state.get());
+  const DotDecoder decoder = DotDecoderOf<Dot>(s);
+  float* floats = reinterpret_cast<float*>(scratch);
+  if (args.m == 1) {
+    for (int64_t strip = strips.begin; strip < strips.end; ++strip) {
+      __builtin_memset(floats, 0, kStripRows * sizeof(float));
+      decoder.gemv(s, segment.data + strip * s.strip_bytes, reinterpret_cast<const std::byte*>(args.x), floats);
+      Accumulate(segment, strip, true, true, floats, args.y);
+    }
+    return;
+  }
+  for (int64_t row = 0; row < args.m; row += kDotSumRows)
+    for (int64_t strip = strips.begin; strip < strips.end; ++strip)
+      RunDotRows<NV, Dot>(segment, strip, args, {row, row + kDotSumRows < args.m ? row + kDotSumRows : args.m}, decoder, floats);
+}
+
+}  // namespace
+}  // namespace nibble::strip64

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cpu/vec_avx2.h"
+// vec_*.h and dot_*.h first: they define the vectors for the kernels below.
+#include "kernels/cpu/dot_avx2.h"
+//
+#include "kernels/cpu/strip64/dots.h"
+
+namespace nibble::strip64 {
+
+void RunDots8Avx2(const Segment& segment, Range strips, const LinearArgs& args, std::byte* scratch) {
+  RunDots<1, Dot8>(segment, strips, args, scratch);
+}
+void RunDots16Avx2(const Segment& segment, Range strips, const LinearArgs& args, std::byte* scratch) {
+  RunDots<1, Dot16>(segment, strips, args, scratch);
+}
+
+}  // namespace nibble::strip64
