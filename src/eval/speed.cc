@@ -128,20 +128,28 @@ Sample Speeds(const std::vector<Timing>& timings) {
   return Summarize(std::move(values));
 }
 
+Roofline MedianOf(const std::vector<Roofline>& rooflines) {
+  Roofline median = rooflines.front();
+  for (double Roofline::*field : {&Roofline::read_gb_s, &Roofline::fma_gflop_s, &Roofline::dot8_gop_s, &Roofline::dot16_gop_s}) {
+    std::vector<double> values;
+    for (const Roofline& roofline : rooflines) values.push_back(roofline.*field);
+    median.*field = Summarize(std::move(values)).median;
+  }
+  return median;
+}
+
 }  // namespace
 
 Result<std::vector<SpeedResult>> MeasureSpeed(const std::vector<Engine*>& engines, const SpeedOptions& options,
                                               Progress* progress) {
   std::vector<std::vector<Timing>> prefill(engines.size()), decode(engines.size());
-  std::vector<double> read, fma;
+  std::vector<Roofline> rooflines;
   for (Engine* engine : engines) {  // warm up: first touch of cache pages and code
     engine->executor().EnableProfile(true);
     NIBBLE_RETURN_IF_ERROR(Prefill(*engine, std::clamp<int64_t>(options.prompt, 1, 32)).map([](const Timing&) {}));
   }
   for (int round = 0; round < options.rounds; ++round) {
-    const Roofline roofline = MeasureRoofline(engines[0]->threads());
-    read.push_back(roofline.read_gb_s);
-    fma.push_back(roofline.fma_gflop_s);
+    rooflines.push_back(MeasureRoofline(engines[0]->threads()));
     for (size_t i = 0; i < engines.size(); ++i) {
       if (options.prompt > 0) {
         NIBBLE_TRY(prefill[i].emplace_back(), Prefill(*engines[i], options.prompt));
@@ -154,7 +162,7 @@ Result<std::vector<SpeedResult>> MeasureSpeed(const std::vector<Engine*>& engine
   }
   std::vector<SpeedResult> results;
   for (size_t i = 0; i < engines.size(); ++i) {
-    SpeedResult r{Speeds(prefill[i]), Speeds(decode[i]), {Summarize(read).median, Summarize(fma).median, engines[i]->threads()}};
+    SpeedResult r{Speeds(prefill[i]), Speeds(decode[i]), MedianOf(rooflines)};
     const double peak = r.roofline.fma_gflop_s * 1e9, bandwidth = r.roofline.read_gb_s * 1e9;
     r.prefill_share = r.prefill_tok_s.median * 2 * LinearMacs(*engines[i]) / peak;
     r.fits_in_cache = ActiveBytes(*engines[i]) < 2 * static_cast<double>(Cpu().l3_bytes);
