@@ -150,6 +150,19 @@ TEST(IntegerKernels, EveryGgmlFormatWithCodes) {
   EXPECT_GE(taken, 40);
 }
 
+// Prepared rows lie where f32 rows would.
+TEST(IntegerKernels, RecordsNeverNeedMoreRoomThanFloats) {
+  std::mt19937 rng(13);
+  for (int64_t k = 1; k < 300; ++k) {
+    Owned owned;
+    const auto w = std::make_shared<StoredWeight>(MakeCoded({.name = "w", .bits = 4}, 1, k, &owned, &rng));
+    const auto packed = ChooseLinear({.parts = {{.weight = w}}, .k = k, .policy = ActivationPolicy::kInt16}, {Cpu().isa, 1});
+    ASSERT_TRUE(packed);
+    if (packed->inputs[0].form == XForm::kF32) continue;
+    EXPECT_LE(CeilDiv(k, kXStep) * XRecordBytes(packed->inputs[0].form), k * static_cast<int64_t>(sizeof(float))) << k;
+  }
+}
+
 // What methods demand: one scale a row, static scales, zero points, groups of 128.
 TEST(IntegerKernels, DemandsOfMethods) {
   std::mt19937 rng(7);

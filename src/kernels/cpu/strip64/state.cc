@@ -194,7 +194,11 @@ int Farthest(const State& s) { return std::max(static_cast<int>(s.zero), s.large
 Support MakeDots(State* s) {
   s->dots = true;
   if (s->kind > CodeKind::kBits8) return {false, "codes that are floating-point numbers"};
-  if (s->k < kXMinK) return {false, fmt::format("{} columns (at least {})", s->k, kXMinK)};
+  // Records of x take the place of its f32 values (graph/passes.cc), so they must not be longer.
+  if (s->k < kXMinK || s->steps() * XRecordBytes(XForm::kI16) > s->k * static_cast<int64_t>(sizeof(float)))
+    return {
+        false,
+        fmt::format("{} columns, whose integers with scales would need more room than floats (64 or more than 68 do not)", s->k)};
   if (!s->group_of_k.empty()) return {false, "groups of scattered columns (act-order)"};
   if (s->k_phase % kXStep != 0) return {false, fmt::format("a shard that begins {} columns inside a group", s->k_phase % kXStep)};
   if (s->groups > 1 && s->group_elems % kXStep != 0 && s->group_elems != kXStep / 2)
