@@ -18,7 +18,7 @@
 namespace nibble {
 
 inline constexpr int64_t kXStep = 32;
-inline constexpr int64_t kXMinK = 64;  // from here on the codes of a row never take more room than its f32 values
+inline constexpr int64_t kXMinK = 64;  // shorter rows are not worth records
 
 // Sums of codes, over all 32 columns, the first 16 and the last 16: what a zero point is multiplied by.
 struct XHeader {
@@ -33,7 +33,7 @@ constexpr int64_t XRecordBytes(XForm form) { return kXHeaderBytes + kXStep * (fo
 // What ActivationPolicy lets be done to x for this weight; grain kNone: nothing.
 ActivationSpec PolicyActivations(ActivationPolicy policy, const StoredWeight& weight);
 
-// Writes row `row` of `m` to the block `out`. act: integers of 8 or 16 bits (linear.cc's IntegerBits). scratch is resized.
+// Writes row `row` of `m` to the block `out`. act: integers of 8 or 16 bits (linear.cc: AreIntegers). scratch is resized.
 void WriteXCodes(XForm form, const ActivationSpec& act, const float* x, int64_t k, int64_t row, int64_t m, std::byte* out,
                  std::vector<std::byte>* scratch);
 
