@@ -13,8 +13,8 @@ namespace nibble::strip64 {
 namespace {
 
 constexpr int kQuads = 8;              // of four columns, in a step
-constexpr int64_t kUnitBytes = 64;     // of 16 rows
-constexpr int64_t kChunkBytes = 256;   // of 64 rows
+constexpr int64_t kLaneBytes = 64;     // of four columns (a byte each) and 16 rows
+constexpr int64_t kChunkBytes = 256;   // and 64 rows
 constexpr int64_t kPrefetchSteps = 6;  // ahead of the codes that are multiplied
 constexpr int64_t kPanelSteps = 4;     // 128 columns: the panel stays in L1
 constexpr int64_t kPanelBytes = kPanelSteps * kQuads * kChunkBytes;
@@ -24,18 +24,17 @@ constexpr int64_t kDotSumRows = (kLinearScratchBytes - kPanelBytes - kPanelTermF
 // Codes of quad q of a step, 16 rows from `unit` on.
 template <CodeKind kind, int q>
 inline Bytes64 LoadQuad(const std::byte* step, int unit) {
-  const std::byte* p = step + unit * kUnitBytes;
+  const auto line = [&](int i) { return Bytes64::Load(step + unit * UnitBytes(kind) + i * kLaneBytes); };
   if constexpr (kind == CodeKind::kBits8) {
-    return Bytes64::Load(p + q * kChunkBytes);
+    return line(q);
   } else if constexpr (kind == CodeKind::kBits2 || kind == CodeKind::kBits3) {
-    const Bytes64 low = Bytes64::Load(p + q / 4 * kChunkBytes).template Field<q % 4 * 2, 0, 2>();
+    const Bytes64 low = line(q / 4).template Field<q % 4 * 2, 0, 2>();
     if constexpr (kind == CodeKind::kBits2) return low;
-    return low | Bytes64::Load(p + 2 * kChunkBytes).template Field<q, 2, 1>();
+    return low | line(2).template Field<q, 2, 1>();
   } else {
-    const Bytes64 low = Bytes64::Load(p + q / 2 * kChunkBytes).template Field<q % 2 * 4, 0, 4>();
-    if constexpr (kind == CodeKind::kBits5) return low | Bytes64::Load(p + 4 * kChunkBytes).template Field<q, 4, 1>();
-    if constexpr (kind == CodeKind::kBits6)
-      return low | Bytes64::Load(p + (4 + q / 4) * kChunkBytes).template Field<q % 4 * 2, 4, 2>();
+    const Bytes64 low = line(q / 2).template Field<q % 2 * 4, 0, 4>();
+    if constexpr (kind == CodeKind::kBits5) return low | line(4).template Field<q, 4, 1>();
+    if constexpr (kind == CodeKind::kBits6) return low | line(4 + q / 4).template Field<q % 4 * 2, 4, 2>();
     return low;
   }
 }
@@ -57,6 +56,18 @@ inline void LoadDotTerms(const State& s, const std::byte* strip, int64_t group, 
     if (s.rule == Rule::kMinusZero) bias = (zero - bias) * scale;
     if (s.rule == Rule::kPlusBias) bias = F32x16::Fma(zero, scale, bias);
   }
+}
+
+// Asks for what LoadDotTerms will read of one group; past the last one, of the next strip's.
+inline void PrefetchTerms(const State& s, const std::byte* strip, int64_t group) {
+  if (group >= s.groups) {
+    strip += s.strip_bytes;
+    group -= s.groups;
+  }
+  const int64_t bytes = s.subs_per_super ? 1 : DTypeBytes(s.scale_dtype), offset = s.subs_per_super ? s.sub_offset : s.scale_offset;
+  const std::byte* scales = strip + offset + group * kStripRows * bytes;
+  for (int64_t i = 0; i < bytes; ++i) __builtin_prefetch(scales + i * kStripRows);
+  if (s.has_sub_min) __builtin_prefetch(strip + s.sub_min_offset + group * kStripRows);
 }
 
 // One sum of (u - zero) * code of x, on its way to y.
@@ -89,21 +100,27 @@ void DotGemv(const State& s, const std::byte* strip, const std::byte* x, float* 
   constexpr int quads = sum_columns / 4, quad_bytes = 4 * Dot::kPhases;
   const int zero = static_cast<int>(s.zero);
   const bool biased = IsBiased(s);
+  // From the end of the codes to the next strip's.
+  const int64_t last = s.steps() - kPrefetchSteps, to_next = s.strip_bytes - s.steps() * s.step_bytes();
+  const int64_t groups_ahead = CeilDiv(kPrefetchSteps * kXStep, s.group_elems > 0 ? s.group_elems : s.k);
   Terms terms;
   int64_t loaded = -1;
   for (int64_t step = 0; step < s.steps(); ++step, x += XRecordBytes(FormOf<Dot>())) {
     const std::byte* codes = strip + step * kXStep * CodeBytes(kind);
+    const std::byte* ahead = codes + kPrefetchSteps * kXStep * CodeBytes(kind) + (step < last ? 0 : to_next);
     const XHeader& header = HeaderOf(x);
     Unroll<kQuads / quads>([&](auto half) {
       constexpr int span = sum_columns == 32 ? 0 : 1 + decltype(half)::value;
       const int64_t group = GroupOf(s, step * kXStep + half * sum_columns);
-      if (group != loaded) LoadDotTerms(s, strip, group, &terms);
-      loaded = group;
+      if (group != loaded) {
+        LoadDotTerms(s, strip, group, &terms);
+        PrefetchTerms(s, strip, group + groups_ahead);
+        loaded = group;
+      }
       for (int unit = 0; unit < kVectors; ++unit) {
-        // Units are read a line here and a line there, which the processor does not foresee.
-        Unroll<CodeBytes(kind) / 8 * quads / kQuads>([&](auto i) {
-          __builtin_prefetch(codes + kPrefetchSteps * kXStep * CodeBytes(kind) +
-                             (half * CodeBytes(kind) / 8 * quads / kQuads + i) * kChunkBytes + unit * kUnitBytes);
+        constexpr int lines = UnitBytes(kind) / kLaneBytes * quads / kQuads;
+        Unroll<lines>([&](auto i) {
+          __builtin_prefetch(ahead + unit * UnitBytes(kind) + (half * lines + i) * kLaneBytes);
         });
         Dot dot = Dot::Start(header, span, zero);
         Unroll<quads>([&](auto i) {
@@ -138,7 +155,7 @@ void DecodeSteps(const State& s, const std::byte* strip, Range steps, const Pane
     const std::byte* codes = strip + step * kXStep * CodeBytes(kind);
     for (int unit = 0; unit < kVectors; ++unit)
       Unroll<kQuads>([&](auto q) {
-        DecodeQuad<kind, lookup, decltype(q)::value>(s, codes, unit).Store(out + q * kChunkBytes + unit * kUnitBytes);
+        DecodeQuad<kind, lookup, decltype(q)::value>(s, codes, unit).Store(out + q * kChunkBytes + unit * kLaneBytes);
       });
     for (int half = 0; half < kXStep / s.sum_columns; ++half, terms_out += 2 * kStripRows) {
       Terms terms = {};
@@ -173,7 +190,7 @@ inline void DotTile(const State& s, const Panel& panel, int64_t steps, const std
         Unroll<Dot::kPhases>([&](auto phase) {
           typename Dot::Operand w[NV];
           Unroll<NV>([&](auto i) {
-            w[i] = Dot::template Phase<decltype(phase)::value>(Bytes64::Load(codes + q * kChunkBytes + i * kUnitBytes));
+            w[i] = Dot::template Phase<decltype(phase)::value>(Bytes64::Load(codes + q * kChunkBytes + i * kLaneBytes));
           });
           Unroll<rows * NV>([&](auto j) {
             constexpr int r = j / NV, i = j % NV;
@@ -196,7 +213,7 @@ inline void DotTile(const State& s, const Panel& panel, int64_t steps, const std
 template <typename Dot, int sum_columns, bool biased, int NV>
 void DotTiles(int rows, const State& s, const Panel& panel, int64_t steps, const std::byte* x, int64_t m, float* sums) {
   for (int i = 0; i < kVectors; i += NV) {
-    const Panel part{panel.codes + i * kUnitBytes, panel.terms + 16 * i};
+    const Panel part{panel.codes + i * kLaneBytes, panel.terms + 16 * i};
     float* out = sums + 16 * i;
     switch (rows) {
       case 1: DotTile<Dot, sum_columns, biased, 1, NV>(s, part, steps, x, m, out); break;

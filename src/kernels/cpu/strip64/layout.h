@@ -11,7 +11,8 @@
 //   2 = [2]; 3 = [2][1]; 4 = [4]; 5 = [4][1]; 6 = [4][2]; 8 = 64 bytes; 16 and 32: f16, bf16, f32 values, 64 of them
 //
 // strip64d ("dots"), for integer x: steps of 32 columns; a 32-bit lane is a row and its bytes are four columns, as the processor's
-// dot products of bytes want them. Step s of b-bit codes is 256 * b bytes, planes of [chunk][row] lanes:
+// dot products of bytes want them. A step of b-bit codes is 256 * b bytes, one unit of 16 rows after the other (so they are read from
+// end to end), in a unit planes of [chunk][row] lanes:
 //   4-bit plane, 4 chunks: byte j holds columns 8 c + j (low nibble) and 8 c + 4 + j (high nibble)
 //   2-bit plane, 2 chunks: byte j holds columns 16 c + 4 f + j in bits 2 f
 //   1-bit plane, 1 chunk:  byte j holds columns 4 f + j in bit f
@@ -52,6 +53,9 @@ constexpr int CodeBytes(CodeKind kind) {  // of one column of 64 rows
   }
   return 0;
 }
+
+// strip64d: of one unit of 16 rows in a step.
+constexpr int64_t UnitBytes(CodeKind kind) { return 8 * CodeBytes(kind); }
 
 // Sizes and decoder of one weight: the same for all its strips. Immutable after PrepareState.
 struct State {

@@ -46,7 +46,7 @@ void PackColumn(CodeKind kind, const uint8_t* codes, std::byte* out_bytes) {
 // Codes of 32 columns of one row -> its lanes of a step; `lanes` is the row's first. Bytes of a word are columns, so four are moved
 // at a time.
 void PackStep(CodeKind kind, const uint8_t* codes, std::byte* lanes) {
-  constexpr int64_t kChunkBytes = 4 * kStripRows;
+  constexpr int64_t kChunkBytes = 64;
   const auto quad = [&](int q) {
     uint32_t word;
     std::memcpy(&word, codes + 4 * q, 4);
@@ -161,7 +161,7 @@ struct StripWriter {
       for (int64_t i = 0; i < k.size(); i += kXStep) {
         uint8_t step[kXStep] = {};
         std::memcpy(step, codes + r * kChunk + i, static_cast<size_t>(std::min(kXStep, k.size() - i)));
-        PackStep(s.kind, step, out + (k.begin + i) / kXStep * s.step_bytes() + 4 * r);
+        PackStep(s.kind, step, out + (k.begin + i) / kXStep * s.step_bytes() + r / 16 * UnitBytes(s.kind) + r % 16 * 4);
       }
   }
 

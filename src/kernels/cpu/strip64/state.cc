@@ -281,7 +281,7 @@ const LayoutRow& Layout() {
 }
 
 const LayoutRow& DotLayout() {
-  static const LayoutRow row = {"strip64d", 1, SupportsDots, PackedBytes<true>, PackDots, Prepare<true>, FormOf};
+  static const LayoutRow row = {"strip64d", 2, SupportsDots, PackedBytes<true>, PackDots, Prepare<true>, FormOf};
   return row;
 }
 
