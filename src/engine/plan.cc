@@ -181,6 +181,7 @@ Result<MemoryPlan> PlanMemory(const Checkpoint& checkpoint, const ModelConfig& c
   planner.Embeddings(graph);
   planner.Cache(graph, options);
   FuseRowwise(&graph);
+  RepeatRowwise(&graph);
   PlanBuffers(&graph);
   planner.plan_.scratch_bytes = CpuExecutor::ScratchBytes(graph, options.batch_rows, options.logits_rows);
   planner.plan_.parts.push_back({"scratch", planner.plan_.scratch_bytes});

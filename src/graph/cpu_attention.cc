@@ -28,15 +28,33 @@ AttentionSums SumsAt(float* at, int64_t queries, int64_t v_stride, int64_t first
 }
 int64_t SumsFloats(int64_t queries, int64_t v_stride) { return RoundUp(queries * (2 + v_stride), 16); }
 
-// The elements of a slot of a page of keys, which lie kPageTokens apart.
-void ScatterKey(const std::byte* row, int64_t width, int64_t bytes, int64_t slot, std::byte* page) {
-  for (int64_t i = 0; i < width; ++i)
-    std::memcpy(page + (i * kPageTokens + slot) * bytes, row + i * bytes, static_cast<size_t>(bytes));
-}
-void GatherKey(const std::byte* page, int64_t width, int64_t bytes, int64_t slot, std::byte* row) {
-  for (int64_t i = 0; i < width; ++i)
-    std::memcpy(row + i * bytes, page + (i * kPageTokens + slot) * bytes, static_cast<size_t>(bytes));
-}
+// Where a page keeps a row of elements: side by side or, of keys, kPageTokens apart; behind all rows a scale of each (row_scale).
+struct PageRow {
+  const KvFormat& format;
+  bool transposed;
+  int64_t width, slot;  // width: padded
+
+  int64_t bytes() const { return DTypeBytes(format.element); }
+  int64_t scale_at() const { return kPageTokens * width * bytes() + slot * 4; }
+  void Put(const std::byte* row, std::byte* page) const {
+    if (format.row_scale) {
+      std::memcpy(page + scale_at(), row, 4);
+      row += 4;
+    }
+    if (!transposed) std::memcpy(page + slot * width * bytes(), row, static_cast<size_t>(width * bytes()));
+    for (int64_t i = 0; i < width && transposed; ++i)
+      std::memcpy(page + (i * kPageTokens + slot) * bytes(), row + i * bytes(), static_cast<size_t>(bytes()));
+  }
+  void Get(const std::byte* page, std::byte* row) const {
+    if (format.row_scale) {
+      std::memcpy(row, page + scale_at(), 4);
+      row += 4;
+    }
+    if (!transposed) std::memcpy(row, page + slot * width * bytes(), static_cast<size_t>(width * bytes()));
+    for (int64_t i = 0; i < width && transposed; ++i)
+      std::memcpy(row + i * bytes(), page + (i * kPageTokens + slot) * bytes(), static_cast<size_t>(bytes()));
+  }
+};
 
 }  // namespace
 
@@ -50,7 +68,7 @@ void CpuExecutor::EncodeKv(const KvFormat& format, const float* x, int64_t width
     for (int64_t i = 0; i < width; ++i) w.unbiased[static_cast<size_t>(i)] = x[i] - bias[i];
     x = w.unbiased.data();
   }
-  if (format.element == DType::kNone) return format.encode(x, width, scale, out);
+  if (format.encode) return format.encode(x, width, scale, out);
   if (format.element != DType::kE4M3) return ops_.store(format.element, x, width, stride, out);
   w.row.assign(static_cast<size_t>(stride), 0.0f);
   for (int64_t i = 0; i < width; ++i) w.row[static_cast<size_t>(i)] = x[i] / scale;
@@ -60,43 +78,42 @@ void CpuExecutor::EncodeKv(const KvFormat& format, const float* x, int64_t width
 void CpuExecutor::StoreKv(PagedCache& cache, const KvSlot& at, const float* k, const float* v, Worker& w) {
   const LayerState& state = cache.layer(at.layer);
   const KvRules& rules = weights_.kv_rules[static_cast<size_t>(at.layer)];
-  const KvFormat &k_format = *cache.formats().k, &v_format = *cache.formats().v;
-  const int64_t k_bytes = cache.k_row_bytes(at.layer), v_bytes = cache.v_row_bytes(at.layer);
-  std::byte* page = cache.K(at.layer, at.page, at.head);
-  if (cache.transposed(at.layer)) {
-    w.kv_row.resize(std::max(w.kv_row.size(), static_cast<size_t>(k_bytes)));
-    EncodeKv(k_format, k, state.k_dim, rules.k, at.head, w.kv_row.data(), w);
-    ScatterKey(w.kv_row.data(), state.k_stride(), DTypeBytes(k_format.element), at.slot, page);
-  } else {
-    EncodeKv(k_format, k, state.k_dim, rules.k, at.head, page + at.slot * k_bytes, w);
-  }
-  if (v_bytes > 0) EncodeKv(v_format, v, state.v_dim, rules.v, at.head, cache.V(at.layer, at.page, at.head) + at.slot * v_bytes, w);
+  const auto store = [&](const KvFormat& format, bool transposed, const float* x, int64_t width, const KvRule& rule, int64_t bytes,
+                         std::byte* page) {
+    if (!transposed && (!format.row_scale || state.kind == StateKind::kLatent))
+      return EncodeKv(format, x, width, rule, at.head, page + at.slot * bytes, w);
+    w.kv_row.assign(static_cast<size_t>(bytes), std::byte{0});
+    EncodeKv(format, x, width, rule, at.head, w.kv_row.data(), w);
+    PageRow{format, transposed, RoundUp(width, 16), at.slot}.Put(w.kv_row.data(), page);
+  };
+  store(*cache.formats().k, cache.transposed(at.layer), k, state.k_dim, rules.k, cache.k_row_bytes(at.layer),
+        cache.K(at.layer, at.page, at.head));
+  if (const int64_t bytes = cache.v_row_bytes(at.layer); bytes > 0)
+    store(*cache.formats().v, false, v, state.v_dim, rules.v, bytes, cache.V(at.layer, at.page, at.head));
 }
 
 // The same back as f32: k into its column of a page of keys [k_stride][kPageTokens], v [v_stride].
 void CpuExecutor::LoadKv(PagedCache& cache, const KvSlot& at, float* k_page, float* v, Worker& w) {
   const LayerState& state = cache.layer(at.layer);
   const KvRules& rules = weights_.kv_rules[static_cast<size_t>(at.layer)];
-  const KvFormat &k_format = *cache.formats().k, &v_format = *cache.formats().v;
-  const int64_t k_bytes = cache.k_row_bytes(at.layer), v_bytes = cache.v_row_bytes(at.layer);
-  const std::byte* stored = cache.K(at.layer, at.page, at.head);
-  if (cache.transposed(at.layer)) {
-    w.kv_row.resize(std::max(w.kv_row.size(), static_cast<size_t>(k_bytes)));
-    GatherKey(stored, state.k_stride(), DTypeBytes(k_format.element), at.slot, w.kv_row.data());
-    stored = w.kv_row.data();
-  } else {
-    stored += at.slot * k_bytes;
-  }
+  const auto load = [&](const KvFormat& format, bool transposed, const std::byte* page, int64_t width, const KvRule& rule,
+                        int64_t bytes, float* out) {
+    const std::byte* row = page + at.slot * bytes;
+    if (transposed || (format.row_scale && state.kind != StateKind::kLatent)) {
+      w.kv_row.resize(std::max(w.kv_row.size(), static_cast<size_t>(bytes)));
+      PageRow{format, transposed, RoundUp(width, 16), at.slot}.Get(page, w.kv_row.data());
+      row = w.kv_row.data();
+    }
+    DecodeKvRow(format, row, width, rule.scale_of(at.head), rule.bias_of(at.head, width), out);
+  };
   w.row.resize(std::max(w.row.size(), static_cast<size_t>(state.k_stride())));
-  DecodeKvRow(k_format, stored, state.k_dim, rules.k.scale_of(at.head), rules.k.bias_of(at.head, state.k_dim), w.row.data());
+  load(*cache.formats().k, cache.transposed(at.layer), cache.K(at.layer, at.page, at.head), state.k_dim, rules.k,
+       cache.k_row_bytes(at.layer), w.row.data());
   for (int64_t i = 0; i < state.k_stride(); ++i) k_page[i * kPageTokens + at.slot] = w.row[static_cast<size_t>(i)];
-  if (v_bytes == 0) {
-    std::copy_n(w.row.data(), state.v_dim, v);
-    std::fill(v + state.v_dim, v + state.v_stride(), 0.0f);
-    return;
-  }
-  DecodeKvRow(v_format, cache.V(at.layer, at.page, at.head) + at.slot * v_bytes, state.v_dim, rules.v.scale_of(at.head),
-              rules.v.bias_of(at.head, state.v_dim), v);
+  if (const int64_t bytes = cache.v_row_bytes(at.layer); bytes > 0)
+    return load(*cache.formats().v, false, cache.V(at.layer, at.page, at.head), state.v_dim, rules.v, bytes, v);
+  std::copy_n(w.row.data(), state.v_dim, v);
+  std::fill(v + state.v_dim, v + state.v_stride(), 0.0f);
 }
 
 CpuExecutor::KvSlot CpuExecutor::SlotOf(int layer, int32_t sequence, int64_t position, int64_t head) const {
@@ -118,8 +135,9 @@ void CpuExecutor::RunOp(const WriteKvOp& op, int64_t count, Worker& w) {
   for (int64_t row = rows.begin; row < rows.end; ++row) {
     const int32_t sequence = step_->sequence[static_cast<size_t>(row)];
     const int64_t position = step_->positions[static_cast<size_t>(row)];
-    const float* x = Data(op.in) + row * stride;
+    const float* x = Data(op.in, w) + row * stride;
     for (int64_t head = 0; head < state.heads; ++head) {
+      if (!MyHead(head, w)) continue;
       const float *k = x + op.k_begin + head * state.k_dim, *v = x + op.v_begin + head * state.v_dim;
       StoreKv(*cache_, SlotOf(op.layer, sequence, position, head), k, v, w);
       if (cache_->ends()) StoreKv(*cache_->ends(), EndSlotOf(op.layer, sequence, position, head), k, v, w);
@@ -169,7 +187,7 @@ void CpuExecutor::GatherQueries(const AttentionOp& op, const AttentionUnit& unit
   float* out = Scratch(w.queries, unit.queries() * stride);
   for (int64_t row = unit.rows.begin; row < unit.rows.end; ++row) {
     for (int64_t head = unit.heads.begin; head < unit.heads.end; ++head, out += stride) {
-      const float* q = Data(op.in) + row * Width(op.in) + op.q_begin + head * op.head_dim;
+      const float* q = Data(op.in, w) + row * Width(op.in) + op.q_begin + head * op.head_dim;
       std::fill(std::copy(q, q + op.head_dim, out), out + stride, 0.0f);
       if (!op.slopes.empty()) w.slopes.push_back(op.slopes[static_cast<size_t>(head)]);
     }
@@ -242,7 +260,8 @@ void CpuExecutor::AttendStretch(const AttentionOp& op, const AttentionUnit& unit
   s.softcap = op.softcap;
   if (!ReadsElements(op)) return AttendDecoded(op, unit, begin, s, partial, w);
   s.dtype = cache_->formats().k->element;
-  if (s.dtype == DType::kE4M3) s.scale *= rules.k.scale_of(unit.kv_head);
+  s.row_scale = cache_->formats().k->row_scale;
+  if (cache_->formats().k->scaled_by_rule()) s.scale *= rules.k.scale_of(unit.kv_head);
   const int32_t sequence = step_->sequence[static_cast<size_t>(unit.rows.begin)];
   for (int64_t page = s.slots.begin / kPageTokens; page * kPageTokens < s.slots.end; ++page) {
     const KvSlot at = SlotOf(op.layer, sequence, begin + page * kPageTokens, unit.kv_head);
@@ -255,14 +274,15 @@ void CpuExecutor::AttendStretch(const AttentionOp& op, const AttentionUnit& unit
 }
 
 // The outputs of queries [queries] of a unit.
-void CpuExecutor::FinishQueries(const AttentionOp& op, const AttentionUnit& unit, Range queries, const AttentionSums& sums) {
+void CpuExecutor::FinishQueries(const AttentionOp& op, const AttentionUnit& unit, Range queries, const AttentionSums& sums,
+                                const Worker& w) {
   const KvRule& rule = weights_.kv_rules[static_cast<size_t>(op.layer)].v;
-  const float v_scale = ReadsElements(op) && cache_->formats().v->element == DType::kE4M3 ? rule.scale_of(unit.kv_head) : 1;
+  const float v_scale = ReadsElements(op) && cache_->formats().v->scaled_by_rule() ? rule.scale_of(unit.kv_head) : 1;
   for (int64_t query = queries.begin; query < queries.end; ++query) {
     const int64_t row = unit.rows.begin + query / unit.heads.size(), head = unit.heads.begin + query % unit.heads.size();
     const float* sink = op.sinks < 0 ? nullptr : weights_.vectors[static_cast<size_t>(op.sinks)].data() + head;
     attention_.finish(sums, query, cache_->layer(op.layer).v_stride(), sink, v_scale, op.v_dim,
-                      Data(op.out) + row * Width(op.out) + head * op.v_dim);
+                      Data(op.out, w) + row * Width(op.out) + head * op.v_dim);
   }
 }
 
@@ -276,8 +296,11 @@ void CpuExecutor::RunOp(const AttentionOp& op, int64_t count, Worker& w) {
   FindUnits(op, count, w);
   if (static_cast<int64_t>(w.units.size()) < team_->size()) return AttendSplit(op, w);
   const int64_t v_stride = cache_->layer(op.layer).v_stride();
-  for (size_t i = static_cast<size_t>(w.index); i < w.units.size(); i += static_cast<size_t>(team_->size())) {
+  for (size_t i = 0; i < w.units.size(); ++i) {
     const AttentionUnit& unit = w.units[i];
+    const bool mine =
+        w.heads_of >= 0 ? MyHead(unit.kv_head, w) : i % static_cast<size_t>(team_->size()) == static_cast<size_t>(w.index);
+    if (!mine) continue;
     const int64_t queries = unit.queries(), floats = SumsFloats(queries, v_stride);
     float* at = Scratch(w.sums, 2 * floats);
     const AttentionSums sums = SumsAt(at, queries, v_stride), partial = SumsAt(at + floats, queries, v_stride);
@@ -287,7 +310,7 @@ void CpuExecutor::RunOp(const AttentionOp& op, int64_t count, Worker& w) {
       AttendStretch(op, unit, begin, partial, w);
       attention_.fold(sums, partial, queries, v_stride);
     }
-    FinishQueries(op, unit, {0, queries}, sums);
+    FinishQueries(op, unit, {0, queries}, sums, w);
   }
 }
 
@@ -327,7 +350,7 @@ void CpuExecutor::AttendSplit(const AttentionOp& op, Worker& w) {
     for (int64_t begin = unit.first_stretch(); begin < unit.seen.end; begin += kStretch, at += SumsFloats(unit.queries(), v_stride))
       attention_.fold(SumsAt(mine_at, unit.queries(), v_stride, mine.begin), SumsAt(at, unit.queries(), v_stride, mine.begin),
                       mine.size(), v_stride);
-    FinishQueries(op, unit, mine, sums);
+    FinishQueries(op, unit, mine, sums, w);
   }
 }
 

@@ -31,6 +31,7 @@ CpuExecutor::CpuExecutor(Graph graph, BoundWeights weights, Isa isa, PagedCache*
   for (int i = 0; i < team_->size(); ++i) {
     Worker worker{.index = i};
     worker.linear = Buffer(kLinearScratchBytes);
+    if (i > 0) worker.own = Buffer(ArenaBytes(graph_, 1, 1));
     workers_.push_back(std::move(worker));
   }
   for (const RopeSpec& rope : graph_.ropes) {
@@ -49,20 +50,44 @@ int64_t CpuExecutor::ScratchBytes(const Graph& graph, int64_t max_rows, int64_t 
   return ArenaBytes(graph, max_rows, max_logits) + moe;
 }
 
-float* CpuExecutor::Data(BufferId id) const {
+float* CpuExecutor::Data(BufferId id, const Worker& w) const {
   const BufferSpec& buffer = graph_.buffers[static_cast<size_t>(id)];
-  auto* base = reinterpret_cast<float*>(const_cast<std::byte*>(arena_.data()));
-  return buffer.logits_rows ? base + graph_.floats_per_row * max_rows_ + buffer.offset * max_logits_
-                            : base + buffer.offset * max_rows_;
+  const bool own = one_row_ && buffer.own && w.index > 0;
+  const int64_t rows = own ? 1 : max_rows_, logits = own ? 1 : max_logits_;
+  auto* base = reinterpret_cast<float*>(const_cast<std::byte*>((own ? w.own : arena_).data()));
+  return buffer.logits_rows ? base + graph_.floats_per_row * rows + buffer.offset * logits : base + buffer.offset * rows;
+}
+
+bool CpuExecutor::DividesHeads(int heads_of) const {
+  if (!one_row_ || heads_of < 0) return false;
+  const auto& attention = std::get<AttentionOp>(graph_.ops[static_cast<size_t>(heads_of)].op);
+  return cache_->layer(attention.layer).heads % team_->size() == 0;
+}
+
+bool CpuExecutor::MyColumns(int64_t column, const Worker& w) const {
+  if (w.heads_of < 0) return true;
+  const auto& attention = std::get<AttentionOp>(graph_.ops[static_cast<size_t>(w.heads_of)].op);
+  const LayerState& state = cache_->layer(attention.layer);
+  const auto head = [&](int64_t begin, int64_t width) {
+    return column >= begin && column < begin + state.heads * width ? (column - begin) / width : -1;
+  };
+  for (int i = w.heads_of - 1; i >= 0 && graph_.ops[static_cast<size_t>(i)].heads_of == w.heads_of; --i) {
+    const auto* write = std::get_if<WriteKvOp>(&graph_.ops[static_cast<size_t>(i)].op);
+    if (!write) continue;
+    const int64_t found = std::max(head(write->k_begin, state.k_dim), head(write->v_begin, state.v_dim));
+    if (found >= 0) return MyHead(found, w);
+  }
+  return MyHead(head(attention.q_begin, attention.heads / state.heads * attention.head_dim), w);
 }
 
 const float* CpuExecutor::Run(const StepInput& step) {
   NIBBLE_CHECK(step.rows() <= max_rows_ && static_cast<int64_t>(step.logits_rows.size()) <= max_logits_,
                "rows {} of {}, logits {} of {}", step.rows(), max_rows_, step.logits_rows.size(), max_logits_);
   step_ = &step;
+  one_row_ = step.rows() == 1 && team_->size() > 1;
   team_->Run([this](int worker) { Walk(worker); });
   step_ = nullptr;
-  return Data(graph_.logits);
+  return Data(graph_.logits, workers_[0]);
 }
 
 void CpuExecutor::Walk(int index) {
@@ -70,7 +95,10 @@ void CpuExecutor::Walk(int index) {
   FillRopeTables(worker);
   auto before = std::chrono::steady_clock::now();
   for (const Op& op : graph_.ops) {
-    if (op.barrier_before) team_->Barrier();
+    const bool heads = DividesHeads(op.heads_of), attends = std::holds_alternative<AttentionOp>(op.op);
+    if (one_row_ ? op.barrier_before_one && !(heads && attends) : op.barrier_before) team_->Barrier();
+    worker.repeats = one_row_ && op.repeated;
+    worker.heads_of = heads ? op.heads_of : -1;
     if (op.logits_rows && step_->logits_rows.empty()) continue;
     std::visit([&](const auto& kind) { RunOp(kind, RowCount(op), worker); }, op.op);
     if (!profile_ || index != 0) continue;
@@ -161,9 +189,9 @@ void CpuExecutor::PreparePositions(const PackedWeight::Input& input, const float
 void CpuExecutor::RunOp(const PrepareOp& op, int64_t count, Worker& w) {
   const PackedWeight::Input& input = weights_.linears[static_cast<size_t>(op.linear)].input(static_cast<size_t>(op.input));
   const Range mine = MyRows(count, w);
-  if (!op.all_rows) return PrepareRows(input, Data(op.in), Width(op.in), mine, count, Data(op.out), w);
+  if (!op.all_rows) return PrepareRows(input, Data(op.in, w), Width(op.in), mine, count, Data(op.out, w), w);
   if (graph_.batch_scales && SharesPositions(input.act))
-    return PreparePositions(input, Data(op.in), Width(op.in), count, mine, Data(op.out), w);
+    return PreparePositions(input, Data(op.in, w), Width(op.in), count, mine, Data(op.out, w), w);
   // One scale for all rows of a sequence, which stand together; not of the step, whose other sequences are none of its business,
   // unless somebody asked to do as the tools do.
   const bool all_rows = count == step_->rows();
@@ -176,7 +204,7 @@ void CpuExecutor::RunOp(const PrepareOp& op, int64_t count, Worker& w) {
     while (tensor.begin > 0 && sequence(tensor.begin - 1) == sequence(row)) --tensor.begin;
     while (tensor.end < count && sequence(tensor.end) == sequence(row)) ++tensor.end;
     const Range rows{row, std::min(tensor.end, mine.end)};
-    PrepareTensor(input, Data(op.in), Width(op.in), tensor, rows, count, Data(op.out), w);
+    PrepareTensor(input, Data(op.in, w), Width(op.in), tensor, rows, count, Data(op.out, w), w);
     row = rows.end;
   }
 }
@@ -185,13 +213,13 @@ void CpuExecutor::RunOp(const LinearOp& op, int64_t count, Worker& w) {
   const BoundLinear& linear = weights_.linears[static_cast<size_t>(op.linear)];
   if (linear.packed.segments.empty()) {  // another rank computes this layer
     const Range rows = MyRows(count, w);
-    std::fill(Data(op.out) + rows.begin * Width(op.out), Data(op.out) + rows.end * Width(op.out), 0.0f);
+    std::fill(Data(op.out, w) + rows.begin * Width(op.out), Data(op.out, w) + rows.end * Width(op.out), 0.0f);
     return;
   }
   w.args.resize(linear.packed.inputs.size());
   for (size_t i = 0; i < w.args.size(); ++i) {
     const BufferId in = op.prepared.empty() ? op.in : op.prepared[linear.gather ? 0 : i];
-    w.args[i] = {Data(in) + linear.column_begin, Width(in), Data(op.out), Width(op.out), count};
+    w.args[i] = {Data(in, w) + linear.column_begin, Width(in), Data(op.out, w), Width(op.out), count};
   }
   RunLinear(linear.packed, w.args, w.index, team_->size(), w.linear.data());
 }
@@ -221,8 +249,8 @@ void CpuExecutor::RunOp(const FinishOp& op, int64_t count, Worker& w) {
   const std::span<const PackedWeight::Input> inputs = linear.gather ? std::span(&linear.whole, 1) : std::span(linear.packed.inputs);
   const Range rows = MyRows(count, w), columns{linear.column_begin, linear.column_begin + linear.packed.k};
   for (int64_t row = rows.begin; row < rows.end; ++row)
-    FinishRow(linear.packed, inputs, columns, Data(op.in) + row * Width(op.in), Width(op.in),
-              Data(op.buffer) + row * Width(op.buffer), w);
+    FinishRow(linear.packed, inputs, columns, Data(op.in, w) + row * Width(op.in), Width(op.in),
+              Data(op.buffer, w) + row * Width(op.buffer), w);
 }
 
 // Heads are divided among workers: there are many of them.
@@ -231,7 +259,8 @@ void CpuExecutor::RunOp(const LatentOp& op, int64_t count, Worker& w) {
   const std::vector<PackedWeight>& heads = op.values ? linear.latent_values : linear.latent_keys;
   for (size_t head = static_cast<size_t>(w.index); head < heads.size(); head += static_cast<size_t>(team_->size())) {
     const auto at = static_cast<int64_t>(head);
-    const LinearArgs args{Data(op.in) + at * op.in_stride, Width(op.in), Data(op.out) + at * op.out_stride, Width(op.out), count};
+    const LinearArgs args{Data(op.in, w) + at * op.in_stride, Width(op.in), Data(op.out, w) + at * op.out_stride, Width(op.out),
+                          count};
     RunLinear(heads[head], {&args, 1}, 0, 1, w.linear.data());
   }
 }
@@ -239,25 +268,25 @@ void CpuExecutor::RunOp(const LatentOp& op, int64_t count, Worker& w) {
 void CpuExecutor::RunOp(const SelectColumnsOp& op, int64_t count, Worker& w) {
   const Range rows = MyRows(count, w);
   for (int64_t row = rows.begin; row < rows.end; ++row) {
-    float* out = Data(op.out) + row * Width(op.out);
+    float* out = Data(op.out, w) + row * Width(op.out);
     for (const Range& columns : weights_.linears[static_cast<size_t>(op.linear)].keep_columns)
-      out = std::copy_n(Data(op.in) + row * Width(op.in) + columns.begin, columns.size(), out);
+      out = std::copy_n(Data(op.in, w) + row * Width(op.in) + columns.begin, columns.size(), out);
   }
 }
 
 void CpuExecutor::RunOp(const AllReduceOp& op, int64_t count, Worker& w) {
-  if (w.index == 0) comm_->AllReduceSum(Data(op.buffer), count * Width(op.buffer));
+  if (w.index == 0) comm_->AllReduceSum(Data(op.buffer, w), count * Width(op.buffer));
 }
 
 void CpuExecutor::RunOp(const AllGatherOp& op, int64_t count, Worker& w) {
-  if (w.index == 0) comm_->AllGather(Data(op.in), count, Width(op.in), Data(op.out));
+  if (w.index == 0) comm_->AllGather(Data(op.in, w), count, Width(op.in), Data(op.out, w));
 }
 
 void CpuExecutor::RunOp(const GatherRowsOp& op, int64_t count, Worker& w) {
   const int64_t width = Width(op.in);
   const Range rows = MyRows(count, w);
   for (int64_t row = rows.begin; row < rows.end; ++row)
-    std::memcpy(Data(op.out) + row * width, Data(op.in) + step_->logits_rows[static_cast<size_t>(row)] * width,
+    std::memcpy(Data(op.out, w) + row * width, Data(op.in, w) + step_->logits_rows[static_cast<size_t>(row)] * width,
                 static_cast<size_t>(width) * sizeof(float));
 }
 

@@ -53,7 +53,7 @@ class CpuExecutor {
   static int64_t ScratchBytes(const Graph& graph, int64_t max_rows, int64_t max_logits);
 
   // State of a buffer after the last step, for tests: only valid if no later op reused its space.
-  const float* buffer(BufferId id) const { return Data(id); }
+  const float* buffer(BufferId id) const { return Data(id, workers_[0]); }
   // Time per op kind, worker 0, summed while enabled.
   void EnableProfile(bool on) { profile_ = on; }
   std::vector<OpTime> TakeProfile();
@@ -70,6 +70,10 @@ class CpuExecutor {
   };
   struct Worker {
     int index;
+    // Of the current op, in a step of one row: Op::repeated; Op::heads_of, -1 where heads are not divided.
+    bool repeats = false;
+    int heads_of = -1;
+    Buffer own;  // BufferSpec::own of workers but the first: one row
     std::vector<float> row, unbiased, transformed;
     // Attention of one unit: see cpu_attention.cc.
     std::vector<AttentionUnit> units;
@@ -82,11 +86,19 @@ class CpuExecutor {
     std::vector<LinearArgs> args;
   };
 
-  float* Data(BufferId id) const;
+  // As the worker sees it: its own copy, where it has one in this step.
+  float* Data(BufferId id, const Worker& w) const;
   int64_t Width(BufferId id) const { return graph_.buffers[static_cast<size_t>(id)].width; }
   // Rows of this op in this step, and this worker's share of them.
   int64_t RowCount(const Op& op) const { return op.logits_rows ? static_cast<int64_t>(step_->logits_rows.size()) : step_->rows(); }
-  Range MyRows(int64_t rows, const Worker& w) const { return SplitRange(rows, w.index, team_->size()); }
+  Range MyRows(int64_t rows, const Worker& w) const {
+    return w.repeats || w.heads_of >= 0 ? Range{0, rows} : SplitRange(rows, w.index, team_->size());
+  }
+  bool MyHead(int64_t kv_head, const Worker& w) const { return w.heads_of < 0 || kv_head % team_->size() == w.index; }
+  // Whether the head that begins at `column` of the attention's input is this worker's: goes with its K/V head.
+  bool MyColumns(int64_t column, const Worker& w) const;
+  // In this step workers divide the K/V heads of attention op `heads_of`, if one is named.
+  bool DividesHeads(int heads_of) const;
 
   void Walk(int worker);
   void FillRopeTables(const Worker& w);
@@ -149,7 +161,7 @@ class CpuExecutor {
   void AttendDecoded(const AttentionOp& op, const AttentionUnit& unit, int64_t begin, AttentionStretch s,
                      const AttentionSums& partial, Worker& w);
   void AttendStretch(const AttentionOp& op, const AttentionUnit& unit, int64_t begin, const AttentionSums& partial, Worker& w);
-  void FinishQueries(const AttentionOp& op, const AttentionUnit& unit, Range queries, const AttentionSums& sums);
+  void FinishQueries(const AttentionOp& op, const AttentionUnit& unit, Range queries, const AttentionSums& sums, const Worker& w);
   void AttendSplit(const AttentionOp& op, Worker& w);
   // run(rows of a sequence, part) for this worker's share of all (sequence, part) of a step.
   template <typename Part>
@@ -202,6 +214,7 @@ class CpuExecutor {
   MoeScratch moe_;
   Buffer attention_partials_;  // of units whose stretches are divided among workers
   const StepInput* step_ = nullptr;
+  bool one_row_ = false;  // the step has one row and several workers
   bool profile_ = false;
   std::vector<double> seconds_;  // by op kind
 };

@@ -62,8 +62,8 @@ void CpuExecutor::RunOp(const MoeOp& op, int64_t count, Worker& w) {
   }
   team_->Barrier();
   const Range rows = MyRows(count, w);
-  for (int64_t row = rows.begin; row < rows.end; ++row) Route(spec, Data(op.logits) + row * spec.experts, row);
-  std::fill(Data(op.out) + rows.begin * spec.hidden, Data(op.out) + rows.end * spec.hidden, 0.0f);
+  for (int64_t row = rows.begin; row < rows.end; ++row) Route(spec, Data(op.logits, w) + row * spec.experts, row);
+  std::fill(Data(op.out, w) + rows.begin * spec.hidden, Data(op.out, w) + rows.end * spec.hidden, 0.0f);
   team_->Barrier();
   if (w.index == 0) GroupRows(spec, weights_.moes[static_cast<size_t>(op.moe)], count);
   team_->Barrier();
@@ -99,7 +99,7 @@ void CpuExecutor::RunPass(const MoeSpec& spec, const MoeOp& op, std::span<const 
   const Range mine = MyRows(pass.back().rows.end - first, w);
   for (int64_t i = mine.begin; i < mine.end; ++i) {
     const auto& [row, weight] = moe_.rows[static_cast<size_t>(first + i)];
-    const float* x = Data(op.in) + row * hidden;
+    const float* x = Data(op.in, w) + row * hidden;
     for (int64_t j = 0; j < hidden; ++j) moe_.in[static_cast<size_t>(i * hidden + j)] = spec.scale_input ? weight * x[j] : x[j];
   }
   MultiplyGroups(pass, &BoundExpert::w13, moe_.in.data(), moe_.mid.data(), w);
@@ -120,7 +120,7 @@ void CpuExecutor::RunPass(const MoeSpec& spec, const MoeOp& op, std::span<const 
       if (row < rows.begin || row >= rows.end) continue;
       float* out = moe_.out.data() + (i - first) * hidden;
       FinishRow(w2, w2.inputs, {0, inter}, moe_.act.data() + (i - first) * inter, inter, out, w);
-      ops_.add(Data(op.out) + row * hidden, out, spec.scale_input ? 1 : weight, hidden);
+      ops_.add(Data(op.out, w) + row * hidden, out, spec.scale_input ? 1 : weight, hidden);
     }
   }
 }

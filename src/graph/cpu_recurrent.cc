@@ -75,8 +75,8 @@ void CpuExecutor::Convolve(const ShortConvOp& op, Range rows, Range channels, Wo
   const auto [state, fresh] = StateAt(op.layer, rows.begin);
   w.row.resize(static_cast<size_t>(kChannelsAtOnce));
   for (int64_t row = rows.begin; row < rows.end; ++row) {
-    const float* in = Data(op.in) + row * Width(op.in);
-    float* out = Data(op.out) + row * width + channels.begin;
+    const float* in = Data(op.in, w) + row * Width(op.in);
+    float* out = Data(op.out, w) + row * width + channels.begin;
     for (int64_t i = 0; i < n; ++i) {
       const int64_t c = channels.begin + i, s = stored[static_cast<size_t>(i)];
       float* kept = state + c;  // input j at kept[j * width], oldest first
@@ -119,15 +119,15 @@ void CpuExecutor::RunOp(const GatedDeltaOp& op, int64_t count, Worker& w) {
     const float rate = std::exp(weights_.vectors[static_cast<size_t>(op.a_log)][static_cast<size_t>(head)]);
     const float dt_bias = weights_.vectors[static_cast<size_t>(op.dt_bias)][static_cast<size_t>(head)];
     for (int64_t row = rows.begin; row < rows.end; ++row) {
-      const float* in = Data(op.in) + row * Width(op.in);
-      const float* gates = Data(op.gates) + row * Width(op.gates);
+      const float* in = Data(op.in, w) + row * Width(op.in);
+      const float* gates = Data(op.gates, w) + row * Width(op.gates);
       const float* v = in + v_at + head * op.v_dim;
       Normalize(in + head / values_of_key * op.k_dim, op.k_dim, scale, q);
       Normalize(in + k_at + head / values_of_key * op.k_dim, op.k_dim, 1, k);
       const float decay = std::exp(-rate * Softplus(gates[op.a_begin + head] + dt_bias));
       const float beta = 1 / (1 + std::exp(-gates[op.b_begin + head]));
       Correction(decay, beta, k, v, op.k_dim, op.v_dim, s, delta);
-      Advance(decay, q, k, delta, op.k_dim, op.v_dim, s, Data(op.out) + row * Width(op.out) + head * op.v_dim);
+      Advance(decay, q, k, delta, op.k_dim, op.v_dim, s, Data(op.out, w) + row * Width(op.out) + head * op.v_dim);
     }
   });
 }
@@ -139,9 +139,9 @@ void CpuExecutor::RunOp(const LightningOp& op, int64_t count, Worker& w) {
     float* s = states + head * op.k_dim * op.v_dim;
     if (fresh) std::fill(s, s + op.k_dim * op.v_dim, 0.0f);
     for (int64_t row = rows.begin; row < rows.end; ++row) {
-      const float* in = Data(op.in) + row * Width(op.in);
+      const float* in = Data(op.in, w) + row * Width(op.in);
       Advance(op.decay[static_cast<size_t>(head)], in + head * op.k_dim, in + k_at + head * op.k_dim, in + v_at + head * op.v_dim,
-              op.k_dim, op.v_dim, s, Data(op.out) + row * Width(op.out) + head * op.v_dim);
+              op.k_dim, op.v_dim, s, Data(op.out, w) + row * Width(op.out) + head * op.v_dim);
     }
   });
 }

@@ -35,6 +35,7 @@ struct Model {
     graph.ops.push_back({.op = std::move(op), .name = "operation"});
     graph.logits = 1;
     FuseRowwise(&graph);
+    RepeatRowwise(&graph);
     PlanBuffers(&graph);
     weights.vectors = std::move(vectors);
     const TensorView view(table.data(), DType::kF32, {kTokens, in});

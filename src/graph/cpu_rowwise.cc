@@ -47,7 +47,7 @@ void CpuExecutor::RunOp(const EmbedOp& op, int64_t count, Worker& w) {
   const Range rows = MyRows(count, w);
   for (int64_t row = rows.begin; row < rows.end; ++row) {
     const int64_t id = step_->ids[static_cast<size_t>(row)];
-    float* out = Data(op.out) + row * table.k;
+    float* out = Data(op.out, w) + row * table.k;
     DecodeRows(table, {id, id + 1}, {0, table.k}, out);
     if (op.scale != 1)
       for (int64_t i = 0; i < table.k; ++i) out[i] *= op.scale;
@@ -61,7 +61,7 @@ void CpuExecutor::RunOp(const PositionsOp& op, int64_t count, Worker& w) {
   for (int64_t row = rows.begin; row < rows.end; ++row) {
     const int64_t position = step_->positions[static_cast<size_t>(row)] + op.offset;
     DecodeRows(table, {position, position + 1}, {0, table.k}, w.row.data());
-    ops_.add(Data(op.into) + row * table.k, w.row.data(), 1, table.k);
+    ops_.add(Data(op.into, w) + row * table.k, w.row.data(), 1, table.k);
   }
 }
 
@@ -71,13 +71,14 @@ void CpuExecutor::RunOp(const NormOp& op, int64_t count, Worker& w) {
   const Range rows = MyRows(count, w);
   for (int64_t row = rows.begin; row < rows.end; ++row) {
     for (int64_t head = 0; head < op.heads; ++head) {
+      if (!MyColumns(op.begin + head * width, w)) continue;
       const int64_t at = row * stride + op.begin + head * width;
       const float* weight = vector(op.weight);
       if (op.per_head) weight += head * width;
       if (op.rms)
-        ops_.rms_norm(Data(op.in) + at, weight, op.offset, op.eps, width, Data(op.out) + at);
+        ops_.rms_norm(Data(op.in, w) + at, weight, op.offset, op.eps, width, Data(op.out, w) + at);
       else
-        ops_.layer_norm(Data(op.in) + at, weight, vector(op.bias), op.offset, op.eps, width, Data(op.out) + at);
+        ops_.layer_norm(Data(op.in, w) + at, weight, vector(op.bias), op.offset, op.eps, width, Data(op.out, w) + at);
     }
   }
 }
@@ -90,7 +91,8 @@ void CpuExecutor::RunOp(const RopeOp& op, int64_t count, Worker& w) {
     const float* cos = rope_cos_[static_cast<size_t>(op.rope)].data() + row * half;
     const float* sin = rope_sin_[static_cast<size_t>(op.rope)].data() + row * half;
     for (int64_t head = 0; head < op.heads; ++head)
-      ops_.rope(Data(op.buffer) + row * stride + op.begin + head * op.head_dim, cos, sin, half, rope.interleaved);
+      if (MyColumns(op.begin + head * op.head_dim, w))
+        ops_.rope(Data(op.buffer, w) + row * stride + op.begin + head * op.head_dim, cos, sin, half, rope.interleaved);
   }
 }
 
@@ -99,7 +101,7 @@ void CpuExecutor::RunOp(const PositionScaleOp& op, int64_t count, Worker& w) {
   for (int64_t row = rows.begin; row < rows.end; ++row) {
     const int64_t periods = (step_->positions[static_cast<size_t>(row)] + op.shift) / op.period;
     const float factor = 1 + op.scale * std::log(1 + static_cast<float>(periods));
-    float* x = Data(op.buffer) + row * Width(op.buffer);
+    float* x = Data(op.buffer, w) + row * Width(op.buffer);
     for (int64_t i = 0; i < op.width; ++i) x[i] *= factor;
   }
 }
@@ -108,14 +110,14 @@ void CpuExecutor::RunOp(const CopyColumnsOp& op, int64_t count, Worker& w) {
   const Range rows = MyRows(count, w);
   for (int64_t row = rows.begin; row < rows.end; ++row)
     for (int64_t block = 0; block < op.blocks; ++block)
-      std::copy_n(Data(op.in) + row * Width(op.in) + op.in_begin + block * op.in_stride, op.width,
-                  Data(op.out) + row * Width(op.out) + op.out_begin + block * op.out_stride);
+      std::copy_n(Data(op.in, w) + row * Width(op.in) + op.in_begin + block * op.in_stride, op.width,
+                  Data(op.out, w) + row * Width(op.out) + op.out_begin + block * op.out_stride);
 }
 
 void CpuExecutor::RunOp(const ClampOp& op, int64_t count, Worker& w) {
   const int64_t width = Width(op.buffer);
   const Range rows = MyRows(count, w);
-  for (float *x = Data(op.buffer) + rows.begin * width, *end = Data(op.buffer) + rows.end * width; x < end; ++x)
+  for (float *x = Data(op.buffer, w) + rows.begin * width, *end = Data(op.buffer, w) + rows.end * width; x < end; ++x)
     *x = std::clamp(*x, -op.limit, op.limit);
 }
 
@@ -126,12 +128,12 @@ void CpuExecutor::RunOp(const MulOp& op, int64_t count, Worker& w) {
   const Range rows = MyRows(count, w);
   w.row.resize(static_cast<size_t>(factors));
   for (int64_t row = rows.begin; row < rows.end; ++row) {
-    const float* from = Data(op.from) + row * factors;
+    const float* from = Data(op.from, w) + row * factors;
     if (op.softplus)
       std::transform(from, from + factors, w.row.begin(), Softplus);
     else
       ops_.gated(op.act, from, nullptr, factors, w.row.data());
-    float* x = Data(op.into) + row * Width(op.into);
+    float* x = Data(op.into, w) + row * Width(op.into);
     for (int64_t i = 0; i < factors * each; ++i) x[i] *= w.row[static_cast<size_t>(i / each)];
   }
 }
@@ -141,7 +143,7 @@ void CpuExecutor::RunOp(const ScaleByOp& op, int64_t count, Worker& w) {
   const int64_t width = Width(op.buffer);
   const Range rows = MyRows(count, w);
   for (int64_t row = rows.begin; row < rows.end; ++row) {
-    float* x = Data(op.buffer) + row * width;
+    float* x = Data(op.buffer, w) + row * width;
     for (int64_t i = 0; i < width; ++i) x[i] *= by.size() == 1 ? by[0] : by[static_cast<size_t>(i)];
   }
 }
@@ -151,7 +153,7 @@ void CpuExecutor::RunOp(const XieluOp& op, int64_t count, Worker& w) {
   const float p = softplus(op.alpha_p), n = op.beta + softplus(op.alpha_n);
   const int64_t width = Width(op.buffer);
   const Range rows = MyRows(count, w);
-  for (float *x = Data(op.buffer) + rows.begin * width, *end = Data(op.buffer) + rows.end * width; x < end; ++x)
+  for (float *x = Data(op.buffer, w) + rows.begin * width, *end = Data(op.buffer, w) + rows.end * width; x < end; ++x)
     *x = *x > 0 ? p * *x * *x + op.beta * *x : (std::expm1(std::min(*x, op.eps)) - *x) * n + op.beta * *x;
 }
 
@@ -164,21 +166,21 @@ void CpuExecutor::RunOp(const GatedOp& op, int64_t count, Worker& w) {
   const Range rows = MyRows(count, w);
   const int64_t stride = Width(op.in);
   for (int64_t row = rows.begin; row < rows.end; ++row) {
-    const float* x = Data(op.in) + row * stride;
-    RunGate(op.rule, x, op.gated ? x + op.width : nullptr, op.width, Data(op.out) + row * Width(op.out));
+    const float* x = Data(op.in, w) + row * stride;
+    RunGate(op.rule, x, op.gated ? x + op.width : nullptr, op.width, Data(op.out, w) + row * Width(op.out));
   }
 }
 
 void CpuExecutor::RunOp(const AddOp& op, int64_t count, Worker& w) {
   const int64_t width = Width(op.into);
   const Range rows = MyRows(count, w);
-  ops_.add(Data(op.into) + rows.begin * width, Data(op.from) + rows.begin * width, op.scale, rows.size() * width);
+  ops_.add(Data(op.into, w) + rows.begin * width, Data(op.from, w) + rows.begin * width, op.scale, rows.size() * width);
 }
 
 void CpuExecutor::RunOp(const SoftcapOp& op, int64_t count, Worker& w) {
   const int64_t width = Width(op.buffer);
   const Range rows = MyRows(count, w);
-  for (float *x = Data(op.buffer) + rows.begin * width, *end = Data(op.buffer) + rows.end * width; x < end; ++x)
+  for (float *x = Data(op.buffer, w) + rows.begin * width, *end = Data(op.buffer, w) + rows.end * width; x < end; ++x)
     *x = op.cap > 0 ? op.cap * std::tanh(op.scale * *x / op.cap) : op.scale * *x;
 }
 

@@ -309,13 +309,20 @@ struct Op {
   AnyOp op;
   std::string name;            // for profiles and explain
   bool barrier_before = true;  // set by the passes: false when the op reads only what the same worker wrote
-  bool logits_rows = false;    // runs on the gathered rows
+  // Steps of one row: `repeated` ops are run by every worker, into copies of its own, which saves the barrier behind them.
+  bool repeated = false;
+  bool barrier_before_one = true;  // barrier_before in such a step
+  // Index of the attention op whose heads this op prepares (its own for that op itself); -1: none. In a step of one row every
+  // worker prepares, and then attends to, the same heads, where they can be divided evenly.
+  int heads_of = -1;
+  bool logits_rows = false;  // runs on the gathered rows
 };
 
 struct BufferSpec {
   int64_t width = 0;
   int64_t offset = -1;       // in floats per row, set by the buffer plan
   bool logits_rows = false;  // has one row per wanted logit instead of one per token
+  bool own = false;          // written by repeated ops alone: in a step of one row every worker has a copy
 };
 
 // Which heads and columns a rank computes is decided while building: the builder is told its rank.

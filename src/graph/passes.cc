@@ -182,6 +182,85 @@ void FuseRowwise(Graph* graph) {
     const Op& previous = graph->ops[i - 1];
     Op& op = graph->ops[i];
     op.barrier_before = !(IsRowwise(previous.op) && IsRowwise(op.op) && previous.logits_rows == op.logits_rows);
+    op.barrier_before_one = op.barrier_before;
+  }
+}
+
+namespace {
+
+// A run of row-wise ops without a barrier.
+struct Stretch {
+  size_t begin, end;
+  bool repeated;
+};
+
+std::vector<Stretch> RowwiseStretches(const Graph& graph) {
+  std::vector<Stretch> all;
+  for (size_t i = 0; i < graph.ops.size(); ++i) {
+    if (!IsRowwise(graph.ops[i].op)) continue;
+    if (i == 0 || graph.ops[i].barrier_before)
+      all.push_back({i, i + 1, true});
+    else
+      all.back().end = i + 1;
+  }
+  return all;
+}
+
+// Whether every op of the stretch may be run by all workers: what it writes, nobody else writes and no cache keeps.
+bool CanRepeat(const Graph& graph, const Stretch& stretch) {
+  for (size_t i = stretch.begin; i < stretch.end; ++i) {
+    if (std::holds_alternative<WriteKvOp>(graph.ops[i].op)) return false;
+    for (const BufferId id : BuffersOf(graph.ops[i].op).writes)
+      if (!graph.buffers[static_cast<size_t>(id)].own) return false;
+  }
+  return true;
+}
+
+// Ops that can be done head by head on the attention's own buffer.
+bool PreparesHeads(const AnyOp& op, const AttentionOp& attention) {
+  const BufferId in = attention.in;
+  if (const auto* norm = std::get_if<NormOp>(&op)) return norm->in == in && norm->out == in && norm->head_dim == attention.head_dim;
+  if (const auto* rope = std::get_if<RopeOp>(&op)) return rope->buffer == in && rope->head_dim == attention.head_dim;
+  if (const auto* write = std::get_if<WriteKvOp>(&op)) return write->in == in;
+  return false;
+}
+
+}  // namespace
+
+void RepeatRowwise(Graph* graph) {
+  std::vector<Stretch> stretches = RowwiseStretches(*graph);
+  // What is written by repeated ops alone: begin with all, take away until nothing changes.
+  for (BufferSpec& buffer : graph->buffers) buffer.own = true;
+  for (const Op& op : graph->ops)
+    if (!IsRowwise(op.op))
+      for (const BufferId id : BuffersOf(op.op).writes) graph->buffers[static_cast<size_t>(id)].own = false;
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (Stretch& stretch : stretches) {
+      if (!stretch.repeated || CanRepeat(*graph, stretch)) continue;
+      stretch.repeated = false;
+      changed = true;
+      for (size_t i = stretch.begin; i < stretch.end; ++i)
+        for (const BufferId id : BuffersOf(graph->ops[i].op).writes) graph->buffers[static_cast<size_t>(id)].own = false;
+    }
+  }
+  for (const Stretch& stretch : stretches) {
+    if (stretch.end == graph->ops.size()) continue;
+    Op& next = graph->ops[stretch.end];
+    if (stretch.repeated) {
+      for (size_t i = stretch.begin; i < stretch.end; ++i) graph->ops[i].repeated = true;
+      // A slower worker may still read here what the next op writes.
+      const std::vector<BufferId> writes = BuffersOf(next.op).writes;
+      const auto written = [&](BufferId id) { return std::find(writes.begin(), writes.end(), id) != writes.end(); };
+      bool reads_them = IsRowwise(next.op);
+      for (size_t i = stretch.begin; i < stretch.end; ++i)
+        for (const BufferId id : BuffersOf(graph->ops[i].op).reads) reads_them |= written(id);
+      next.barrier_before_one = reads_them;
+    } else if (const auto* attention = std::get_if<AttentionOp>(&next.op)) {
+      bool all = true;
+      for (size_t i = stretch.begin; i < stretch.end; ++i) all &= PreparesHeads(graph->ops[i].op, *attention);
+      for (size_t i = stretch.begin; i <= stretch.end && all; ++i) graph->ops[i].heads_of = static_cast<int>(stretch.end);
+    }
   }
 }
 
@@ -194,7 +273,8 @@ void PlanBuffers(Graph* graph) {
   std::vector<Life> lives(graph->buffers.size());
   size_t stage = 0;
   for (size_t i = 0; i < graph->ops.size(); ++i) {
-    stage += graph->ops[i].barrier_before;
+    // In a step of one row heads_of may take a barrier away as well.
+    stage += graph->ops[i].barrier_before_one && !(graph->ops[i].heads_of == static_cast<int>(i));
     const OpBuffers buffers = BuffersOf(graph->ops[i].op);
     for (const auto* list : {&buffers.reads, &buffers.writes})
       for (const BufferId id : *list) {

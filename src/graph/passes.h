@@ -23,6 +23,10 @@ bool SharesPositions(const ActivationSpec& act);
 // quantize.
 void FuseRowwise(Graph* graph);
 
+// Marks ops for steps of one row (Op::repeated, heads_of): rows cannot be divided there, so workers would wait for one of them.
+// Call it after FuseRowwise. A layer of attention and MLP is left with five barriers: behind its four products and attention.
+void RepeatRowwise(Graph* graph);
+
 // Gives every buffer an offset in an arena of floats_per_row floats a row; buffers whose lifetimes do not overlap share space. Call
 // it last: lifetimes are counted in barriers.
 void PlanBuffers(Graph* graph);

@@ -38,17 +38,39 @@ TEST(Passes, RowwiseStretchesHaveNoBarrier) {
     }
 }
 
+TEST(Passes, AStepOfOneRowHasFiveBarriersALayer) {
+  Graph graph = TwoLayers();
+  FuseRowwise(&graph);
+  RepeatRowwise(&graph);
+  int barriers = 0;
+  for (size_t i = 0; i < graph.ops.size(); ++i) {
+    const Op& op = graph.ops[i];
+    barriers += op.barrier_before_one && op.heads_of != static_cast<int>(i);
+    if (!op.repeated) continue;
+    EXPECT_TRUE(IsRowwise(op.op));
+    for (const BufferId id : BuffersOf(op.op).writes) EXPECT_TRUE(graph.buffers[static_cast<size_t>(id)].own) << op.name;
+  }
+  // Embedding; behind qkv, attention, o, gate and up, and down of each layer; behind the gathered row.
+  EXPECT_EQ(barriers, 1 + 2 * 5 + 1);
+  for (const Op& op : graph.ops)  // written head by head, or by what all workers do together
+    if (!IsRowwise(op.op) || std::holds_alternative<RopeOp>(op.op)) {
+      EXPECT_FALSE(op.repeated) << op.name;
+    }
+}
+
 TEST(Passes, BuffersThatLiveAtTheSameStageNeverOverlap) {
   Graph graph = TwoLayers();
   FuseRowwise(&graph);
+  RepeatRowwise(&graph);
   PlanBuffers(&graph);
   struct Life {
     int first = 1 << 30, last = -1;
   };
   std::vector<Life> lives(graph.buffers.size());
   int stage = 0;
-  for (const Op& op : graph.ops) {
-    stage += op.barrier_before;
+  for (size_t i = 0; i < graph.ops.size(); ++i) {
+    const Op& op = graph.ops[i];
+    stage += op.barrier_before_one && op.heads_of != static_cast<int>(i);  // the fewer barriers, the longer they live
     const OpBuffers used = BuffersOf(op.op);
     for (const auto* list : {&used.reads, &used.writes})
       for (const BufferId id : *list) {

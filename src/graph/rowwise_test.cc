@@ -27,6 +27,7 @@ Rows RunOps(const Rows& table, const std::function<BufferId(GraphBuilder&, Buffe
   graph.buffers.push_back({.width = graph.buffers[static_cast<size_t>(out)].width, .logits_rows = true});
   graph.ops.push_back({.op = GatherRowsOp{out, graph.logits}, .name = "result"});
   FuseRowwise(&graph);
+  RepeatRowwise(&graph);
   PlanBuffers(&graph);
   BoundWeights weights;
   weights.embeddings.push_back(

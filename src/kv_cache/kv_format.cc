@@ -46,8 +46,6 @@ void Rotate(float* x, int64_t width) {
 void EncodeE5m2(const float* x, int64_t width, float, std::byte* row) { ConvertFromF32(DType::kE5M2, x, width, row); }
 void DecodeE5m2(const std::byte* row, int64_t width, float* out) { ConvertToF32(DType::kE5M2, row, width, out); }
 
-int64_t ScaledBytes(int64_t width) { return 4 + RoundUp(width, 4); }
-
 void EncodeScaledFp8(const float* x, int64_t width, float, std::byte* row) {
   const float scale = std::max(AbsMax(x, width) / 448.0f, 1e-6f);
   Store(row, scale);
@@ -251,8 +249,6 @@ void DecodeTurboValue(const std::byte* row, int64_t width, float* out) {
   for (int64_t i = 0; i < width; ++i) out[i] = base + scale * static_cast<float>(codes[i]);
 }
 
-int64_t WidthBytes(int64_t width) { return width; }
-
 constexpr KvFormat Plain(std::string_view name, DType element, int bits) {
   return {.name = name, .element = element, .bits = bits, .adds_bias = element == DType::kE4M3};
 }
@@ -263,15 +259,26 @@ constexpr KvFormat Encoded(std::string_view name, int bits, Bytes row_bytes, Enc
   return {.name = name, .bits = bits, .keeps_ends = bits <= 4, .row_bytes = row_bytes, .encode = encode, .decode = decode};
 }
 // No ends: the tool that measured the scales quantized every position.
-constexpr KvFormat Static(std::string_view name, int bits, bool adds_bias, Bytes row_bytes, Encode encode, Decode decode) {
-  return {.name = name, .bits = bits, .adds_bias = adds_bias, .row_bytes = row_bytes, .encode = encode, .decode = decode};
+constexpr KvFormat Static(std::string_view name, int bits, Bytes row_bytes, Encode encode, Decode decode) {
+  return {.name = name, .bits = bits, .row_bytes = row_bytes, .encode = encode, .decode = decode};
+}
+// Bytes that attention reads as they lie.
+constexpr KvFormat Codes(std::string_view name, DType element, bool row_scale, Encode encode, Decode decode,
+                         bool adds_bias = false) {
+  return {.name = name,
+          .element = element,
+          .row_scale = row_scale,
+          .bits = 8,
+          .adds_bias = adds_bias,
+          .encode = encode,
+          .decode = decode};
 }
 
 constexpr KvFormat kF32 = Plain("f32", DType::kF32, 32), kF16 = Plain("f16", DType::kF16, 16),
                    kBF16 = Plain("bf16", DType::kBF16, 16), kFp8 = Plain("fp8", DType::kE4M3, 8),
-                   kE5m2 = Encoded("fp8_e5m2", 8, WidthBytes, EncodeE5m2, DecodeE5m2),
-                   kFp8Token = Encoded("fp8_per_token_head", 8, ScaledBytes, EncodeScaledFp8, DecodeScaledFp8),
-                   kInt8 = Encoded("int8", 8, ScaledBytes, EncodeInt8, DecodeInt8),
+                   kE5m2 = Codes("fp8_e5m2", DType::kE5M2, false, EncodeE5m2, DecodeE5m2),
+                   kFp8Token = Codes("fp8_per_token_head", DType::kE4M3, true, EncodeScaledFp8, DecodeScaledFp8),
+                   kInt8 = Codes("int8", DType::kI8, true, EncodeInt8, DecodeInt8),
                    kInt4 = Encoded("int4", 4, Int4Bytes, EncodeInt4, DecodeInt4),
                    kNvfp4K = Encoded("nvfp4", 4, Nvfp4Bytes, EncodeNvfp4K, DecodeNvfp4),
                    kNvfp4V = Encoded("nvfp4", 4, Nvfp4Bytes, EncodeNvfp4V, DecodeNvfp4),
@@ -279,8 +286,8 @@ constexpr KvFormat kF32 = Plain("f32", DType::kF32, 32), kF16 = Plain("f16", DTy
                    kTurbo3K = Encoded("turbo3", 3, TurboKeyBytes<3>, EncodeTurboKey<3>, DecodeTurboKey<3>),
                    kTurbo4V = Encoded("turbo4", 4, TurboValueBytes<4>, EncodeTurboValue<4>, DecodeTurboValue<4>),
                    kTurbo3V = Encoded("turbo3", 3, TurboValueBytes<3>, EncodeTurboValue<3>, DecodeTurboValue<3>),
-                   kStaticNvfp4 = Static("static nvfp4", 4, false, Nvfp4Bytes, EncodeStaticNvfp4, DecodeNvfp4),
-                   kStaticInt8 = Static("static int8", 8, true, ScaledBytes, EncodeStaticInt8, DecodeInt8);
+                   kStaticNvfp4 = Static("static nvfp4", 4, Nvfp4Bytes, EncodeStaticNvfp4, DecodeNvfp4),
+                   kStaticInt8 = Codes("static int8", DType::kI8, true, EncodeStaticInt8, DecodeInt8, true);
 
 struct Name {
   std::string_view name;
@@ -359,16 +366,16 @@ Result<KvFormats> ParseKvFormats(std::string_view name) {
 
 int64_t KvRowBytes(const KvFormat& format, int64_t width) {
   if (format.element == DType::kNone) return format.row_bytes(width);
-  return RoundUp(width, 16) * DTypeBytes(format.element);
+  return RoundUp(width, 16) * DTypeBytes(format.element) + (format.row_scale ? 4 : 0);
 }
 
 void DecodeKvRow(const KvFormat& format, const std::byte* row, int64_t width, float scale, const float* bias, float* out) {
   std::fill(out + width, out + RoundUp(width, 16), 0.0f);
-  if (format.element == DType::kNone)
+  if (format.decode)
     format.decode(row, width, out);
   else
     ConvertToF32(format.element, row, width, out);
-  if (format.element == DType::kE4M3)
+  if (format.scaled_by_rule())
     for (int64_t i = 0; i < width; ++i) out[i] *= scale;
   if (format.adds_bias && bias)
     for (int64_t i = 0; i < width; ++i) out[i] += bias[i];

@@ -41,11 +41,14 @@ inline constexpr int64_t kMaxEncodedKvWidth = 1024;  // elements of a head in en
 struct KvFormat {
   std::string_view name;
   DType element = DType::kNone;  // what attention reads; kNone: rows are encoded
+  bool row_scale = false;        // each row's elements are codes times an f32 of its own
   int bits = 16;                 // of one element, scales not counted
   bool keeps_ends = false;       // the first and the last positions of a sequence are read from bf16 copies
   bool adds_bias = false;        // what is stored is x - KvRule's bias
-  // Encoded formats only. width: elements of the head; scale: KvRule's. Rows are of row_bytes(width) bytes. Thread-safe, allocate
-  // nothing; out [width].
+  // Elements are multiplied by KvRule's scale when they are read.
+  bool scaled_by_rule() const { return element == DType::kE4M3 && !row_scale; }
+  // Null for f32, f16, bf16 and e4m3. width: elements of the head; scale: KvRule's; out [width]. A row is of KvRowBytes bytes, with
+  // row_scale the f32 and then the codes. Thread-safe, allocate nothing. row_bytes: where there is no element.
   int64_t (*row_bytes)(int64_t width) = nullptr;
   void (*encode)(const float* x, int64_t width, float scale, std::byte* row) = nullptr;
   void (*decode)(const std::byte* row, int64_t width, float* out) = nullptr;
@@ -58,7 +61,7 @@ struct KvFormats {
   KvFormats(DType element);  // f32, f16, bf16, e4m3; implicit: a cache of plain elements is named by their type
   KvFormats(const KvFormat* of_k, const KvFormat* of_v) : k(of_k), v(of_v) {}
   // Attention reads both as they lie: one type of element. Otherwise rows are decoded first.
-  bool direct() const { return k->element == v->element && k->element != DType::kNone; }
+  bool direct() const { return k->element == v->element && k->row_scale == v->row_scale && k->element != DType::kNone; }
   bool keeps_ends() const { return k->keeps_ends || v->keeps_ends; }
   std::string name() const;  // "bf16", "int8", "turbo3 / bf16"
   friend bool operator==(const KvFormats& a, const KvFormats& b) { return a.k == b.k && a.v == b.v; }

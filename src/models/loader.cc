@@ -382,6 +382,7 @@ Result<LoadedModel> LoadModel(Checkpoint& checkpoint, const LoadOptions& options
     model.graphs[rank].batch_scales = options.batch_scales;
     InsertPrepare(&model.graphs[rank], model.weights[rank]);
     FuseRowwise(&model.graphs[rank]);
+    RepeatRowwise(&model.graphs[rank]);
     PlanBuffers(&model.graphs[rank]);
   }
   return model;

@@ -10,6 +10,8 @@
 //
 // Keys of a page lie transposed, so that a vector holds sixteen positions and no dot product ends in a sum over lanes:
 //   k page [k_dim][kPageTokens], v page [kPageTokens][v_dim]; k_dim, v_dim are multiples of 16, zero padded
+// With row_scale the elements of a row are multiplied by one f32, [kPageTokens] of them behind a page's elements: s_t by that of
+// k_t, exp(s_t - m) in o by that of v_t.
 #pragma once
 
 #include <cstdint>
@@ -40,11 +42,12 @@ struct AttentionStretch {
   Range slots;                             // of the stretch: what some query sees; not empty
   const Range* seen = nullptr;             // by query, within `slots`; may be empty
   int64_t k_dim = 0, v_dim = 0;            // padded
-  DType dtype = DType::kF32;               // of k and v: f32, f16, bf16, e4m3
-  float scale = 1, softcap = 0;            // scale: also of the codes of k; softcap 0: none
-  const float* slopes = nullptr;           // ALiBi, by query; null: none
-  const int64_t* last = nullptr;           // with slopes: position of each query, counted from the stretch's first
-  float* scratch = nullptr;                // ScratchFloats, 64-byte aligned: what straddles cache lines is read at half the speed
+  DType dtype = DType::kF32;               // of k and v: f32, f16, bf16, e4m3, e5m2, i8
+  bool row_scale = false;
+  float scale = 1, softcap = 0;   // scale: also of the codes of k; softcap 0: none
+  const float* slopes = nullptr;  // ALiBi, by query; null: none
+  const int64_t* last = nullptr;  // with slopes: position of each query, counted from the stretch's first
+  float* scratch = nullptr;       // ScratchFloats, 64-byte aligned: what straddles cache lines is read at half the speed
   static int64_t ScratchFloats(int64_t queries, int64_t k_dim, int64_t v_dim) {
     return queries * kStretch + (k_dim + v_dim) * kStretch;
   }

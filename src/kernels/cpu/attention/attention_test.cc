@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <random>
 #include <vector>
@@ -15,6 +16,8 @@
 namespace nibble {
 namespace {
 
+bool IsSmallFloat(DType dtype) { return dtype == DType::kE4M3 || dtype == DType::kE5M2; }
+
 // Keys and values of one sequence and head, stored as `dtype`, and queries at its last positions.
 struct Case {
   DType dtype = DType::kF32;
@@ -22,6 +25,8 @@ struct Case {
   float scale = 0.3f, softcap = 0, v_scale = 1;
   const float* sink = nullptr;
   std::vector<float> slopes = {};
+  bool row_scale = false;
+  int64_t page_bytes(int64_t width) const { return kPageTokens * (width * DTypeBytes(dtype) + (row_scale ? 4 : 0)); }
   int64_t stride() const { return RoundUp(dim, 16); }
   int64_t v_stride() const { return RoundUp(v_dim, 16); }
   int64_t last(int64_t query) const { return positions - queries + query; }
@@ -34,7 +39,7 @@ struct Data {
 };
 
 void StoreAt(DType dtype, std::vector<std::byte>& out, int64_t index, float x) {
-  if (dtype == DType::kE4M3)
+  if (IsSmallFloat(dtype))
     out[static_cast<size_t>(index)] = static_cast<std::byte>(EncodeSmallFloat(dtype, x));
   else
     StoreScalar(dtype, out.data(), index, x);
@@ -43,23 +48,30 @@ void StoreAt(DType dtype, std::vector<std::byte>& out, int64_t index, float x) {
 Data Make(const Case& c) {
   std::mt19937 rng(7);
   std::normal_distribution<float> normal;
-  const int64_t pages = CeilDiv(c.positions, kPageTokens), bytes = DTypeBytes(c.dtype);
+  const int64_t pages = CeilDiv(c.positions, kPageTokens);
   Data d;
   d.q.assign(static_cast<size_t>(c.queries * c.stride()), 0);
   for (int64_t i = 0; i < c.queries; ++i)
     for (int64_t j = 0; j < c.dim; ++j) d.q[static_cast<size_t>(i * c.stride() + j)] = normal(rng);
   const auto fill = [&](int64_t dim, int64_t stride, bool transposed, std::vector<float>* values, std::vector<std::byte>* stored) {
     values->assign(static_cast<size_t>(c.positions * stride), 0);
-    stored->assign(static_cast<size_t>(pages * kPageTokens * stride * bytes), std::byte{0xff});
+    const int64_t page_bytes = c.page_bytes(stride);
+    stored->assign(static_cast<size_t>(pages * page_bytes), std::byte{0xff});
+    std::vector<std::byte> page(static_cast<size_t>(page_bytes));
     for (int64_t t = 0; t < c.positions; ++t) {
+      const int64_t slot = t % kPageTokens;
+      std::byte* at_page = stored->data() + t / kPageTokens * page_bytes;
+      std::memcpy(page.data(), at_page, page.size());
+      const float scale = c.row_scale ? std::exp(normal(rng)) / (c.dtype == DType::kI8 ? 40 : 1) : 1.0f;
+      if (c.row_scale) std::memcpy(page.data() + kPageTokens * stride * DTypeBytes(c.dtype) + slot * 4, &scale, 4);
       for (int64_t j = 0; j < stride; ++j) {
-        const int64_t slot = t % kPageTokens, page = t / kPageTokens * kPageTokens * stride;
-        const int64_t at = page + (transposed ? j * kPageTokens + slot : slot * stride + j);
-        StoreAt(c.dtype, *stored, at, j < dim ? normal(rng) : 0.0f);
-        (*values)[static_cast<size_t>(t * stride + j)] =
-            c.dtype == DType::kE4M3 ? DecodeSmallFloat(c.dtype, static_cast<uint8_t>((*stored)[static_cast<size_t>(at)]))
-                                    : LoadScalar(c.dtype, stored->data(), at);
+        const int64_t at = transposed ? j * kPageTokens + slot : slot * stride + j;
+        StoreAt(c.dtype, page, at, j < dim ? normal(rng) * (c.dtype == DType::kI8 ? 40.0f : 1.0f) : 0.0f);
+        const float code = IsSmallFloat(c.dtype) ? DecodeSmallFloat(c.dtype, static_cast<uint8_t>(page[static_cast<size_t>(at)]))
+                                                 : LoadScalar(c.dtype, page.data(), at);
+        (*values)[static_cast<size_t>(t * stride + j)] = scale * code;
       }
+      std::memcpy(at_page, page.data(), page.size());
     }
   };
   fill(c.dim, c.stride(), true, &d.k, &d.k_pages);
@@ -69,8 +81,7 @@ Data Make(const Case& c) {
 
 // Queries [begin, end) through the kernels; [end - begin][v_dim].
 std::vector<float> Attend(const AttentionKernels& kernels, const Case& c, const Data& d, int64_t begin, int64_t end) {
-  const int64_t queries = end - begin, v_stride = c.v_stride(), page_k = kPageTokens * c.stride() * DTypeBytes(c.dtype),
-                page_v = kPageTokens * v_stride * DTypeBytes(c.dtype);
+  const int64_t queries = end - begin, v_stride = c.v_stride(), page_k = c.page_bytes(c.stride()), page_v = c.page_bytes(v_stride);
   std::vector<float> max(static_cast<size_t>(queries), -std::numeric_limits<float>::infinity()), sum(max.size(), 0),
       out(static_cast<size_t>(queries * v_stride), 0), part_max(max), part_sum(sum), part_out(out);
   std::vector<float> scratch(static_cast<size_t>(AttentionStretch::ScratchFloats(queries, c.stride(), v_stride)));
@@ -97,6 +108,7 @@ std::vector<float> Attend(const AttentionKernels& kernels, const Case& c, const 
     s.k_dim = c.stride();
     s.v_dim = v_stride;
     s.dtype = c.dtype;
+    s.row_scale = c.row_scale;
     s.scale = c.scale;
     s.softcap = c.softcap;
     s.scratch = scratch.data();
@@ -148,8 +160,16 @@ void Check(const Case& c, double tolerance = 2e-5) {
 }
 
 TEST(Attention, MatchesSoftmaxOfDotProducts) {
-  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kE4M3})
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kE4M3, DType::kE5M2})
     for (const int64_t queries : {1, 4, 7, 40}) Check({.dtype = dtype, .queries = queries});
+}
+
+TEST(Attention, RowsOfCodesWithAScaleOfTheirOwn) {
+  for (const DType dtype : {DType::kI8, DType::kE4M3})
+    for (const int64_t queries : {1, 4, 7, 50}) {
+      Check({.dtype = dtype, .queries = queries, .row_scale = true}, 1e-4);
+      Check({.dtype = dtype, .queries = queries, .window = 100, .row_scale = true}, 1e-4);
+    }
 }
 
 TEST(Attention, LengthsAndWidths) {

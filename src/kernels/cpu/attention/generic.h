@@ -18,9 +18,9 @@ constexpr int kTileVectors = F32x16::kWide ? 4 : 1;  // of registers as wide as 
 constexpr int64_t kPanelQueries = 8 * kTileQueries;  // from here on decoding first pays
 
 template <DType dtype>
-constexpr int64_t kBytes = dtype == DType::kF32    ? 4
-                           : dtype == DType::kE4M3 ? 1
-                                                   : 2;
+constexpr int64_t kBytes = dtype == DType::kF32                                                    ? 4
+                           : dtype == DType::kE4M3 || dtype == DType::kE5M2 || dtype == DType::kI8 ? 1
+                                                                                                   : 2;
 
 // Asks ahead for `bytes` from `next` on, of what will be read next.
 inline void Fetch(const char* next, int64_t bytes) {
@@ -32,6 +32,8 @@ inline F32x16 LoadElements(const char* p) {
   if constexpr (dtype == DType::kF16) return F32x16::LoadF16(p);
   if constexpr (dtype == DType::kBF16) return F32x16::LoadBf16(p);
   if constexpr (dtype == DType::kE4M3) return F32x16::LoadE4M3(p);
+  if constexpr (dtype == DType::kE5M2) return F32x16::LoadE5M2(p);
+  if constexpr (dtype == DType::kI8) return F32x16::LoadI8(p);
   return F32x16::Load(reinterpret_cast<const float*>(p));
 }
 
@@ -54,13 +56,15 @@ inline void ScoreTile(const Stretch& w, int64_t query, int64_t slot) {
     const int64_t page = at / kPageTokens < first ? first : at / kPageTokens > last ? last : at / kPageTokens;
     keys[i] = static_cast<const char*>(w.k[page]) + at % kPageTokens * bytes;
   }
-  // The pages of values that belong to these keys are read next; where they are not asked for, it is the keys again.
+  // The pages of values that belong to these keys are read next. They are asked for evenly, by the tiles of a page each a part:
+  // memory that waits for arithmetic is lost. Where they are not asked for, it is the keys again.
+  constexpr int64_t parts = NV == 1 ? 2 : 1;
+  const int64_t next_step = query == 0 ? s.v_dim * kPageTokens * bytes / s.k_dim / parts : 0;
   const char* next[(NV + 1) / 2];
-  int64_t next_step = 0;
   for (int i = 0; i < NV; i += 2) {
-    const bool page_begins = (slot + 16 * i) % kPageTokens == 0 && slot + 16 * i < s.slots.end;
-    next[i / 2] = query == 0 && page_begins ? static_cast<const char*>(w.v[(slot + 16 * i) / kPageTokens]) : keys[i];
-    if (query == 0) next_step = s.v_dim * kPageTokens * bytes / s.k_dim;
+    const int64_t at = slot + 16 * i, part = at % kPageTokens / 16;
+    next[i / 2] =
+        query == 0 && at < s.slots.end ? static_cast<const char*>(w.v[at / kPageTokens]) + part * (s.k_dim * next_step) : keys[i];
   }
   F32x16 sum[M * NV];
   Unroll<M * NV>([&](auto j) { sum[j] = F32x16::Zero(); });
@@ -84,13 +88,15 @@ inline void ValueTile(const Stretch& w, int64_t query, int64_t begin, float* out
   constexpr int64_t bytes = kBytes<dtype>;
   F32x16 sum[M * NV];
   Unroll<M * NV>([&](auto j) { sum[j] = F32x16::Zero(); });
+  // The next keys, evenly: at every slot a part of as many bytes of a page as a slot has there.
+  const int64_t key_bytes = s.k_dim * bytes, part_bytes = 16 * NV * key_bytes / s.v_dim;
   for (int64_t slot = s.slots.begin; slot < s.slots.end;) {
     const int64_t page = slot / kPageTokens, end = (page + 1) * kPageTokens < s.slots.end ? (page + 1) * kPageTokens : s.slots.end;
     const char* values = static_cast<const char*>(w.v[page]) + (slot % kPageTokens * s.v_dim + 16 * begin) * bytes;
     const float* p = w.scores + query * kStretch;
-    const char* next = query == 0 && begin == 0 ? static_cast<const char*>(s.next_k[page]) : nullptr;
+    const char* next = query == 0 && s.next_k[page] ? static_cast<const char*>(s.next_k[page]) + begin / NV * part_bytes : nullptr;
     for (; slot < end; ++slot, values += s.v_dim * bytes) {
-      if (next) Fetch(next + slot % kPageTokens * s.k_dim * bytes, s.k_dim * bytes);
+      if (next) Fetch(next + slot % kPageTokens * key_bytes, part_bytes);
       F32x16 v[NV];
       Unroll<NV>([&](auto i) { v[i] = LoadElements<dtype>(values + 16 * i * bytes); });
       Unroll<M>([&](auto m) {
@@ -145,6 +151,8 @@ void AllTilesOf(DType dtype, const Stretch& w, float* out) {
     case DType::kF16: return AllTiles<DType::kF16>(w, out);
     case DType::kBF16: return AllTiles<DType::kBF16>(w, out);
     case DType::kE4M3: return AllTiles<DType::kE4M3>(w, out);
+    case DType::kE5M2: return AllTiles<DType::kE5M2>(w, out);
+    case DType::kI8: return AllTiles<DType::kI8>(w, out);
     default: return AllTiles<DType::kF32>(w, out);
   }
 }
@@ -157,6 +165,8 @@ void DecodePage(DType dtype, const void* in, int64_t count, float* out) {
   switch (dtype) {
     case DType::kF16: return DecodeElements<DType::kF16>(in, count, out);
     case DType::kBF16: return DecodeElements<DType::kBF16>(in, count, out);
+    case DType::kE5M2: return DecodeElements<DType::kE5M2>(in, count, out);
+    case DType::kI8: return DecodeElements<DType::kI8>(in, count, out);
     default: return DecodeElements<DType::kE4M3>(in, count, out);
   }
 }
@@ -171,6 +181,12 @@ inline F32x16 OutsideBecomes(F32x16 x, const Range& seen, int64_t slot, float fi
   return F32x16::Load(all);
 }
 
+// Of 16 slots, whose elements take a byte.
+inline F32x16 RowScales(const void* const* pages, int64_t width, int64_t slot) {
+  const auto* page = static_cast<const char*>(pages[slot / kPageTokens]);
+  return F32x16::Load(reinterpret_cast<const float*>(page + kPageTokens * width) + slot % kPageTokens);
+}
+
 // Raw dot products of a query to exp(score - max); what it does not see becomes 0.
 void Weigh(const AttentionStretch& s, int64_t query, float* scores, float* max_out, float* sum_out) {
   static constexpr float kLane[kLanes] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
@@ -180,6 +196,7 @@ void Weigh(const AttentionStretch& s, int64_t query, float* scores, float* max_o
   F32x16 top = F32x16::Set(-__builtin_inff());
   for (int64_t slot = begin; slot < end; slot += kLanes) {
     F32x16 x = F32x16::Load(scores + slot) * scale;
+    if (s.row_scale) x = x * RowScales(s.k, s.k_dim, slot);
     if (s.softcap > 0) x = cap * Tanh(x / cap);
     if (s.slopes) {
       const F32x16 distance = F32x16::Load(kLane) + F32x16::Set(static_cast<float>(slot - s.last[query]));
@@ -194,7 +211,7 @@ void Weigh(const AttentionStretch& s, int64_t query, float* scores, float* max_o
   for (; slot < begin; slot += kLanes) sum.Store(scores + slot);
   for (; slot < end; slot += kLanes) {
     const F32x16 e = OutsideBecomes(Exp(F32x16::Load(scores + slot) - F32x16::Set(max)), seen, slot, 0);
-    e.Store(scores + slot);
+    (s.row_scale ? OutsideBecomes(e * RowScales(s.v, s.v_dim, slot), seen, slot, 0) : e).Store(scores + slot);
     sum = sum + e;
   }
   for (; slot < s.slots.end; slot += kLanes) F32x16::Zero().Store(scores + slot);
