@@ -46,6 +46,11 @@ function(nibble_files out folder prefix)
   set(${out} ${names} PARENT_SCOPE)
 endfunction()
 
+# Others' headers that most files include; a file still includes what it uses. Half of a small file's compile time without it.
+set(NIBBLE_PRECOMPILED <algorithm> <array> <atomic> <cmath> <cstring> <filesystem> <functional> <map> <memory> <optional> <set> <span>
+                       <string> <string_view> <tuple> <unordered_map> <utility> <variant> <vector> <fmt/format.h> <nlohmann/json.hpp>
+                       <tl/expected.hpp>)
+
 function(nibble_library)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/*.cc)
   list(FILTER sources EXCLUDE REGEX "_(test|bench)\\.cc$")
@@ -69,6 +74,7 @@ function(nibble_library)
   target_include_directories(nibble PUBLIC $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/src> $<INSTALL_INTERFACE:include/nibble>)
   target_link_libraries(nibble PUBLIC fmt::fmt nlohmann_json::nlohmann_json tl::expected Threads::Threads ${CMAKE_DL_LIBS}
                                PRIVATE $<BUILD_INTERFACE:nibble_flags> PkgConfig::PCRE2 PkgConfig::UTF8PROC)
+  target_precompile_headers(nibble PRIVATE ${NIBBLE_PRECOMPILED})
   if(NIBBLE_SANITIZE)
     target_link_options(nibble PUBLIC -fsanitize=${NIBBLE_SANITIZE})
   endif()
@@ -82,6 +88,8 @@ function(nibble_program)
   nibble_table(Command cli/command.h "const Command*" command ${commands})
   add_library(nibble_cli STATIC ${sources} ${NIBBLE_TABLES})
   target_link_libraries(nibble_cli PUBLIC nibble CLI11::CLI11 PRIVATE nibble_flags PkgConfig::EDIT)
+  target_precompile_headers(nibble_cli PRIVATE ${NIBBLE_PRECOMPILED} <CLI/CLI.hpp>)
+  target_compile_options(nibble_cli PRIVATE $<$<CONFIG:Release>:-O1>)  # nothing there is hot, and it compiles a third faster
   add_executable(nibble_program ${CMAKE_SOURCE_DIR}/src/cli/main.cc)
   set_target_properties(nibble_program PROPERTIES OUTPUT_NAME nibble ENABLE_EXPORTS ON RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
   # The whole library is linked in so that plug-ins loaded at run time find every symbol.
@@ -105,6 +113,13 @@ function(nibble_tests)
       target_link_libraries(${name}_test PRIVATE nibble_cli nibble nibble_flags GTest::gtest GTest::gmock GTest::gtest_main PkgConfig::PCRE2 PkgConfig::UTF8PROC)
       target_compile_definitions(${name}_test PRIVATE NIBBLE_SOURCE_DIR="${CMAKE_SOURCE_DIR}" NIBBLE_PROGRAM="$<TARGET_FILE:nibble_program>")
       target_include_directories(${name}_test PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+      target_compile_options(${name}_test PRIVATE $<$<CONFIG:Release>:-O1>)
+      if(first)
+        target_precompile_headers(${name}_test REUSE_FROM ${first})
+      else()
+        target_precompile_headers(${name}_test PRIVATE ${NIBBLE_PRECOMPILED} <gtest/gtest.h>)
+        set(first ${name}_test)
+      endif()
       add_dependencies(${name}_test nibble_program)
       gtest_discover_tests(${name}_test TEST_PREFIX "${name}." PROPERTIES LABELS ${label} TIMEOUT 600 DISCOVERY_MODE PRE_TEST)
     endif()

@@ -185,7 +185,7 @@ void QuantizeGroups(const float* x, int64_t width, int bits, bool wide, void* ou
       header.pair[1 + h][1] = wide ? int16_t{0} : static_cast<int16_t>(sum - pair);
     }
     header.sum[0] = header.sum[1] + header.sum[2];
-    for (int i = 0; i < 2; ++i) header.pair[0][i] = static_cast<int16_t>(header.pair[1][i] + header.pair[2][i]);
+    for (int p = 0; p < 2; ++p) header.pair[0][p] = static_cast<int16_t>(header.pair[1][p] + header.pair[2][p]);
     __builtin_memcpy(record, &header, sizeof header);
   }
 }

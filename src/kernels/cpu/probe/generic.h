@@ -32,7 +32,7 @@ float Fma(int64_t rounds) {
 // Codes that change with every round, so that no product is computed before the loop. Sums wrap; nobody reads them as numbers.
 template <typename Dot>
 float DotRounds(int64_t rounds) {
-  alignas(64) std::byte bytes[64 + 32] = {};
+  alignas(64) std::byte bytes[64 + 64] = {};
   for (int i = 0; i < 96; ++i) bytes[i] = static_cast<std::byte>(i % 15);
   Dot chain[kChains];
   Unroll<kChains>([&](auto j) { chain[j] = Dot::Start(XHeader{}, 0, 0); });
