@@ -110,9 +110,7 @@ template <CodeKind kind, Rule rule, bool table>
 void Gemv(const BlockArgs& args) {
   F32x16 sum[kVectors];
   for (F32x16& v : sum) v = F32x16::Zero();
-  constexpr int64_t kAhead = 2048;  // bytes; past the last column they are scales, or the next strip's codes
   ForEachColumn<kind, rule, table>(*args.state, args.strip, args.k, [&](int64_t column, const F32x16* w) {
-    for (int64_t i = 0; i < CodeBytes(kind); i += 64) __builtin_prefetch(args.strip + column * CodeBytes(kind) + kAhead + i);
     const F32x16 x = F32x16::Set(args.x[column]);
     for (int i = 0; i < kVectors; ++i) sum[i] = F32x16::Fma(w[i], x, sum[i]);
   });
