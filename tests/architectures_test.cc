@@ -153,6 +153,19 @@ TEST_P(Architectures, LogitsAndGreedyInOneChunkAndInMany) {
   }
 }
 
+// Steps of one row: every worker runs what rows cannot be divided for, on copies of its own, and its own heads where they divide.
+TEST_P(Architectures, StepsOfOneRowWithAnyNumberOfWorkers) {
+  for (const int threads : {1, 2, 3}) {
+    SCOPED_TRACE(threads);
+    EngineOptions options = Options();
+    options.batch_rows = 1;
+    options.threads = threads;
+    auto engine = testing::OpenModel(folder_, options);
+    ASSERT_TRUE(engine) << engine.error().ToString();
+    ExpectGolden(**engine);
+  }
+}
+
 TEST_P(Architectures, GreedyInABatchWithOthers) {
   EngineOptions options = Options();
   options.max_sequences = 3;
