@@ -245,10 +245,10 @@ void RepeatRowwise(Graph* graph) {
     }
   }
   for (const Stretch& stretch : stretches) {
+    for (size_t i = stretch.begin; i < stretch.end; ++i) graph->ops[i].repeated = stretch.repeated;
     if (stretch.end == graph->ops.size()) continue;
     Op& next = graph->ops[stretch.end];
     if (stretch.repeated) {
-      for (size_t i = stretch.begin; i < stretch.end; ++i) graph->ops[i].repeated = true;
       // A slower worker may still read here what the next op writes.
       const std::vector<BufferId> writes = BuffersOf(next.op).writes;
       const auto written = [&](BufferId id) { return std::find(writes.begin(), writes.end(), id) != writes.end(); };
