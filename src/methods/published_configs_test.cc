@@ -25,8 +25,7 @@ Json SettingsOf(const Json& file) {
 }
 
 TEST(PublishedConfigs, Parse) {
-  const std::string folder = testing::Shared("data/configs");
-  if (folder.empty()) GTEST_SKIP() << "needs the shared data";
+  NIBBLE_NEED_SHARED(folder, "data/configs");
   int parsed = 0;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     if (entry.path().extension() != ".json") continue;

@@ -52,8 +52,7 @@ TEST(GgufHubFiles, SayTheSameAsTheVocabularyOfASmallFile) {
 }
 
 TEST(GgufHubFiles, SayTheSameAsTheVocabulariesOfRealModels) {
-  const std::string folder = testing::Shared("data/tokenizers/vocab-gguf");
-  if (folder.empty()) GTEST_SKIP() << "needs the shared GGUF vocabularies";
+  NIBBLE_NEED_SHARED(folder, "data/tokenizers/vocab-gguf");
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     if (entry.path().extension() == ".gguf") ExpectSameTokens(entry.path().string());
   }
