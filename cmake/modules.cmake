@@ -46,6 +46,38 @@ function(nibble_files out folder prefix)
   set(${out} ${names} PARENT_SCOPE)
 endfunction()
 
+# nibble_unity(<target> <size> <folder> <source>...): sources are compiled together, <size> neighbours by name a batch, since most of a small
+# file's compile time is headers and templates that its neighbours need as well. So a name in an anonymous namespace is unique in its folder.
+# What is passed to no call is compiled alone: kernels, whose files are one text under several instruction sets.
+function(nibble_unity target size folder)
+  if(NOT NIBBLE_UNITY)
+    return()
+  endif()
+  string(REPLACE "/" "_" name ${folder})
+  list(SORT ARGN)
+  set(count 0)
+  foreach(source ${ARGN})
+    math(EXPR batch "${count} / ${size}")
+    set_source_files_properties(${source} PROPERTIES UNITY_GROUP ${name}_${batch})
+    math(EXPR count "${count} + 1")
+  endforeach()
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_MODE GROUP)
+endfunction()
+
+# The library's batches, by folder; a folder of its own within another is taken out of that one's list.
+function(nibble_library_unity)
+  set(left ${ARGN})
+  foreach(row models/arch=14 methods/gguf/arch=13)
+    string(REPLACE "=" ";" row ${row})
+    list(GET row 0 folder)
+    list(GET row 1 size)
+    set(sources ${left})
+    list(FILTER sources INCLUDE REGEX "/src/${folder}/")
+    list(FILTER left EXCLUDE REGEX "/src/${folder}/")
+    nibble_unity(nibble ${size} ${folder} ${sources})
+  endforeach()
+endfunction()
+
 # Others' headers that most files include; a file still includes what it uses. Half of a small file's compile time without it.
 set(NIBBLE_PRECOMPILED <algorithm> <array> <atomic> <cmath> <cstring> <filesystem> <functional> <map> <memory> <optional> <set> <span>
                        <string> <string_view> <tuple> <unordered_map> <utility> <variant> <vector> <fmt/format.h> <nlohmann/json.hpp>
@@ -71,6 +103,7 @@ function(nibble_library)
 
   add_library(nibble STATIC ${sources} ${NIBBLE_TABLES})
   nibble_set_isa_flags(${sources})
+  nibble_library_unity(${sources})
   target_include_directories(nibble PUBLIC $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/src> $<INSTALL_INTERFACE:include/nibble>)
   target_link_libraries(nibble PUBLIC fmt::fmt nlohmann_json::nlohmann_json tl::expected Threads::Threads ${CMAKE_DL_LIBS}
                                PRIVATE $<BUILD_INTERFACE:nibble_flags> PkgConfig::PCRE2 PkgConfig::UTF8PROC)
@@ -87,6 +120,7 @@ function(nibble_program)
   nibble_files(commands cli cmd_)
   nibble_table(Command cli/command.h "const Command*" command ${commands})
   add_library(nibble_cli STATIC ${sources} ${NIBBLE_TABLES})
+  nibble_unity(nibble_cli 6 cli ${sources} ${NIBBLE_TABLES})
   target_link_libraries(nibble_cli PUBLIC nibble CLI11::CLI11 PRIVATE nibble_flags PkgConfig::EDIT)
   target_precompile_headers(nibble_cli PRIVATE ${NIBBLE_PRECOMPILED} <CLI/CLI.hpp>)
   target_compile_options(nibble_cli PRIVATE $<$<CONFIG:Release>:-O1>)  # nothing there is hot, and it compiles a third faster

@@ -10,7 +10,7 @@
 namespace nibble {
 namespace {
 
-struct Options {
+struct BenchArguments {
   ModelOptions model;
   SpeedOptions speed;
   bool roofline = false, json = false;
@@ -23,7 +23,7 @@ void PrintRoofline(const Roofline& r) {
       Cpu().name.c_str(), IsaName(Cpu().isa), r.threads, r.read_gb_s, r.fma_gflop_s, r.dot8_gop_s, r.dot16_gop_s);
 }
 
-void Print(const Engine& engine, const Options& o, const SpeedResult& r) {
+void PrintBench(const Engine& engine, const BenchArguments& o, const SpeedResult& r) {
   const std::string method = engine.checkpoint().quantization().Describe();
   const double mib = static_cast<double>(engine.packed_bytes()) / (1 << 20),
                millions = static_cast<double>(engine.plan().parameters) / 1e6;
@@ -48,7 +48,7 @@ void Print(const Engine& engine, const Options& o, const SpeedResult& r) {
   std::printf("medians of %d rounds +- half the range; activations %s\n", o.speed.rounds, o.model.activations.c_str());
 }
 
-OrderedJson ToJson(const Engine& engine, const Options& o, const SpeedResult& r) {
+OrderedJson BenchJson(const Engine& engine, const BenchArguments& o, const SpeedResult& r) {
   const auto sample = [](const Sample& s) { return OrderedJson{{"median", s.median}, {"spread", s.spread}}; };
   OrderedJson json = {{"model", o.model.model},
                       {"method", engine.checkpoint().quantization().Describe()},
@@ -75,7 +75,7 @@ OrderedJson ToJson(const Engine& engine, const Options& o, const SpeedResult& r)
   return json;
 }
 
-Status Run(Options o) {
+Status RunBench(BenchArguments o) {
   if (o.model.model.empty()) {
     if (!o.roofline) return Usage("give a MODEL, or --roofline for the machine alone");
     const Roofline r = MeasureRoofline(o.model.threads > 0 ? o.model.threads : Cpu().cores);
@@ -101,14 +101,14 @@ Status Run(Options o) {
   NIBBLE_TRY(const auto results, MeasureSpeed({engine.get()}, o.speed, bar.get()));
   EndProgressLine();
   if (o.json)
-    std::printf("%s\n", ToJson(*engine, o, results[0]).dump().c_str());
+    std::printf("%s\n", BenchJson(*engine, o, results[0]).dump().c_str());
   else
-    Print(*engine, o, results[0]);
+    PrintBench(*engine, o, results[0]);
   return {};
 }
 
-std::function<Status()> Setup(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+std::function<Status()> SetUpBench(CLI::App& app) {
+  auto o = std::make_shared<BenchArguments>();
   app.add_option("model", o->model.model, "hub folder, .gguf file, or org/name in the hub cache");
   app.add_option("-p,--n-prompt", o->speed.prompt, "prompt tokens (0: no prefill test)")
       ->capture_default_str()
@@ -124,14 +124,14 @@ std::function<Status()> Setup(CLI::App& app) {
   app.add_flag("--json", o->json, "one JSON object on stdout");
   o->model.activations = "int16";  // as fast as it gets without a measurable cost: docs/activations.md
   AddRunOptions(app, o->model);
-  return [o] { return Run(*o); };
+  return [o] { return RunBench(*o); };
 }
 
 }  // namespace
 
 const Command* bench_command() {
   static const Command command = {"bench", "prefill and decode speed, as a share of this machine's roofline",
-                                  "nibble bench models/tales-5m -p 256 -n 64 --depth 128", 50, Setup};
+                                  "nibble bench models/tales-5m -p 256 -n 64 --depth 128", 50, SetUpBench};
   return &command;
 }
 

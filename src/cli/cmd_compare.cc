@@ -14,7 +14,7 @@
 namespace nibble {
 namespace {
 
-struct Options {
+struct CompareArguments {
   ModelOptions model;
   std::vector<std::string> models;
   std::string text;
@@ -33,7 +33,7 @@ struct Row {
 
 int64_t DiskBytes(const Checkpoint& checkpoint) { return checkpoint.tensors().total_bytes(); }
 
-void PrintTable(const std::vector<Row>& rows, const Options& o) {
+void PrintTable(const std::vector<Row>& rows, const CompareArguments& o) {
   size_t width = 5;
   for (const Row& row : rows) width = std::max(width, row.model.size());
   std::printf("%-*s %6s %9s %9s %10s %6s %9s %6s %11s %8s %10s %7s\n", static_cast<int>(width), "model", "bits", "disk MiB",
@@ -60,7 +60,7 @@ void PrintTable(const std::vector<Row>& rows, const Options& o) {
       static_cast<long long>(rows[0].quality.tokens));
 }
 
-OrderedJson ToJson(const Row& row) {
+OrderedJson CompareJson(const Row& row) {
   OrderedJson json = {{"model", row.model},
                       {"method", row.method},
                       {"bits_per_weight", row.bits},
@@ -86,7 +86,7 @@ std::pair<std::string, std::string> SplitFormat(const std::string& model) {
   return {model.substr(0, at), model.substr(at + 1)};
 }
 
-Result<std::unique_ptr<Engine>> OpenOne(const Options& o, const std::string& model, bool for_quality) {
+Result<std::unique_ptr<Engine>> OpenOne(const CompareArguments& o, const std::string& model, bool for_quality) {
   ModelOptions options = o.model;
   std::tie(options.model, options.quantization) = SplitFormat(model);
   options.context = std::max({o.context, o.speed.prompt, o.speed.generate + 2});
@@ -101,7 +101,7 @@ Result<std::unique_ptr<Engine>> OpenOne(const Options& o, const std::string& mod
   return OpenEngine(options);
 }
 
-Result<std::vector<Row>> Quality(const Options& o, Progress* progress) {
+Result<std::vector<Row>> Quality(const CompareArguments& o, Progress* progress) {
   NIBBLE_TRY(const std::string text, ReadTextForModel(o.text));
   NIBBLE_TRY(const auto tokenizer, OpenTokenizer(SplitFormat(o.models[0]).first));
   NIBBLE_TRY(const auto ids, tokenizer->Encode(text, false));
@@ -121,7 +121,7 @@ Result<std::vector<Row>> Quality(const Options& o, Progress* progress) {
   return rows;
 }
 
-Status Run(const Options& o) {
+Status RunCompare(const CompareArguments& o) {
   if (o.text.empty()) return Usage("give --text FILE, the text that quality is measured on");
   const auto bar = MakeProgressBar();
   NIBBLE_TRY(std::vector<Row> rows, Quality(o, bar.get()));
@@ -139,7 +139,7 @@ Status Run(const Options& o) {
   EndProgressLine();
   if (o.json) {
     OrderedJson json = OrderedJson::array();
-    for (const Row& row : rows) json.push_back(ToJson(row));
+    for (const Row& row : rows) json.push_back(CompareJson(row));
     std::printf("%s\n", json.dump().c_str());
   } else {
     PrintTable(rows, o);
@@ -147,8 +147,8 @@ Status Run(const Options& o) {
   return {};
 }
 
-std::function<Status()> Setup(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+std::function<Status()> SetUpCompare(CLI::App& app) {
+  auto o = std::make_shared<CompareArguments>();
   app.add_option(
          "models", o->models,
          "models; the first is the standard the others are measured against; MODEL@nf4 quantizes a float model while loading")
@@ -166,14 +166,14 @@ std::function<Status()> Setup(CLI::App& app) {
   app.add_option("-r,--rounds", o->speed.rounds, "rounds of the speed test")->capture_default_str()->check(CLI::Range(1, 1000));
   app.add_flag("--json", o->json, "a JSON list on stdout");
   AddRunOptions(app, o->model);
-  return [o] { return Run(*o); };
+  return [o] { return RunCompare(*o); };
 }
 
 }  // namespace
 
 const Command* compare_command() {
   static const Command command = {"compare", "size, memory, speed and quality of models side by side",
-                                  "nibble compare MODEL MODEL-8bit MODEL-4bit --text book.txt", 40, Setup};
+                                  "nibble compare MODEL MODEL-8bit MODEL-4bit --text book.txt", 40, SetUpCompare};
   return &command;
 }
 

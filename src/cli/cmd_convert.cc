@@ -12,14 +12,14 @@
 namespace nibble {
 namespace {
 
-struct Options {
+struct ConvertArguments {
   ModelOptions model;
   std::string out, to, dtype;
   int threads = 0;
   bool force = false, json = false;
 };
 
-Status Run(const Options& o) {
+Status RunConvert(const ConvertArguments& o) {
   ConvertOptions options;
   options.target = o.to == "gguf" ? ConvertOptions::kGguf : ConvertOptions::kSafetensors;
   options.dtype = o.dtype;
@@ -49,8 +49,8 @@ Status Run(const Options& o) {
   return {};
 }
 
-std::function<Status()> Setup(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+std::function<Status()> SetUpConvert(CLI::App& app) {
+  auto o = std::make_shared<ConvertArguments>();
   AddModelArgument(app, o->model);
   app.add_option("out", o->out, "folder (safetensors) or .gguf file to make")->required();
   app.add_option("--to", o->to, "safetensors or gguf")->required()->check(CLI::IsMember({"safetensors", "gguf"}));
@@ -62,14 +62,14 @@ std::function<Status()> Setup(CLI::App& app) {
       ->check(CLI::Range(0, 1024));
   app.add_flag("--force", o->force, "replace the output if it is there");
   app.add_flag("--json", o->json, "one JSON object on stdout");
-  return [o] { return Run(*o); };
+  return [o] { return RunConvert(*o); };
 }
 
 }  // namespace
 
 const Command* convert_command() {
   static const Command command = {"convert", "write a model as a float hub folder or a GGUF file",
-                                  "nibble convert MODEL.gguf MODEL-f16 --to safetensors", 55, Setup};
+                                  "nibble convert MODEL.gguf MODEL-f16 --to safetensors", 55, SetUpConvert};
   return &command;
 }
 

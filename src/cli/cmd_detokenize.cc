@@ -10,7 +10,7 @@
 namespace nibble {
 namespace {
 
-struct Options {
+struct DetokenizeArguments {
   std::string model;
   bool skip_special = false, jsonl = false;
 };
@@ -30,7 +30,7 @@ Result<std::string> DecodeList(const Tokenizer& tokenizer, const std::string& li
   return text;
 }
 
-Status Run(const Options& options) {
+Status RunDetokenize(const DetokenizeArguments& options) {
   NIBBLE_TRY(const auto tokenizer, Tokenizer::Open(options.model));
   if (!options.jsonl) {
     NIBBLE_TRY(const std::string list, ReadStandardInput());
@@ -45,19 +45,19 @@ Status Run(const Options& options) {
   });
 }
 
-std::function<Status()> Setup(CLI::App& app) {
-  auto options = std::make_shared<Options>();
+std::function<Status()> SetUpDetokenize(CLI::App& app) {
+  auto options = std::make_shared<DetokenizeArguments>();
   app.add_option("model", options->model, "folder with tokenizer.json, a tokenizer.json, or a .gguf file")->required();
   app.add_flag("--skip-special", options->skip_special, "leave special tokens out (default: they are spelled)");
   app.add_flag("--jsonl", options->jsonl, "each input line is a list of ids; one JSON string a line comes out");
-  return [options] { return Run(*options); };
+  return [options] { return RunDetokenize(*options); };
 }
 
 }  // namespace
 
 const Command* detokenize_command() {
   static const Command command = {"detokenize", "token ids on standard input -> text",
-                                  "echo '[0,1,2]' | nibble detokenize models/tales-5m", 81, Setup};
+                                  "echo '[0,1,2]' | nibble detokenize models/tales-5m", 81, SetUpDetokenize};
   return &command;
 }
 

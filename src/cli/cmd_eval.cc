@@ -14,7 +14,7 @@
 namespace nibble {
 namespace {
 
-struct Options {
+struct EvalArguments {
   ModelOptions model;
   std::string text, tokens, save_logits, against, protocol = "nibble";
   int64_t context = 256, windows = 0;
@@ -41,7 +41,7 @@ Result<std::vector<std::vector<int32_t>>> ReadTokens(const std::string& path) {
 
 constexpr int64_t kMostBatchRows = 1024;
 
-Status SaveLogits(Options options) {
+Status SaveLogits(EvalArguments options) {
   if (options.save_logits.empty()) return Usage("--tokens needs --save-logits OUT.safetensors");
   NIBBLE_TRY(const auto rows, ReadTokens(options.tokens));
   const auto count = static_cast<int64_t>(rows.size()), length = static_cast<int64_t>(rows[0].size());
@@ -71,7 +71,7 @@ Status SaveLogits(Options options) {
   return writer.Commit();
 }
 
-void Print(const EvalResult& r, const Options& o, const Engine& engine) {
+void PrintEval(const EvalResult& r, const EvalArguments& o, const Engine& engine) {
   if (o.json) {
     OrderedJson json = {{"model", o.model.model},
                         {"method", engine.checkpoint().quantization().Describe()},
@@ -103,7 +103,7 @@ void Print(const EvalResult& r, const Options& o, const Engine& engine) {
   std::printf("same best token %.2f %%\n", 100 * r.against->top1_agreement);
 }
 
-Status Run(Options options) {
+Status RunEval(EvalArguments options) {
   options.model.kv_auto = DType::kF32;
   if (!options.tokens.empty()) return SaveLogits(options);
   if (options.text.empty()) return Usage("give --text FILE (perplexity) or --tokens FILE --save-logits OUT");
@@ -129,12 +129,12 @@ Status Run(Options options) {
   const auto bar = MakeProgressBar();
   NIBBLE_TRY(const EvalResult result, Evaluate(*engine, other.get(), windows, bar.get()));
   EndProgressLine();
-  Print(result, options, *engine);
+  PrintEval(result, options, *engine);
   return {};
 }
 
-std::function<Status()> Setup(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+std::function<Status()> SetUpEval(CLI::App& app) {
+  auto o = std::make_shared<EvalArguments>();
   AddModelArgument(app, o->model);
   app.add_option("--text", o->text, "text file to predict");
   app.add_option("--context", o->context, "targets per window")->capture_default_str();
@@ -148,14 +148,14 @@ std::function<Status()> Setup(CLI::App& app) {
   app.add_option("--save-logits", o->save_logits, "with --tokens: write `logits` f32 [rows, length, vocabulary] here");
   app.add_flag("--json", o->json, "one JSON object on stdout");
   AddRunOptions(app, o->model);
-  return [o] { return Run(*o); };
+  return [o] { return RunEval(*o); };
 }
 
 }  // namespace
 
 const Command* eval_command() {
   static const Command command = {"eval", "perplexity of a text, KL divergence from another model",
-                                  "nibble eval MODEL-4bit --text book.txt --against MODEL", 30, Setup};
+                                  "nibble eval MODEL-4bit --text book.txt --against MODEL", 30, SetUpEval};
   return &command;
 }
 

@@ -10,7 +10,7 @@
 namespace nibble {
 namespace {
 
-struct Options {
+struct ExplainArguments {
   ModelOptions model;
   bool json = false;
 };
@@ -24,7 +24,7 @@ OrderedJson PartJson(const ExplainedPart& part) {
           {"refused", refused}};
 }
 
-void PrintJson(const Options& o, const Explanation& e) {
+void PrintExplainJson(const ExplainArguments& o, const Explanation& e) {
   OrderedJson layers = OrderedJson::array();
   for (const ExplainedLayer& layer : e.layers) {
     OrderedJson parts = OrderedJson::array();
@@ -61,13 +61,13 @@ std::string Kernels(const ExplainedPart& part) {
 }
 
 // What the cache will be, and why.
-std::string KvCache(const Options& o, const Explanation& e) {
+std::string KvCache(const ExplainArguments& o, const Explanation& e) {
   if (o.model.kv_cache_dtype != "auto")
     return o.model.kv_cache_dtype + (e.kv_scheme.empty() ? "" : fmt::format("; the checkpoint asks for {}", e.kv_scheme));
   return e.kv_scheme.empty() ? "bf16 (auto)" : e.kv_scheme + " (the checkpoint's scheme)";
 }
 
-void Print(const Options& o, const Explanation& e) {
+void PrintExplain(const ExplainArguments& o, const Explanation& e) {
   std::printf("method       %s%s\nmachine      %s, %s, activations %s\nK/V cache    %s\n", e.method.c_str(),
               e.from_config_alone ? " (from config.json alone: forms are the method's usual ones)" : "", Cpu().name.c_str(),
               e.isa.c_str(), o.model.activations.c_str(), KvCache(o, e).c_str());
@@ -86,29 +86,29 @@ void Print(const Options& o, const Explanation& e) {
   }
 }
 
-Status Run(const Options& o) {
+Status RunExplain(const ExplainArguments& o) {
   NIBBLE_TRY(const auto checkpoint, OpenCheckpointOrConfig(o.model));
   NIBBLE_TRY(const Explanation explanation,
              ExplainModel(*checkpoint, MakeLoadOptions(o.model), o.model.threads > 0 ? o.model.threads : Cpu().cores));
-  o.json ? PrintJson(o, explanation) : Print(o, explanation);
+  o.json ? PrintExplainJson(o, explanation) : PrintExplain(o, explanation);
   return {};
 }
 
-std::function<Status()> Setup(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+std::function<Status()> SetUpExplain(CLI::App& app) {
+  auto o = std::make_shared<ExplainArguments>();
   AddModelArgument(app, o->model);
   app.get_option("model")->description("hub folder, .gguf file, org/name in the hub cache, or a config.json alone");
   o->model.activations = "int16";  // as fast as it gets without a measurable cost: docs/activations.md
   AddRunOptions(app, o->model);
   app.add_flag("--json", o->json, "one JSON object on stdout");
-  return [o] { return Run(*o); };
+  return [o] { return RunExplain(*o); };
 }
 
 }  // namespace
 
 const Command* explain_command() {
   static const Command command = {"explain", "which kernel each layer gets here, and why the others refused",
-                                  "nibble explain MODEL --activations int8", 60, Setup};
+                                  "nibble explain MODEL --activations int8", 60, SetUpExplain};
   return &command;
 }
 

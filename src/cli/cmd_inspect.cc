@@ -13,7 +13,7 @@
 namespace nibble {
 namespace {
 
-struct Options {
+struct InspectArguments {
   ModelOptions model;
   std::vector<std::string> tensors, dequantize;
   std::string save;
@@ -38,7 +38,7 @@ OrderedJson RowJson(const InspectRow& row) {
   return json;
 }
 
-void PrintJson(const Options& o, const InspectReport& report) {
+void PrintInspectJson(const InspectArguments& o, const InspectReport& report) {
   OrderedJson rows = OrderedJson::array(), json;
   for (const InspectRow& row : report.rows) rows.push_back(RowJson(row));
   json["model"] = o.model.model;
@@ -116,13 +116,13 @@ void PrintSummary(const InspectReport& report) {
   table.Print();
 }
 
-Status List(const Options& o, Checkpoint& checkpoint, const MatrixTable& table) {
+Status List(const InspectArguments& o, Checkpoint& checkpoint, const MatrixTable& table) {
   const InspectReport report = InspectCheckpoint(checkpoint, table);
   if (!report.architecture_known)
     std::fprintf(stderr, "nibble: this build does not run model_type \"%s\"; the list shows what the files hold\n",
                  report.architecture.c_str());
   if (o.json) {
-    PrintJson(o, report);
+    PrintInspectJson(o, report);
     return {};
   }
   o.summary ? PrintSummary(report) : PrintRows(report);
@@ -150,7 +150,7 @@ void PrintStatistics(const MatrixStatistics& s) {
   }
 }
 
-Status Statistics(const Options& o, const MatrixTable& table) {
+Status Statistics(const InspectArguments& o, const MatrixTable& table) {
   OrderedJson all = OrderedJson::array();
   for (const std::string& name : o.tensors) {
     NIBBLE_TRY(const MatrixStatistics s, StatisticsOf(table, name));
@@ -173,7 +173,7 @@ Status Statistics(const Options& o, const MatrixTable& table) {
   return {};
 }
 
-Status Verify(const Options& o, Checkpoint& checkpoint, const MatrixTable& table) {
+Status Verify(const InspectArguments& o, Checkpoint& checkpoint, const MatrixTable& table) {
   const auto bar = MakeProgressBar();
   NIBBLE_TRY(const std::vector<Finding> findings, VerifyCheckpoint(checkpoint, table, bar.get()));
   EndProgressLine();
@@ -193,7 +193,7 @@ Status Verify(const Options& o, Checkpoint& checkpoint, const MatrixTable& table
   return Fail(Code::kCheckFailed, "{}: {} of {} matrices and vectors are not sound", checkpoint.path(), wrong, table.all().size());
 }
 
-Status Run(const Options& o) {
+Status RunInspect(const InspectArguments& o) {
   if (o.dequantize.empty() != o.save.empty()) return Usage("--dequantize NAME and --save OUT.safetensors go together");
   NIBBLE_TRY(const auto checkpoint, OpenCheckpoint(o.model));
   NIBBLE_TRY(const MatrixTable table, MatrixTable::Of(*checkpoint, MakeLoadOptions(o.model)));
@@ -206,8 +206,8 @@ Status Run(const Options& o) {
   return List(o, *checkpoint, table);
 }
 
-std::function<Status()> Setup(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+std::function<Status()> SetUpInspect(CLI::App& app) {
+  auto o = std::make_shared<InspectArguments>();
   AddModelArgument(app, o->model);
   app.add_option("--tensor", o->tensors, "range and histogram of this matrix or vector, decoded (may be repeated)")
       ->allow_extra_args(false);
@@ -219,14 +219,14 @@ std::function<Status()> Setup(CLI::App& app) {
   app.add_option("--architecture-as", o->model.architecture_as, "treat the model as this model_type");
   app.add_flag("--strict", o->model.strict, "unknown keys in quantization configs are errors");
   app.add_flag("--json", o->json, "JSON on stdout");
-  return [o] { return Run(*o); };
+  return [o] { return RunInspect(*o); };
 }
 
 }  // namespace
 
 const Command* inspect_command() {
   static const Command command = {"inspect", "what is in a checkpoint: matrices, formats, bits, histograms, verification",
-                                  "nibble inspect MODEL --tensor model.layers.0.mlp.down_proj", 50, Setup};
+                                  "nibble inspect MODEL --tensor model.layers.0.mlp.down_proj", 50, SetUpInspect};
   return &command;
 }
 

@@ -44,7 +44,7 @@ std::vector<MethodRow> Rows() {
 
 const char* YesNo(bool yes) { return yes ? "yes" : "no"; }
 
-void Print(const std::vector<MethodRow>& rows) {
+void PrintMethods(const std::vector<MethodRow>& rows) {
   TextTable table({"method", "format", "reads", "CPU", "CUDA", "makes", "kernel here"}, "lllllll");
   for (const MethodRow& row : rows) {
     std::string name(row.entry->name);
@@ -80,7 +80,7 @@ OrderedJson FormatJson(const FormatRow& f) {
           {"cuda", false},  {"makes", f.makes},     {"kernel", f.kernel}};
 }
 
-void PrintJson(const std::vector<MethodRow>& rows) {
+void PrintMethodsJson(const std::vector<MethodRow>& rows) {
   OrderedJson methods = OrderedJson::array(), formats = OrderedJson::array();
   for (const MethodRow& row : rows) {
     OrderedJson list = OrderedJson::array();
@@ -165,11 +165,11 @@ void PrintMarkdown() {
                 std::string(format.summary).c_str());
 }
 
-std::function<Status()> Setup(CLI::App& app) {
-  struct Options {
+std::function<Status()> SetUpMethods(CLI::App& app) {
+  struct MethodsArguments {
     bool json = false, hardware = false, markdown = false;
   };
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<MethodsArguments>();
   app.add_flag("--hardware", o->hardware, "methods against processors");
   app.add_flag("--markdown", o->markdown, "docs/methods.md");
   app.add_flag("--json", o->json, "one JSON object on stdout");
@@ -179,7 +179,7 @@ std::function<Status()> Setup(CLI::App& app) {
     else if (o->markdown)
       PrintMarkdown();
     else
-      o->json ? PrintJson(Rows()) : Print(Rows());
+      o->json ? PrintMethodsJson(Rows()) : PrintMethods(Rows());
     return {};
   };
 }
@@ -188,7 +188,7 @@ std::function<Status()> Setup(CLI::App& app) {
 
 const Command* methods_command() {
   static const Command command = {"methods", "quantization methods and formats: what is read, run and made", "nibble methods", 80,
-                                  Setup};
+                                  SetUpMethods};
   return &command;
 }
 

@@ -12,7 +12,7 @@
 namespace nibble {
 namespace {
 
-struct Options {
+struct PlanArguments {
   ModelOptions model;
   int64_t memory = 0;
   double max_kl = 2e-2;
@@ -25,7 +25,7 @@ struct Answer {
   bool fits = false;
 };
 
-Result<PlanOptions> MakePlanOptions(const Options& o, const ModelConfig& config, Checkpoint& checkpoint) {
+Result<PlanOptions> MakePlanOptions(const PlanArguments& o, const ModelConfig& config, Checkpoint& checkpoint) {
   PlanOptions options{.context = o.model.context, .sequences = o.model.sequences};
   NIBBLE_TRY(const Graph graph, BuildGraph(config, 0, 1));
   NIBBLE_TRY(const std::optional<KvFormats> scheme, KvScheme(checkpoint, graph));
@@ -37,7 +37,7 @@ Result<PlanOptions> MakePlanOptions(const Options& o, const ModelConfig& config,
   return options;
 }
 
-Result<Answer> Ask(const Options& o, Checkpoint& checkpoint) {
+Result<Answer> Ask(const PlanArguments& o, Checkpoint& checkpoint) {
   Answer answer;
   NIBBLE_TRY(const ModelConfig config, ConfigOf(checkpoint, MakeLoadOptions(o.model)));
   NIBBLE_TRY(const PlanOptions options, MakePlanOptions(o, config, checkpoint));
@@ -50,7 +50,7 @@ Result<Answer> Ask(const Options& o, Checkpoint& checkpoint) {
   return answer;
 }
 
-void PrintJson(const Options& o, const Checkpoint& checkpoint, const Answer& a) {
+void PrintPlanJson(const PlanArguments& o, const Checkpoint& checkpoint, const Answer& a) {
   OrderedJson parts = OrderedJson::array();
   for (const MemoryPlan::Part& part : a.plan.parts) parts.push_back({{"name", part.name}, {"bytes", part.bytes}});
   const OrderedJson json = {{"model", o.model.model},
@@ -74,7 +74,7 @@ void PrintJson(const Options& o, const Checkpoint& checkpoint, const Answer& a) 
   std::printf("%s\n", json.dump().c_str());
 }
 
-void Print(const Checkpoint& checkpoint, const Answer& a) {
+void PrintPlan(const Checkpoint& checkpoint, const Answer& a) {
   const MemoryPlan& plan = a.plan;
   std::printf("method      %s%s\n", checkpoint.quantization().Describe().c_str(),
               plan.from_config_alone ? " (from config.json alone)" : "");
@@ -99,7 +99,7 @@ void Print(const Checkpoint& checkpoint, const Answer& a) {
   }
 }
 
-Status PrintAdvice(const Options& o, Checkpoint& checkpoint) {
+Status PrintAdvice(const PlanArguments& o, Checkpoint& checkpoint) {
   NIBBLE_TRY(const ModelConfig config, ConfigOf(checkpoint, MakeLoadOptions(o.model)));
   NIBBLE_TRY(const PlanOptions options, MakePlanOptions(o, config, checkpoint));
   const int64_t available = o.memory > 0 ? o.memory : AvailableMemoryBytes();
@@ -138,16 +138,16 @@ Status PrintAdvice(const Options& o, Checkpoint& checkpoint) {
   return {};
 }
 
-Status Run(const Options& o) {
+Status RunPlan(const PlanArguments& o) {
   NIBBLE_TRY(const auto checkpoint, OpenCheckpointOrConfig(o.model));
   if (o.advise) return PrintAdvice(o, *checkpoint);
   NIBBLE_TRY(const Answer answer, Ask(o, *checkpoint));
-  o.json ? PrintJson(o, *checkpoint, answer) : Print(*checkpoint, answer);
+  o.json ? PrintPlanJson(o, *checkpoint, answer) : PrintPlan(*checkpoint, answer);
   return {};
 }
 
-std::function<Status()> Setup(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+std::function<Status()> SetUpPlan(CLI::App& app) {
+  auto o = std::make_shared<PlanArguments>();
   AddModelArgument(app, o->model);
   app.get_option("model")->description("hub folder, .gguf file, org/name in the hub cache, or a config.json alone");
   app.add_option("--context", o->model.context, "positions per sequence (default: the model's)")
@@ -163,14 +163,14 @@ std::function<Status()> Setup(CLI::App& app) {
   app.add_option("--architecture-as", o->model.architecture_as, "treat the model as this model_type");
   app.add_flag("--strict", o->model.strict, "unknown keys in quantization configs are errors");
   app.add_flag("--json", o->json, "one JSON object on stdout");
-  return [o] { return Run(*o); };
+  return [o] { return RunPlan(*o); };
 }
 
 }  // namespace
 
 const Command* plan_command() {
   static const Command command = {"plan", "the memory a model needs and whether it fits here",
-                                  "nibble plan MODEL --context 8192 --batch 4", 70, Setup};
+                                  "nibble plan MODEL --context 8192 --batch 4", 70, SetUpPlan};
   return &command;
 }
 

@@ -12,7 +12,7 @@
 namespace nibble {
 namespace {
 
-struct Options {
+struct QuantizeArguments {
   ModelOptions model;
   std::string out, scheme, ragged = "error";
   std::vector<std::string> ignore;
@@ -21,7 +21,7 @@ struct Options {
   bool no_scale_search = false, force = false, json = false, verbose = false;
 };
 
-void Print(const QuantizeReport& r, const Options& o, const Scheme& scheme) {
+void PrintQuantize(const QuantizeReport& r, const QuantizeArguments& o, const Scheme& scheme) {
   if (o.json) {
     OrderedJson json = {{"source", o.model.model},
                         {"output", o.out},
@@ -51,7 +51,7 @@ void Print(const QuantizeReport& r, const Options& o, const Scheme& scheme) {
               r.bits_per_weight, static_cast<double>(r.bytes_before) / mb, static_cast<double>(r.bytes_after) / mb, r.seconds);
 }
 
-Status Run(const Options& o) {
+Status RunQuantize(const QuantizeArguments& o) {
   QuantizeOptions options;
   NIBBLE_TRY(options.scheme, ParseScheme(o.scheme));
   if (o.group_size != 0) NIBBLE_RETURN_IF_ERROR(SetGroupSize(o.group_size, &options.scheme));
@@ -65,12 +65,12 @@ Status Run(const Options& o) {
   const auto bar = MakeProgressBar();
   NIBBLE_TRY(const QuantizeReport report, QuantizeModel(*source, o.out, options, bar.get()));
   EndProgressLine();
-  Print(report, o, options.scheme);
+  PrintQuantize(report, o, options.scheme);
   return {};
 }
 
-std::function<Status()> Setup(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+std::function<Status()> SetUpQuantize(CLI::App& app) {
+  auto o = std::make_shared<QuantizeArguments>();
   AddModelArgument(app, o->model);
   app.add_option("out", o->out, "folder to make")->required();
   app.add_option("--scheme", o->scheme, "one of " + SchemeNames())->required();
@@ -89,14 +89,14 @@ std::function<Status()> Setup(CLI::App& app) {
   app.add_flag("--force", o->force, "replace the output folder if it is a model");
   app.add_flag("--verbose,-v", o->verbose, "one line for each module");
   app.add_flag("--json", o->json, "one JSON object on stdout");
-  return [o] { return Run(*o); };
+  return [o] { return RunQuantize(*o); };
 }
 
 }  // namespace
 
 const Command* quantize_command() {
   static const Command command = {"quantize", "make a quantized model (compressed-tensors hub folder)",
-                                  "nibble quantize MODEL MODEL-W4A16 --scheme W4A16", 50, Setup};
+                                  "nibble quantize MODEL MODEL-W4A16 --scheme W4A16", 50, SetUpQuantize};
   return &command;
 }
 

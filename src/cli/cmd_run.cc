@@ -20,7 +20,7 @@
 namespace nibble {
 namespace {
 
-struct Options {
+struct RunArguments {
   ModelOptions model;
   std::string prompt, prompt_ids, system;
   std::vector<std::string> stop;
@@ -51,7 +51,7 @@ Result<std::vector<int32_t>> ParseIds(const std::string& text) {
   return ids;
 }
 
-std::string Summary(const Engine& engine, const Generation& g, const Options& o) {
+std::string Summary(const Engine& engine, const Generation& g, const RunArguments& o) {
   const double speed =
       g.decode_seconds > 0 && g.tokens.size() > 1 ? static_cast<double>(g.tokens.size() - 1) / g.decode_seconds : 0;
   return fmt::format(
@@ -62,7 +62,7 @@ std::string Summary(const Engine& engine, const Generation& g, const Options& o)
       FinishName(g.finish));
 }
 
-void PrintJson(const Engine& engine, const Generation& g) {
+void PrintRunJson(const Engine& engine, const Generation& g) {
   const OrderedJson json = {{"text", g.text},
                             {"ids", g.tokens},
                             {"finish", FinishName(g.finish)},
@@ -74,9 +74,9 @@ void PrintJson(const Engine& engine, const Generation& g) {
   std::printf("%s\n", json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace).c_str());
 }
 
-void PrintResult(const Engine& engine, const Generation& g, const Options& o) {
+void PrintResult(const Engine& engine, const Generation& g, const RunArguments& o) {
   if (o.json)
-    PrintJson(engine, g);
+    PrintRunJson(engine, g);
   else if (o.ids)
     fmt::print("{}\n", fmt::join(g.tokens, ","));
   else
@@ -85,7 +85,7 @@ void PrintResult(const Engine& engine, const Generation& g, const Options& o) {
   std::fprintf(stderr, "%s\n", Summary(engine, g, o).c_str());
 }
 
-Result<std::vector<int32_t>> PromptIds(const Options& o, const Tokenizer* tokenizer) {
+Result<std::vector<int32_t>> PromptIds(const RunArguments& o, const Tokenizer* tokenizer) {
   if (!o.prompt_ids.empty()) return ParseIds(o.prompt_ids);
   std::string text = o.prompt;
   if (!o.has_prompt) {
@@ -94,7 +94,7 @@ Result<std::vector<int32_t>> PromptIds(const Options& o, const Tokenizer* tokeni
   return tokenizer->Encode(text, true);
 }
 
-Status Complete(const Options& o, Engine& engine, const Tokenizer* tokenizer, const GenerateOptions& generate) {
+Status Complete(const RunArguments& o, Engine& engine, const Tokenizer* tokenizer, const GenerateOptions& generate) {
   NIBBLE_TRY(auto prompt, PromptIds(o, tokenizer));
   const bool stream = !o.json && !o.ids;
   if (stream && o.has_prompt) std::printf("%s", o.prompt.c_str());
@@ -107,7 +107,7 @@ Status Complete(const Options& o, Engine& engine, const Tokenizer* tokenizer, co
   return {};
 }
 
-Status Chat(const Options& o, Engine& engine, const Tokenizer& tokenizer, ChatFormat format, const GenerateOptions& generate) {
+Status Chat(const RunArguments& o, Engine& engine, const Tokenizer& tokenizer, ChatFormat format, const GenerateOptions& generate) {
   ChatSession session(engine, tokenizer, std::move(format), generate, o.system);
   if (!o.has_prompt && (o.chat || StdinIsTerminal())) return session.Interact();
   std::string prompt = o.prompt;
@@ -125,7 +125,7 @@ Status Chat(const Options& o, Engine& engine, const Tokenizer& tokenizer, ChatFo
 
 // The model's template, when the prompt is to go through it. A template that never looks at a message's role only joins texts: the
 // model is no chat model, and its text is completed unless --chat asks for the template.
-Result<std::optional<ChatFormat>> ChooseChat(const Options& o) {
+Result<std::optional<ChatFormat>> ChooseChat(const RunArguments& o) {
   const bool asked = o.chat || !o.chat_template.empty() || !o.tools.empty();
   if (o.no_chat || !o.prompt_ids.empty()) return std::optional<ChatFormat>();
   NIBBLE_TRY(const ModelLocation location, ResolveModel(o.model.model));
@@ -155,7 +155,7 @@ void CheckVocabulary(const Tokenizer& tokenizer, const Engine& engine) {
        tokenizer.vocab_size(), engine.vocab(), engine.vocab());
 }
 
-Status Run(const Options& o) {
+Status RunRun(const RunArguments& o) {
   if (o.max_tokens < -1) return Usage("--max-tokens is {}, wanted 0 or more, or -1 for no limit", o.max_tokens);
   if (o.has_prompt && !o.prompt_ids.empty()) return Usage("-p and --prompt-ids are two prompts; give one of them");
   std::unique_ptr<Tokenizer> tokenizer;
@@ -180,8 +180,8 @@ Status Run(const Options& o) {
   return Complete(o, *engine, tokenizer.get(), generate);
 }
 
-std::function<Status()> Setup(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+std::function<Status()> SetUpRun(CLI::App& app) {
+  auto o = std::make_shared<RunArguments>();
   AddModelArgument(app, o->model);
   CLI::Option* prompt =
       app.add_option("-p,--prompt", o->prompt, "what the user says; text to complete where there is no chat template");
@@ -208,7 +208,7 @@ std::function<Status()> Setup(CLI::App& app) {
   AddRunOptions(app, o->model);
   return [o, prompt] {
     o->has_prompt = prompt->count() > 0;
-    return Run(*o);
+    return RunRun(*o);
   };
 }
 
@@ -216,7 +216,7 @@ std::function<Status()> Setup(CLI::App& app) {
 
 const Command* run_command() {
   static const Command command = {"run", "complete a text or chat",
-                                  "nibble run models/tales-5m -p 'Once upon a time' --max-tokens 100 --seed 1", 10, Setup};
+                                  "nibble run models/tales-5m -p 'Once upon a time' --max-tokens 100 --seed 1", 10, SetUpRun};
   return &command;
 }
 

@@ -17,7 +17,7 @@
 namespace nibble {
 namespace {
 
-struct Options {
+struct TemplateArguments {
   std::string model, messages, tools, now, name;
   std::vector<std::string> set, set_too;
   bool add_generation_prompt = false, jsonl = false, no_think = false;
@@ -45,7 +45,7 @@ Result<OrderedJson> ReadOrdered(const std::string& path) {
   return ParseOrderedJson(text, path);
 }
 
-Result<OrderedJson> Variables(const Options& options, const ChatSource& source) {
+Result<OrderedJson> Variables(const TemplateArguments& options, const ChatSource& source) {
   if (options.messages.empty()) return Fail(Code::kUsage, "give --messages FILE.json, or --jsonl with records on standard input");
   NIBBLE_TRY(OrderedJson messages, ReadOrdered(options.messages));
   OrderedJson record = ChatRecord(source, nullptr);
@@ -74,7 +74,7 @@ Status RunRecords(const ChatTemplate& chat, RenderOptions options) {
   });
 }
 
-Status Run(const Options& options) {
+Status RunTemplate(const TemplateArguments& options) {
   NIBBLE_TRY(const std::string path, Locate(options.model));
   NIBBLE_TRY(const ChatSource source, FindChatTemplate(path, options.name, !options.tools.empty()));
   NIBBLE_TRY(const ChatTemplate chat, ChatTemplate::Parse(source.text, source.name));
@@ -89,8 +89,8 @@ Status Run(const Options& options) {
   return {};
 }
 
-std::function<Status()> Setup(CLI::App& app) {
-  auto options = std::make_shared<Options>();
+std::function<Status()> SetUpTemplate(CLI::App& app) {
+  auto options = std::make_shared<TemplateArguments>();
   app.add_option("model", options->model, "model folder, .gguf file, or a template file (.jinja)")->required();
   app.add_option("--messages", options->messages, "JSON file: a list of {role, content}, or a record as for --jsonl");
   app.add_option("--tools", options->tools, "JSON file: the list of tools");
@@ -104,7 +104,7 @@ std::function<Status()> Setup(CLI::App& app) {
                "{rendered} or {error}");
   return [options] {
     options->set.insert(options->set.end(), options->set_too.begin(), options->set_too.end());
-    return Run(*options);
+    return RunTemplate(*options);
   };
 }
 
@@ -112,7 +112,8 @@ std::function<Status()> Setup(CLI::App& app) {
 
 const Command* template_command() {
   static const Command command = {"template", "messages -> prompt, by the model's chat template",
-                                  "nibble template models/tales-5m --messages chat.json --add-generation-prompt", 82, Setup};
+                                  "nibble template models/tales-5m --messages chat.json --add-generation-prompt", 82,
+                                  SetUpTemplate};
   return &command;
 }
 

@@ -12,7 +12,7 @@
 namespace nibble {
 namespace {
 
-struct Options {
+struct TokenizeArguments {
   std::string model;
   bool no_special = false, jsonl = false;
 };
@@ -23,7 +23,7 @@ Status PrintIds(const Tokenizer& tokenizer, const std::string& text, bool add_sp
   return {};
 }
 
-Status Run(const Options& options) {
+Status RunTokenize(const TokenizeArguments& options) {
   NIBBLE_TRY(const auto tokenizer, Tokenizer::Open(options.model));
   if (!options.jsonl) {
     NIBBLE_TRY(const std::string text, ReadStandardInput());
@@ -37,19 +37,19 @@ Status Run(const Options& options) {
   });
 }
 
-std::function<Status()> Setup(CLI::App& app) {
-  auto options = std::make_shared<Options>();
+std::function<Status()> SetUpTokenize(CLI::App& app) {
+  auto options = std::make_shared<TokenizeArguments>();
   app.add_option("model", options->model, "folder with tokenizer.json, a tokenizer.json, or a .gguf file")->required();
   app.add_flag("--no-special", options->no_special, "add nothing before or behind the text (tokens spelled in it still count)");
   app.add_flag("--jsonl", options->jsonl, "each input line is a JSON string; one list of ids a line comes out");
-  return [options] { return Run(*options); };
+  return [options] { return RunTokenize(*options); };
 }
 
 }  // namespace
 
 const Command* tokenize_command() {
   static const Command command = {"tokenize", "text on standard input -> token ids",
-                                  "echo -n 'Once upon a time' | nibble tokenize models/tales-5m", 80, Setup};
+                                  "echo -n 'Once upon a time' | nibble tokenize models/tales-5m", 80, SetUpTokenize};
   return &command;
 }
 

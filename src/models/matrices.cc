@@ -55,7 +55,7 @@ NamedMatrix Linear(NamedMatrix::Kind kind, LayerKind layer, const std::string& n
   return matrix;
 }
 
-Status CheckShape(const LinearPart& part, const NamedMatrix& matrix) {
+Status CheckMatrixShape(const LinearPart& part, const NamedMatrix& matrix) {
   const StoredWeight& w = *part.weight;
   if (matrix.n == 0 || (w.n == matrix.n && w.k == matrix.k)) return {};
   return Corrupt(
@@ -281,7 +281,7 @@ Result<LinearPart> MatrixTable::Load(const NamedMatrix& m) const {
   NIBBLE_TRY(LinearPart part, m.expert >= 0 ? checkpoint_->Expert({m.experts, m.other_experts, m.expert, m.which, m.n, m.k,
                                                                    m.stacked_transposed, m.stacked_interleaved})
                                             : checkpoint_->Linear(m.query));
-  NIBBLE_RETURN_IF_ERROR(CheckShape(part, m));
+  NIBBLE_RETURN_IF_ERROR(CheckMatrixShape(part, m));
   return part;
 }
 

@@ -8,7 +8,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> AfmoeOptions(const ModelConfig& c) {
   NIBBLE_TRY_IN(c.where, const int64_t every, JsonInt(c.json, "global_attn_every_n_layers", 4));
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c, {}, [=](int64_t layer) { return every > 0 && (layer + 1) % every != 0; }));
   NIBBLE_TRY_IN(c.where, const bool mup, JsonBool(c.json, "mup_enabled", false));
@@ -50,7 +50,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* afmoe_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>(
+  static const Architecture architecture = MakeDecoder<AfmoeOptions>(
       "afmoe", {"afmoe"},
       R"({"rms_norm_eps": 1e-5, "head_dim": 128, "sliding_window": 1024, "num_experts": 64, "num_experts_per_tok": 6})");
   return &architecture;

@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> ApertusOptions(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c));
   o.qk_norm = DecoderOptions::kHead;
   o.gated = false;
@@ -18,9 +18,9 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* apertus_architecture() {
-  static const Architecture architecture =
-      MakeDecoder<Options>("apertus", {"apertus"}, R"({"hidden_act": "xielu", "rms_norm_eps": 1e-5, "rope_theta": 12000000})",
-                           {"rotary_emb.inv_freq", "act_fn.beta", "act_fn.eps"});
+  static const Architecture architecture = MakeDecoder<ApertusOptions>(
+      "apertus", {"apertus"}, R"({"hidden_act": "xielu", "rms_norm_eps": 1e-5, "rope_theta": 12000000})",
+      {"rotary_emb.inv_freq", "act_fn.beta", "act_fn.eps"});
   return &architecture;
 }
 

@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> ArceeOptions(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c));
   o.gated = false;
   return o;
@@ -15,7 +15,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 
 const Architecture* arcee_architecture() {
   static const Architecture architecture =
-      MakeDecoder<Options>("arcee", {"arcee"}, R"({"hidden_act": "relu2", "rms_norm_eps": 1e-5})");
+      MakeDecoder<ArceeOptions>("arcee", {"arcee"}, R"({"hidden_act": "relu2", "rms_norm_eps": 1e-5})");
   return &architecture;
 }
 

@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> BitnetOptions(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c));
   o.names.before_o = "attn_sub_norm";
   o.names.before_down = "ffn_sub_norm";
@@ -16,7 +16,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 
 const Architecture* bitnet_architecture() {
   static const Architecture architecture =
-      MakeDecoder<Options>("bitnet", {"bitnet"}, R"({"hidden_act": "relu2", "rms_norm_eps": 1e-5, "rope_theta": 500000})");
+      MakeDecoder<BitnetOptions>("bitnet", {"bitnet"}, R"({"hidden_act": "relu2", "rms_norm_eps": 1e-5, "rope_theta": 500000})");
   return &architecture;
 }
 

@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> BloomOptions(const ModelConfig& c) {
   NIBBLE_TRY_IN(c.where, const bool after, JsonBool(c.json, "apply_residual_connection_post_layernorm", false));
   DecoderOptions o;
   if (after) o.normed_residual = [](int64_t, bool) { return DecoderOptions::NormedResidual{}; };
@@ -29,7 +29,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* bloom_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>(
+  static const Architecture architecture = MakeDecoder<BloomOptions>(
       "bloom", {"bloom"}, R"({"hidden_act": "gelu_pytorch_tanh", "rms_norm_eps": 1e-5, "tie_word_embeddings": true})", {},
       {{"transformer.", ""}});
   return &architecture;

@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> CodegenOptions(const ModelConfig& c) {
   if (c.heads % 4 != 0) return Corrupt("{}: {} heads in four equal parts; wanted a multiple of 4", c.where, c.heads);
   NIBBLE_TRY(DecoderOptions o, GptjOptions(c));
   o.qkv_order = GraphBuilder::FusedOrder::kQvkQuarters;
@@ -16,8 +16,8 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 
 const Architecture* codegen_architecture() {
   static const Architecture architecture =
-      MakeDecoder<Options>("codegen", {"codegen"}, R"({"hidden_act": "gelu_new", "rms_norm_eps": 1e-5})",
-                           {".causal_mask", "attn.bias", "attn.masked_bias", "rotary_emb.inv_freq", "attn.embed_positions"});
+      MakeDecoder<CodegenOptions>("codegen", {"codegen"}, R"({"hidden_act": "gelu_new", "rms_norm_eps": 1e-5})",
+                                  {".causal_mask", "attn.bias", "attn.masked_bias", "rotary_emb.inv_freq", "attn.embed_positions"});
   return &architecture;
 }
 

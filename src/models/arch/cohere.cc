@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> CohereOptions(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c, {.theta = 500000, .interleaved = true}));
   NIBBLE_TRY_IN(c.where, const double logit_scale, JsonNumber(c.json, "logit_scale", 0.0625));
   NIBBLE_TRY_IN(c.where, const bool head_norm, JsonBool(c.json, "use_qk_norm", false));
@@ -23,7 +23,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 
 const Architecture* cohere_architecture() {
   static const Architecture architecture =
-      MakeDecoder<Options>("cohere", {"cohere"}, R"({"rms_norm_eps": 1e-5, "tie_word_embeddings": true})");
+      MakeDecoder<CohereOptions>("cohere", {"cohere"}, R"({"rms_norm_eps": 1e-5, "tie_word_embeddings": true})");
   return &architecture;
 }
 

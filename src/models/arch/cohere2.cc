@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> Cohere2Options(const ModelConfig& c) {
   NIBBLE_TRY_IN(c.where, const int64_t pattern, JsonInt(c.json, "sliding_window_pattern", 4));
   const auto slides = [=](int64_t layer) { return pattern > 0 && (layer + 1) % pattern != 0; };
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c, {.theta = 500000, .interleaved = true}, slides));
@@ -25,7 +25,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* cohere2_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>(
+  static const Architecture architecture = MakeDecoder<Cohere2Options>(
       "cohere2", {"cohere2"}, R"({"rms_norm_eps": 1e-5, "tie_word_embeddings": true, "sliding_window": 4096})");
   return &architecture;
 }

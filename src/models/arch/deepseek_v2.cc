@@ -6,7 +6,7 @@
 namespace nibble {
 namespace {
 
-Result<MoeBlock> Experts(const ModelConfig& config) {
+Result<MoeBlock> DeepseekV2Experts(const ModelConfig& config) {
   NIBBLE_TRY_IN(config.where, const std::string scores, JsonString(config.json, "scoring_func", "softmax"));
   NIBBLE_TRY_IN(config.where, const std::string choice, JsonString(config.json, "topk_method", "greedy"));
   if (scores != "softmax") return Unsupported("{}: scoring_func \"{}\" (known here: softmax)", config.where, scores);
@@ -23,11 +23,11 @@ Result<MoeBlock> Experts(const ModelConfig& config) {
   return moe;
 }
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> DeepseekV2Options(const ModelConfig& c) {
   ModelConfig pairs = c;
   pairs.json.erase("rope_interleave");
   NIBBLE_TRY(DecoderOptions o, MlaOptions(pairs));
-  NIBBLE_TRY(const MoeBlock moe, Experts(c));
+  NIBBLE_TRY(const MoeBlock moe, DeepseekV2Experts(c));
   o.mlp = MoeMlp(moe);
   return o;
 }
@@ -35,7 +35,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* deepseek_v2_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>(
+  static const Architecture architecture = MakeDecoder<DeepseekV2Options>(
       "deepseek_v2", {"deepseek_v2"},
       R"({"head_dim": 64, "num_experts": 64, "num_experts_per_tok": 6, "moe_intermediate_size": 1407, "n_shared_experts": 2})");
   return &architecture;

@@ -6,7 +6,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> DeepseekV3Options(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, MlaOptions(c));
   NIBBLE_TRY_IN(c.where, const std::string scores, JsonString(c.json, "scoring_func", "sigmoid"));
   NIBBLE_TRY_IN(c.where, const std::string choice, JsonString(c.json, "topk_method", "noaux_tc"));
@@ -20,7 +20,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* deepseek_v3_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>(
+  static const Architecture architecture = MakeDecoder<DeepseekV3Options>(
       "deepseek_v3", {"deepseek_v3", "kimi_k2"},
       R"({"head_dim": 64, "num_experts": 256, "num_experts_per_tok": 8, "moe_intermediate_size": 2048, "n_shared_experts": 1, "n_group": 8, "topk_group": 4, "routed_scaling_factor": 2.5, "first_k_dense_replace": 3, "max_position_embeddings": 4096})",
       {"rotary_emb.inv_freq"}, {}, PredictionLayers);

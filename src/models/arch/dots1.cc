@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> Dots1Options(const ModelConfig& c) {
   NIBBLE_TRY_IN(c.where, const int64_t first, JsonInt(c.json, "max_window_layers", 62));
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c, {}, [=](int64_t layer) { return layer >= first; }));
   o.qk_norm = DecoderOptions::kHead;
@@ -18,7 +18,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 
 const Architecture* dots1_architecture() {
   static const Architecture architecture =
-      MakeDecoder<Options>("dots1", {"dots1"}, R"({"sliding_window": 4096, "norm_topk_prob": false})");
+      MakeDecoder<Dots1Options>("dots1", {"dots1"}, R"({"sliding_window": 4096, "norm_topk_prob": false})");
   return &architecture;
 }
 

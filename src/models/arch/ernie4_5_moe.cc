@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> Ernie45MoeOptions(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c, {.interleaved = true}));
   NIBBLE_TRY_IN(c.where, const bool bias, JsonBool(c.json, "use_bias", false));
   NIBBLE_TRY_IN(c.where, const int64_t first, JsonInt(c.json, "moe_layer_start_index", 1));
@@ -30,7 +30,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* ernie4_5_moe_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>(
+  static const Architecture architecture = MakeDecoder<Ernie45MoeOptions>(
       "ernie4_5_moe", {"ernie4_5_moe"},
       R"({"rms_norm_eps": 1e-5, "rope_theta": 500000, "tie_word_embeddings": true, "num_experts": 64, "num_experts_per_tok": 6})");
   return &architecture;

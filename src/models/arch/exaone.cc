@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> ExaoneOptions(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c));
   o.names = {.embed = "transformer.wte",
              .layers = "transformer.h",
@@ -25,7 +25,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 
 const Architecture* exaone_architecture() {
   static const Architecture architecture =
-      MakeDecoder<Options>("exaone", {"exaone"}, R"({"rms_norm_eps": 1e-5})", {"rotary.inv_freq", "rotary_emb.inv_freq"});
+      MakeDecoder<ExaoneOptions>("exaone", {"exaone"}, R"({"rms_norm_eps": 1e-5})", {"rotary.inv_freq", "rotary_emb.inv_freq"});
   return &architecture;
 }
 

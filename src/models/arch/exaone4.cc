@@ -3,14 +3,9 @@
 #include "models/blocks.h"
 
 namespace nibble {
-namespace {
-
-Result<DecoderOptions> Options(const ModelConfig& c) { return Exaone4Options(c); }
-
-}  // namespace
 
 const Architecture* exaone4_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>("exaone4", {"exaone4"}, R"({"rms_norm_eps": 1e-5})");
+  static const Architecture architecture = MakeDecoder<Exaone4Options>("exaone4", {"exaone4"}, R"({"rms_norm_eps": 1e-5})");
   return &architecture;
 }
 

@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> ExaoneMoeOptions(const ModelConfig& c) {
   ModelConfig named = c;
   if (const Json* shared = JsonFind(c.json, "num_shared_experts")) named.json["n_shared_experts"] = *shared;
   NIBBLE_TRY(DecoderOptions o, Exaone4Options(c));
@@ -22,7 +22,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* exaone_moe_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>(
+  static const Architecture architecture = MakeDecoder<ExaoneMoeOptions>(
       "exaone_moe", {"exaone_moe"},
       R"({"rms_norm_eps": 1e-5, "sliding_window": 4096, "num_experts": 64, "num_experts_per_tok": 8, "moe_intermediate_size": 1024,
           "num_shared_experts": 1, "routed_scaling_factor": 2.5, "first_k_dense_replace": 1})",

@@ -8,7 +8,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> FalconOptions(const ModelConfig& c) {
   NIBBLE_TRY_IN(c.where, const bool grouped, JsonBool(c.json, "new_decoder_architecture", false));
   NIBBLE_TRY_IN(c.where, const bool alibi, JsonBool(c.json, "alibi", false));
   NIBBLE_TRY_IN(c.where, const bool bias, JsonBool(c.json, "bias", false));
@@ -49,8 +49,8 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* falcon_architecture() {
-  static const Architecture architecture =
-      MakeDecoder<Options>("falcon", {"falcon"}, R"({"hidden_act": "gelu", "rms_norm_eps": 1e-5, "tie_word_embeddings": true})");
+  static const Architecture architecture = MakeDecoder<FalconOptions>(
+      "falcon", {"falcon"}, R"({"hidden_act": "gelu", "rms_norm_eps": 1e-5, "tie_word_embeddings": true})");
   return &architecture;
 }
 

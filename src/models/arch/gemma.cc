@@ -7,7 +7,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> GemmaOptions(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c));
   o.norm.offset = 1;
   o.embed_scale = std::sqrt(static_cast<float>(c.hidden));
@@ -17,7 +17,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* gemma_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>(
+  static const Architecture architecture = MakeDecoder<GemmaOptions>(
       "gemma", {"gemma"}, R"({"hidden_act": "gelu_pytorch_tanh", "head_dim": 256, "tie_word_embeddings": true})");
   return &architecture;
 }

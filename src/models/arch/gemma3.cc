@@ -6,7 +6,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> Gemma3Options(const ModelConfig& c) {
   NIBBLE_TRY_IN(c.where, const int64_t pattern, JsonInt(c.json, "sliding_window_pattern", 6));
   const auto slides = [=](int64_t layer) { return pattern > 0 && (layer + 1) % pattern != 0; };
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c, {.theta = 1e6, .layer_type = "full_attention"}, slides));
@@ -23,7 +23,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* gemma3_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>(
+  static const Architecture architecture = MakeDecoder<Gemma3Options>(
       "gemma3", {"gemma3_text"},
       R"({"hidden_act": "gelu_pytorch_tanh", "head_dim": 256, "sliding_window": 4096, "tie_word_embeddings": true,
           "num_attention_heads": 8, "num_key_value_heads": 4, "vocab_size": 262208})");

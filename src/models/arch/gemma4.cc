@@ -20,7 +20,7 @@ struct Layers {
 };
 
 // Every sixth layer sees everything where there is no list, and the last always.
-Result<std::vector<bool>> SlidingLayers(const ModelConfig& c) {
+Result<std::vector<bool>> Gemma4SlidingLayers(const ModelConfig& c) {
   std::vector<bool> slides;
   for (int64_t i = 0; i < c.layers; ++i) {
     NIBBLE_TRY(const int64_t window, LayerWindow(c, i, (i + 1) % 6 != 0));
@@ -52,7 +52,7 @@ Result<GraphBuilder::Heads> HeadsOf(const ModelConfig& c, int64_t layer, bool sl
 
 Result<Layers> ReadLayers(const ModelConfig& c) {
   Layers layers;
-  NIBBLE_TRY(layers.slides, SlidingLayers(c));
+  NIBBLE_TRY(layers.slides, Gemma4SlidingLayers(c));
   NIBBLE_TRY_IN(c.where, layers.values_are_keys, JsonBool(c.json, "attention_k_eq_v", false));
   NIBBLE_TRY_IN(c.where, const int64_t sharing, JsonInt(c.json, "num_kv_shared_layers", 0));
   if (sharing < 0 || sharing >= c.layers)
@@ -177,7 +177,7 @@ Status UseExperts(const ModelConfig& c, DecoderOptions* o) {
   return {};
 }
 
-Result<DecoderOptions> Options(const ModelConfig& config) {
+Result<DecoderOptions> Gemma4Options(const ModelConfig& config) {
   ModelConfig c = config;
   c.json.erase("rope_parameters");  // of two kinds; see UseAttention
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c));
@@ -218,7 +218,7 @@ std::vector<std::string> UnusedKeys(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* gemma4_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>(
+  static const Architecture architecture = MakeDecoder<Gemma4Options>(
       "gemma4", {"gemma4_text"},
       R"({"hidden_act": "gelu_pytorch_tanh", "head_dim": 256, "sliding_window": 512, "tie_word_embeddings": true})",
       {"rotary_emb.inv_freq"}, {}, UnusedKeys);

@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> GlmOptions(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c, {.partial_factor = 0.5, .interleaved = true}));
   o.o_bias = false;
   return o;
@@ -14,7 +14,8 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* glm_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>("glm", {"glm"}, R"({"rms_norm_eps": 1.5625e-7, "head_dim": 128})");
+  static const Architecture architecture =
+      MakeDecoder<GlmOptions>("glm", {"glm"}, R"({"rms_norm_eps": 1.5625e-7, "head_dim": 128})");
   return &architecture;
 }
 

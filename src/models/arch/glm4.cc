@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> Glm4Options(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c, {.partial_factor = 0.5, .interleaved = true}));
   o.o_bias = false;
   o.names.attn_out = "post_self_attn_layernorm";
@@ -17,7 +17,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 
 const Architecture* glm4_architecture() {
   static const Architecture architecture =
-      MakeDecoder<Options>("glm4", {"glm4"}, R"({"rms_norm_eps": 1.5625e-7, "head_dim": 128})");
+      MakeDecoder<Glm4Options>("glm4", {"glm4"}, R"({"rms_norm_eps": 1.5625e-7, "head_dim": 128})");
   return &architecture;
 }
 

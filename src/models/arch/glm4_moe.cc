@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> Glm4MoeOptions(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c, {.partial_factor = 0.5}));
   NIBBLE_TRY_IN(c.where, const bool head_norm, JsonBool(c.json, "use_qk_norm", false));
   if (head_norm) o.qk_norm = DecoderOptions::kHead;
@@ -18,7 +18,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* glm4_moe_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>(
+  static const Architecture architecture = MakeDecoder<Glm4MoeOptions>(
       "glm4_moe", {"glm4_moe"},
       R"({"rms_norm_eps": 1e-5, "head_dim": 128, "num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 1408, "first_k_dense_replace": 1, "n_shared_experts": 1})",
       {"rotary_emb.inv_freq"}, {}, PredictionLayers);

@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> TransposedGpt2Options(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, Gpt2Options(c));
   o.transposed = true;
   return o;
@@ -14,7 +14,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* gpt2_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>(
+  static const Architecture architecture = MakeDecoder<TransposedGpt2Options>(
       "gpt2", {"gpt2"},
       R"({"hidden_act": "gelu_new", "rms_norm_eps": 1e-5, "tie_word_embeddings": true, "max_position_embeddings": 1024})",
       {".attn.bias", ".attn.masked_bias"}, {{"transformer.", ""}});

@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> GptBigcodeOptions(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, Gpt2Options(c));
   NIBBLE_TRY_IN(c.where, const bool one_head, JsonBool(c.json, "multi_query", true));
   const GraphBuilder::Heads heads = {.q = c.heads, .kv = one_head ? 1 : c.heads, .dim = c.head_dim};
@@ -17,7 +17,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* gpt_bigcode_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>(
+  static const Architecture architecture = MakeDecoder<GptBigcodeOptions>(
       "gpt_bigcode", {"gpt_bigcode"},
       R"({"hidden_act": "gelu_pytorch_tanh", "rms_norm_eps": 1e-5, "tie_word_embeddings": true, "max_position_embeddings": 1024})",
       {".attn.bias", ".attn.masked_bias"});

@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> GptNeoxOptions(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c, {.partial_factor = 0.25}));
   NIBBLE_TRY_IN(c.where, o.parallel, JsonBool(c.json, "use_parallel_residual", true));
   o.norm.rms = false;
@@ -28,9 +28,9 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* gpt_neox_architecture() {
-  static const Architecture architecture =
-      MakeDecoder<Options>("gpt_neox", {"gpt_neox"}, R"({"hidden_act": "gelu", "rms_norm_eps": 1e-5, "attention_bias": true})",
-                           {"rotary_emb.inv_freq", "attention.bias", "attention.masked_bias"});
+  static const Architecture architecture = MakeDecoder<GptNeoxOptions>(
+      "gpt_neox", {"gpt_neox"}, R"({"hidden_act": "gelu", "rms_norm_eps": 1e-5, "attention_bias": true})",
+      {"rotary_emb.inv_freq", "attention.bias", "attention.masked_bias"});
   return &architecture;
 }
 

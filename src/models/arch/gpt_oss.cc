@@ -6,7 +6,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> GptOssOptions(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c, {}, [](int64_t layer) { return layer % 2 == 0; }));
   o.attention = [windows = o.attention](int64_t layer, GraphBuilder::AttentionOptions* a) {
     windows(layer, a);
@@ -29,7 +29,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* gpt_oss_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>(
+  static const Architecture architecture = MakeDecoder<GptOssOptions>(
       "gpt_oss", {"gpt_oss"},
       R"({"rms_norm_eps": 1e-5, "rope_theta": 150000, "attention_bias": true, "sliding_window": 128, "head_dim": 64, "num_experts": 128, "num_experts_per_tok": 4})");
   return &architecture;

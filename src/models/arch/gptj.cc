@@ -3,16 +3,11 @@
 #include "models/blocks.h"
 
 namespace nibble {
-namespace {
-
-Result<DecoderOptions> Options(const ModelConfig& c) { return GptjOptions(c); }
-
-}  // namespace
 
 const Architecture* gptj_architecture() {
   static const Architecture architecture =
-      MakeDecoder<Options>("gptj", {"gptj"}, R"({"hidden_act": "gelu_new", "rms_norm_eps": 1e-5})",
-                           {"attn.bias", "attn.masked_bias", "rotary_emb.inv_freq", "attn.embed_positions"});
+      MakeDecoder<GptjOptions>("gptj", {"gptj"}, R"({"hidden_act": "gelu_new", "rms_norm_eps": 1e-5})",
+                               {"attn.bias", "attn.masked_bias", "rotary_emb.inv_freq", "attn.embed_positions"});
   return &architecture;
 }
 

@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> GraniteOptions(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c));
   NIBBLE_RETURN_IF_ERROR(AddGraniteMultipliers(c, &o));
   return o;
@@ -14,7 +14,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* granite_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>("granite", {"granite"}, R"({"tie_word_embeddings": true})");
+  static const Architecture architecture = MakeDecoder<GraniteOptions>("granite", {"granite"}, R"({"tie_word_embeddings": true})");
   return &architecture;
 }
 

@@ -5,12 +5,12 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) { return GraniteMoeOptions(c); }
+Result<DecoderOptions> GranitemoeOptions(const ModelConfig& c) { return GraniteMoeOptions(c); }
 
 }  // namespace
 
 const Architecture* granitemoe_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>(
+  static const Architecture architecture = MakeDecoder<GranitemoeOptions>(
       "granitemoe", {"granitemoe"}, R"({"tie_word_embeddings": true, "num_experts": 8, "num_experts_per_tok": 2})");
   return &architecture;
 }

@@ -19,7 +19,7 @@ Status RefuseMamba(const ModelConfig& c) {
   return {};
 }
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> GranitemoehybridOptions(const ModelConfig& c) {
   NIBBLE_RETURN_IF_ERROR(RefuseMamba(c));
   ModelConfig plain = c;
   plain.json.erase("layer_types");
@@ -35,8 +35,8 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 
 const Architecture* granitemoehybrid_architecture() {
   static const Architecture architecture =
-      MakeDecoder<Options>("granitemoehybrid", {"granitemoehybrid"},
-                           R"({"num_experts": 8, "num_experts_per_tok": 2, "shared_intermediate_size": 1024})");
+      MakeDecoder<GranitemoehybridOptions>("granitemoehybrid", {"granitemoehybrid"},
+                                           R"({"num_experts": 8, "num_experts_per_tok": 2, "shared_intermediate_size": 1024})");
   return &architecture;
 }
 

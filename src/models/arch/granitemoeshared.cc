@@ -5,13 +5,13 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) { return GraniteMoeOptions(c); }
+Result<DecoderOptions> GranitemoesharedOptions(const ModelConfig& c) { return GraniteMoeOptions(c); }
 
 }  // namespace
 
 const Architecture* granitemoeshared_architecture() {
-  static const Architecture architecture =
-      MakeDecoder<Options>("granitemoeshared", {"granitemoeshared"}, R"({"num_experts": 8, "num_experts_per_tok": 2})");
+  static const Architecture architecture = MakeDecoder<GranitemoesharedOptions>("granitemoeshared", {"granitemoeshared"},
+                                                                                R"({"num_experts": 8, "num_experts_per_tok": 2})");
   return &architecture;
 }
 

@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> HeliumOptions(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c, {.interleaved = true}));
   o.o_bias = false;
   return o;
@@ -14,7 +14,8 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* helium_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>("helium", {"helium"}, R"({"rms_norm_eps": 1e-8, "head_dim": 128})");
+  static const Architecture architecture =
+      MakeDecoder<HeliumOptions>("helium", {"helium"}, R"({"rms_norm_eps": 1e-8, "head_dim": 128})");
   return &architecture;
 }
 

@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> HunyuanV1MoeOptions(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, HunyuanOptions(c));
   MoeBlock moe{.spec = {.hidden = c.hidden, .inter = c.inter, .gate = {c.act}},
                .router = "gate.wg",
@@ -19,7 +19,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* hunyuan_v1_moe_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>(
+  static const Architecture architecture = MakeDecoder<HunyuanV1MoeOptions>(
       "hunyuan_v1_moe", {"hunyuan_v1_moe"}, R"({"rms_norm_eps": 1e-5, "num_experts": 1, "num_experts_per_tok": 1})");
   return &architecture;
 }

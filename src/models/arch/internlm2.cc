@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> Internlm2Options(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c));
   NIBBLE_TRY_IN(c.where, const bool bias, JsonBool(c.json, "bias", true));
   o.qkv_bias = o.o_bias = bias;
@@ -28,7 +28,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* internlm2_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>("internlm2", {"internlm2"});
+  static const Architecture architecture = MakeDecoder<Internlm2Options>("internlm2", {"internlm2"});
   return &architecture;
 }
 

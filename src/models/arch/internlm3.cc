@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> Internlm3Options(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c));
   NIBBLE_TRY_IN(c.where, o.qkv_bias, JsonBool(c.json, "qkv_bias", c.attention_bias));
   NIBBLE_TRY_IN(c.where, o.mlp_bias, JsonBool(c.json, "bias", c.mlp_bias));
@@ -16,8 +16,8 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* internlm3_architecture() {
-  static const Architecture architecture =
-      MakeDecoder<Options>("internlm3", {"internlm3"}, R"({"rms_norm_eps": 1e-5, "head_dim": 128, "num_key_value_heads": 2})");
+  static const Architecture architecture = MakeDecoder<Internlm3Options>(
+      "internlm3", {"internlm3"}, R"({"rms_norm_eps": 1e-5, "head_dim": 128, "num_key_value_heads": 2})");
   return &architecture;
 }
 

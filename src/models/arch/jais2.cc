@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> Jais2Options(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c));
   o.norm.rms = false;
   o.norm.bias = true;
@@ -16,7 +16,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* jais2_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>(
+  static const Architecture architecture = MakeDecoder<Jais2Options>(
       "jais2", {"jais2"}, R"({"hidden_act": "relu2", "rms_norm_eps": 1e-5, "attention_bias": true, "mlp_bias": true})");
   return &architecture;
 }

@@ -22,7 +22,7 @@ Result<std::vector<int64_t>> HeadsOfLayers(const ModelConfig& c) {
   return heads;
 }
 
-Result<MoeBlock> Experts(const ModelConfig& c) {
+Result<MoeBlock> LagunaExperts(const ModelConfig& c) {
   NIBBLE_TRY_IN(c.where, const bool on_input, JsonBool(c.json, "moe_apply_router_weight_on_input", false));
   NIBBLE_TRY_IN(c.where, const double softcap, JsonNumber(c.json, "moe_router_logit_softcapping", 0.0));
   NIBBLE_TRY_IN(c.where, const double scale, JsonNumber(c.json, "moe_routed_scaling_factor", 1.0));
@@ -46,7 +46,7 @@ Result<MoeBlock> Experts(const ModelConfig& c) {
   return moe;
 }
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> LagunaOptions(const ModelConfig& c) {
   NIBBLE_TRY(const std::vector<int64_t> q_heads, HeadsOfLayers(c));
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c, {.layer_type = "full_attention"}));
   NIBBLE_RETURN_IF_ERROR(AddWindowRope(c, 10000, &o));
@@ -58,7 +58,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
   o.gate_by_head = !gating || *gating == true || *gating == "per-head";
   o.softplus_gate = true;
   o.names.attn_gate = "g_proj";
-  NIBBLE_TRY(const MoeBlock moe, Experts(c));
+  NIBBLE_TRY(const MoeBlock moe, LagunaExperts(c));
   o.mlp = MoeMlp(moe);
   return o;
 }
@@ -66,7 +66,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* laguna_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>(
+  static const Architecture architecture = MakeDecoder<LagunaOptions>(
       "laguna", {"laguna"},
       R"({"num_attention_heads": 48, "num_key_value_heads": 8, "head_dim": 128, "sliding_window": 512, "num_experts": 256,
           "num_experts_per_tok": 8,

@@ -19,7 +19,7 @@ Result<int64_t> MlpWidth(const ModelConfig& c) {
   return RoundUp(static_cast<int64_t>(factor * static_cast<double>(2 * width / 3)), multiple);
 }
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> DenseLfm2Options(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, Lfm2Options(c));
   NIBBLE_TRY_IN(c.where, o.dense_inter, MlpWidth(c));
   return o;
@@ -28,7 +28,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* lfm2_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>(
+  static const Architecture architecture = MakeDecoder<DenseLfm2Options>(
       "lfm2", {"lfm2"}, R"({"rope_theta": 1000000, "rms_norm_eps": 1e-5, "tie_word_embeddings": true, "num_key_value_heads": 8})");
   return &architecture;
 }

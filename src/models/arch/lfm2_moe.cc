@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> Lfm2MoeOptions(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, Lfm2Options(c));
   NIBBLE_TRY_IN(c.where, const int64_t dense, JsonInt(c.json, "num_dense_layers", 2));
   NIBBLE_TRY_IN(c.where, const bool has_bias, JsonBool(c.json, "use_expert_bias", true));
@@ -30,7 +30,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* lfm2_moe_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>(
+  static const Architecture architecture = MakeDecoder<Lfm2MoeOptions>(
       "lfm2_moe", {"lfm2_moe"},
       R"({"rope_theta": 1000000, "rms_norm_eps": 1e-5, "tie_word_embeddings": true, "num_key_value_heads": 8, "num_experts": 32,
           "num_experts_per_tok": 4})");

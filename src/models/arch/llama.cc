@@ -5,12 +5,12 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) { return UsualOptions(c); }
+Result<DecoderOptions> LlamaOptions(const ModelConfig& c) { return UsualOptions(c); }
 
 }  // namespace
 
 const Architecture* llama_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>("llama", {"llama"});
+  static const Architecture architecture = MakeDecoder<LlamaOptions>("llama", {"llama"});
   return &architecture;
 }
 

@@ -9,7 +9,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> Llama4Options(const ModelConfig& c) {
   ModelConfig plain = c;
   plain.json.erase("layer_types");
   NIBBLE_TRY(DecoderOptions o, UsualOptions(plain));
@@ -66,7 +66,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* llama4_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>(
+  static const Architecture architecture = MakeDecoder<Llama4Options>(
       "llama4", {"llama4_text"},
       R"({"rms_norm_eps": 1e-5, "rope_theta": 500000, "head_dim": 128, "num_experts": 16, "num_experts_per_tok": 1, "intermediate_size": 8192})");
   return &architecture;

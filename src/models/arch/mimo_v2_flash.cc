@@ -7,7 +7,7 @@ namespace nibble {
 namespace {
 
 // hybrid_layer_pattern: 1 for a layer that slides, where there are no layer_types.
-Result<std::vector<bool>> SlidingLayers(const ModelConfig& c) {
+Result<std::vector<bool>> MimoSlidingLayers(const ModelConfig& c) {
   const Json* pattern = JsonFind(c.json, "hybrid_layer_pattern");
   std::vector<bool> slides;
   for (int64_t i = 0; i < c.layers; ++i)
@@ -16,8 +16,8 @@ Result<std::vector<bool>> SlidingLayers(const ModelConfig& c) {
   return slides;
 }
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
-  NIBBLE_TRY(const std::vector<bool> slides, SlidingLayers(c));
+Result<DecoderOptions> MimoV2FlashOptions(const ModelConfig& c) {
+  NIBBLE_TRY(const std::vector<bool> slides, MimoSlidingLayers(c));
   NIBBLE_TRY(DecoderOptions o,
              UsualOptions(c, {.layer_type = "full_attention"}, [=](int64_t i) { return slides[static_cast<size_t>(i)]; }));
   NIBBLE_TRY_IN(c.where, const double near_theta, JsonNumber(c.json, "swa_rope_theta", 10000.0));
@@ -55,7 +55,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* mimo_v2_flash_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>(
+  static const Architecture architecture = MakeDecoder<MimoV2FlashOptions>(
       "mimo_v2_flash", {"mimo_v2_flash"}, R"({"rms_norm_eps": 1e-5, "rope_theta": 5000000, "partial_rotary_factor": 0.334})");
   return &architecture;
 }

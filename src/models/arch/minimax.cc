@@ -33,7 +33,7 @@ BufferId Lightning(const ModelConfig& c, GraphBuilder& b, BufferId in, int64_t l
   return b.RowParallel(mixed, {attn + "out_proj", c.hidden}, width, c.head_dim);
 }
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> MinimaxOptions(const ModelConfig& c) {
   NIBBLE_TRY(const std::vector<bool> linear, LayersOfKind(c, "linear_attention", [](int64_t layer) { return layer % 2 != 0; }));
   NIBBLE_TRY(DecoderOptions o, HybridOptions(c));
   const auto factors = [&](const std::string& block) -> Result<DecoderOptions::NormedResidual> {
@@ -70,7 +70,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 
 const Architecture* minimax_architecture() {
   // Files carry the powers of the decays for one block size.
-  static const Architecture architecture = MakeDecoder<Options>(
+  static const Architecture architecture = MakeDecoder<MinimaxOptions>(
       "minimax", {"minimax"},
       R"({"rope_theta": 1000000, "rms_norm_eps": 1e-5, "num_experts": 8, "num_experts_per_tok": 2, "num_key_value_heads": 8})",
       {"rotary_emb.inv_freq", "slope_rate", "query_decay", "key_decay", "diagonal_decay"});

@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> MinimaxM2Options(const ModelConfig& c) {
   NIBBLE_TRY_IN(c.where, const int64_t rotary, JsonInt(c.json, "rotary_dim", c.head_dim));
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c, {.partial_factor = static_cast<double>(rotary) / static_cast<double>(c.head_dim)}));
   o.qk_norm = DecoderOptions::kWidth;
@@ -21,7 +21,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* minimax_m2_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>(
+  static const Architecture architecture = MakeDecoder<MinimaxM2Options>(
       "minimax_m2", {"minimax_m2"}, R"({"rope_theta": 5000000, "num_experts": 256, "num_experts_per_tok": 8})");
   return &architecture;
 }

@@ -5,14 +5,14 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> MinistralOptions(const ModelConfig& c) {
   return UsualOptions(c, {}, [](int64_t) { return true; });
 }
 
 }  // namespace
 
 const Architecture* ministral_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>("ministral", {"ministral"});
+  static const Architecture architecture = MakeDecoder<MinistralOptions>("ministral", {"ministral"});
   return &architecture;
 }
 

@@ -6,7 +6,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> Ministral3Options(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c, {}, [](int64_t) { return true; }));
   const Json* found = JsonFind(c.json, "rope_parameters");
   const Json rope = found ? *found : Json::object();
@@ -23,8 +23,9 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* ministral3_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>("ministral3", {"ministral3"},
-                                                                R"({"rms_norm_eps": 1e-5, "head_dim": 128, "num_key_value_heads": 8,
+  static const Architecture architecture =
+      MakeDecoder<Ministral3Options>("ministral3", {"ministral3"},
+                                     R"({"rms_norm_eps": 1e-5, "head_dim": 128, "num_key_value_heads": 8,
           "rope_parameters": {"type": "yarn", "rope_theta": 1000000.0, "factor": 16.0, "original_max_position_embeddings": 16384,
                               "beta_fast": 32.0, "beta_slow": 1.0, "mscale_all_dim": 1.0, "mscale": 1.0,
                               "llama_4_scaling_beta": 0.1}})");

@@ -5,14 +5,14 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> MistralOptions(const ModelConfig& c) {
   return UsualOptions(c, {}, [](int64_t) { return true; });
 }
 
 }  // namespace
 
 const Architecture* mistral_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>("mistral", {"mistral"});
+  static const Architecture architecture = MakeDecoder<MistralOptions>("mistral", {"mistral"});
   return &architecture;
 }
 

@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> MixtralOptions(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c, {}, [](int64_t) { return true; }));
   MoeBlock moe{.spec = {.hidden = c.hidden, .inter = c.inter, .gate = {c.act}}, .mlp = "block_sparse_moe.", .other_mlp = "mlp."};
   NIBBLE_RETURN_IF_ERROR(CountExperts(c, &moe.spec));
@@ -16,7 +16,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* mixtral_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>(
+  static const Architecture architecture = MakeDecoder<MixtralOptions>(
       "mixtral", {"mixtral"}, R"({"rope_theta": 1000000, "rms_norm_eps": 1e-5, "num_experts": 8, "num_experts_per_tok": 2})");
   return &architecture;
 }

@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> MptOptions(const ModelConfig& c) {
   const Json* found = JsonFind(c.json, "attn_config");
   const Json attn = found ? *found : Json::object();
   NIBBLE_TRY_IN(c.where, const bool alibi, JsonBool(attn, "alibi", true));
@@ -40,7 +40,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 
 const Architecture* mpt_architecture() {
   static const Architecture architecture =
-      MakeDecoder<Options>("mpt", {"mpt"}, R"({"hidden_act": "gelu", "rms_norm_eps": 1e-5, "tie_word_embeddings": true})", {});
+      MakeDecoder<MptOptions>("mpt", {"mpt"}, R"({"hidden_act": "gelu", "rms_norm_eps": 1e-5, "tie_word_embeddings": true})", {});
   return &architecture;
 }
 

@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> NemotronOptions(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c, {.partial_factor = 0.5}));
   o.norm.rms = false;
   o.norm.bias = true;
@@ -18,7 +18,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 
 const Architecture* nemotron_architecture() {
   static const Architecture architecture =
-      MakeDecoder<Options>("nemotron", {"nemotron"}, R"({"hidden_act": "relu2", "rms_norm_eps": 1e-5})");
+      MakeDecoder<NemotronOptions>("nemotron", {"nemotron"}, R"({"hidden_act": "relu2", "rms_norm_eps": 1e-5})");
   return &architecture;
 }
 

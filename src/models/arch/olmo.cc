@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> OlmoOptions(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c));
   NIBBLE_TRY_IN(c.where, const double clip, JsonNumber(c.json, "clip_qkv", 0.0));
   o.norm = {.eps = 1e-5f, .rms = false, .has_weight = false};
@@ -16,7 +16,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* olmo_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>("olmo", {"olmo"});
+  static const Architecture architecture = MakeDecoder<OlmoOptions>("olmo", {"olmo"});
   return &architecture;
 }
 

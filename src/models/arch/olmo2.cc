@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> Olmo2Options(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c));
   AddOlmoNorms(&o);
   return o;
@@ -14,7 +14,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* olmo2_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>("olmo2", {"olmo2"}, R"({"rms_norm_eps": 1e-5})");
+  static const Architecture architecture = MakeDecoder<Olmo2Options>("olmo2", {"olmo2"}, R"({"rms_norm_eps": 1e-5})");
   return &architecture;
 }
 

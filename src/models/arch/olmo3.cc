@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> Olmo3Options(const ModelConfig& c) {
   NIBBLE_TRY_IN(c.where, const double theta, JsonNumber(c.json, "rope_theta", 500000.0));
   NIBBLE_TRY(DecoderOptions o,
              UsualOptions(c, {.theta = theta, .layer_type = "full_attention"}, [](int64_t layer) { return (layer + 1) % 4 != 0; }));
@@ -18,7 +18,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 
 const Architecture* olmo3_architecture() {
   static const Architecture architecture =
-      MakeDecoder<Options>("olmo3", {"olmo3"}, R"({"rms_norm_eps": 1e-5, "sliding_window": 4096})");
+      MakeDecoder<Olmo3Options>("olmo3", {"olmo3"}, R"({"rms_norm_eps": 1e-5, "sliding_window": 4096})");
   return &architecture;
 }
 

@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> OlmoeOptions(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c));
   NIBBLE_TRY_IN(c.where, const double clip, JsonNumber(c.json, "clip_qkv", 0.0));
   o.qk_norm = DecoderOptions::kWidth;
@@ -21,7 +21,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 
 const Architecture* olmoe_architecture() {
   static const Architecture architecture =
-      MakeDecoder<Options>("olmoe", {"olmoe"}, R"({"rms_norm_eps": 1e-5, "num_experts": 64, "num_experts_per_tok": 8})");
+      MakeDecoder<OlmoeOptions>("olmoe", {"olmoe"}, R"({"rms_norm_eps": 1e-5, "num_experts": 64, "num_experts_per_tok": 8})");
   return &architecture;
 }
 

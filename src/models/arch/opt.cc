@@ -6,7 +6,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> OptOptions(const ModelConfig& c) {
   NIBBLE_TRY_IN(c.where, const bool before, JsonBool(c.json, "do_layer_norm_before", true));
   NIBBLE_TRY_IN(c.where, const int64_t projected, JsonInt(c.json, "word_embed_proj_dim", c.hidden));
   NIBBLE_TRY_IN(c.where, const bool bias, JsonBool(c.json, "enable_bias", true));
@@ -45,7 +45,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 
 const Architecture* opt_architecture() {
   static const Architecture architecture =
-      MakeDecoder<Options>("opt", {"opt"}, R"({"hidden_act": "relu", "tie_word_embeddings": true})");
+      MakeDecoder<OptOptions>("opt", {"opt"}, R"({"hidden_act": "relu", "tie_word_embeddings": true})");
   return &architecture;
 }
 

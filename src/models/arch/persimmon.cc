@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> PersimmonOptions(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c, {.partial_factor = 0.5}));
   NIBBLE_TRY_IN(c.where, const bool head_norm, JsonBool(c.json, "qk_layernorm", true));
   o.norm.rms = false;
@@ -28,8 +28,8 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* persimmon_architecture() {
-  static const Architecture architecture =
-      MakeDecoder<Options>("persimmon", {"persimmon"}, R"({"hidden_act": "relu2", "rms_norm_eps": 1e-5, "rope_theta": 25000})");
+  static const Architecture architecture = MakeDecoder<PersimmonOptions>(
+      "persimmon", {"persimmon"}, R"({"hidden_act": "relu2", "rms_norm_eps": 1e-5, "rope_theta": 25000})");
   return &architecture;
 }
 

@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> PhiOptions(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c, {.partial_factor = 0.5}));
   NIBBLE_TRY_IN(c.where, const bool head_norm, JsonBool(c.json, "qk_layernorm", false));
   o.norm.rms = false;
@@ -29,7 +29,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 
 const Architecture* phi_architecture() {
   static const Architecture architecture =
-      MakeDecoder<Options>("phi", {"phi"}, R"({"hidden_act": "gelu_new", "rms_norm_eps": 1e-5})");
+      MakeDecoder<PhiOptions>("phi", {"phi"}, R"({"hidden_act": "gelu_new", "rms_norm_eps": 1e-5})");
   return &architecture;
 }
 

@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> Phi3Options(const ModelConfig& c) {
   ModelConfig named = c;
   if (Json* scaling = named.json.contains("rope_scaling") ? &named.json["rope_scaling"] : nullptr;
       scaling && scaling->is_object()) {
@@ -19,7 +19,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 
 const Architecture* phi3_architecture() {
   static const Architecture architecture =
-      MakeDecoder<Options>("phi3", {"phi3"}, R"({"rms_norm_eps": 1e-5, "original_max_position_embeddings": 4096})");
+      MakeDecoder<Phi3Options>("phi3", {"phi3"}, R"({"rms_norm_eps": 1e-5, "original_max_position_embeddings": 4096})");
   return &architecture;
 }
 

@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> PhimoeOptions(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c, {}, [](int64_t) { return true; }));
   // The published model (rope_scaling, its own code and transformers 4) takes the long factors beyond the original length. Files
   // that transformers 5 wrote say rope_parameters; that library turns by the short factors at every length and changes the
@@ -34,7 +34,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* phimoe_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>(
+  static const Architecture architecture = MakeDecoder<PhimoeOptions>(
       "phimoe", {"phimoe"}, R"({"rope_theta": 1000000, "rms_norm_eps": 1e-5, "num_experts": 16, "num_experts_per_tok": 2})");
   return &architecture;
 }

@@ -6,7 +6,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> Qwen2Options(const ModelConfig& c) {
   NIBBLE_TRY_IN(c.where, const bool use_window, JsonBool(c.json, "use_sliding_window", false));
   NIBBLE_TRY_IN(c.where, const int64_t first, JsonInt(c.json, "max_window_layers", 28));
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c, {}, [=](int64_t layer) { return use_window && layer >= first; }));
@@ -18,7 +18,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* qwen2_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>(
+  static const Architecture architecture = MakeDecoder<Qwen2Options>(
       "qwen2", {"qwen2", "qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text"}, "{}", {"rotary_emb.inv_freq", "visual."});
   return &architecture;
 }

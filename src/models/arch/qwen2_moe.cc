@@ -6,7 +6,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> Qwen2MoeOptions(const ModelConfig& c) {
   NIBBLE_TRY_IN(c.where, const bool use_window, JsonBool(c.json, "use_sliding_window", false));
   NIBBLE_TRY_IN(c.where, const int64_t first, JsonInt(c.json, "max_window_layers", 28));
   NIBBLE_TRY_IN(c.where, const bool bias, JsonBool(c.json, "qkv_bias", true));
@@ -30,7 +30,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 
 const Architecture* qwen2_moe_architecture() {
   static const Architecture architecture =
-      MakeDecoder<Options>("qwen2_moe", {"qwen2_moe"}, R"({"num_experts": 60, "num_experts_per_tok": 4})");
+      MakeDecoder<Qwen2MoeOptions>("qwen2_moe", {"qwen2_moe"}, R"({"num_experts": 60, "num_experts_per_tok": 4})");
   return &architecture;
 }
 

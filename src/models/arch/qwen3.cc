@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> Qwen3Options(const ModelConfig& c) {
   NIBBLE_TRY_IN(c.where, const bool use_window, JsonBool(c.json, "use_sliding_window", false));
   NIBBLE_TRY_IN(c.where, const int64_t first, JsonInt(c.json, "max_window_layers", 28));
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c, {}, [=](int64_t layer) { return use_window && layer >= first; }));
@@ -17,7 +17,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 
 const Architecture* qwen3_architecture() {
   static const Architecture architecture =
-      MakeDecoder<Options>("qwen3", {"qwen3", "qwen3_vl", "qwen3_vl_text"}, R"({"head_dim": 128})");
+      MakeDecoder<Qwen3Options>("qwen3", {"qwen3", "qwen3_vl", "qwen3_vl_text"}, R"({"head_dim": 128})");
   return &architecture;
 }
 

@@ -6,14 +6,14 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) { return QwenHybridOptions(c, false); }
+Result<DecoderOptions> Qwen35Options(const ModelConfig& c) { return QwenHybridOptions(c, false); }
 
 }  // namespace
 
 const Architecture* qwen3_5_architecture() {
   // The "mtp." layers guess tokens ahead; nothing here runs them.
   static const Architecture architecture =
-      MakeDecoder<Options>("qwen3_5", {"qwen3_5_text", "qwen3_5"}, R"({"head_dim": 256})", {"rotary_emb.inv_freq", "mtp."});
+      MakeDecoder<Qwen35Options>("qwen3_5", {"qwen3_5_text", "qwen3_5"}, R"({"head_dim": 256})", {"rotary_emb.inv_freq", "mtp."});
   return &architecture;
 }
 

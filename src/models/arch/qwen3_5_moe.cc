@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> Qwen35MoeOptions(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, QwenHybridOptions(c, false));
   NIBBLE_TRY(MoeBlock moe, QwenHybridMoe(c));
   o.mlp = MoeMlp(std::move(moe));
@@ -15,9 +15,9 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* qwen3_5_moe_architecture() {
-  static const Architecture architecture =
-      MakeDecoder<Options>("qwen3_5_moe", {"qwen3_5_moe_text", "qwen3_5_moe"},
-                           R"({"head_dim": 256, "num_experts": 256, "num_experts_per_tok": 8})", {"rotary_emb.inv_freq", "mtp."});
+  static const Architecture architecture = MakeDecoder<Qwen35MoeOptions>(
+      "qwen3_5_moe", {"qwen3_5_moe_text", "qwen3_5_moe"}, R"({"head_dim": 256, "num_experts": 256, "num_experts_per_tok": 8})",
+      {"rotary_emb.inv_freq", "mtp."});
   return &architecture;
 }
 

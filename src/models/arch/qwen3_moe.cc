@@ -6,7 +6,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> Qwen3MoeOptions(const ModelConfig& c) {
   NIBBLE_TRY_IN(c.where, const bool use_window, JsonBool(c.json, "use_sliding_window", false));
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c, {}, [=](int64_t) { return use_window; }));
   o.qk_norm = DecoderOptions::kHead;
@@ -25,7 +25,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 
 const Architecture* qwen3_moe_architecture() {
   static const Architecture architecture =
-      MakeDecoder<Options>("qwen3_moe", {"qwen3_moe"}, R"({"num_experts": 128, "num_experts_per_tok": 8})");
+      MakeDecoder<Qwen3MoeOptions>("qwen3_moe", {"qwen3_moe"}, R"({"num_experts": 128, "num_experts_per_tok": 8})");
   return &architecture;
 }
 

@@ -6,7 +6,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> Qwen3NextOptions(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, QwenHybridOptions(c, true));
   NIBBLE_TRY(MoeBlock moe, QwenHybridMoe(c));
   o.mlp = MoeMlp(std::move(moe));
@@ -17,9 +17,9 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 
 const Architecture* qwen3_next_architecture() {
   // The "mtp." layers guess tokens ahead; nothing here runs them.
-  static const Architecture architecture =
-      MakeDecoder<Options>("qwen3_next", {"qwen3_next"}, R"({"head_dim": 256, "num_experts": 512, "num_experts_per_tok": 10})",
-                           {"rotary_emb.inv_freq", "mtp."});
+  static const Architecture architecture = MakeDecoder<Qwen3NextOptions>(
+      "qwen3_next", {"qwen3_next"}, R"({"head_dim": 256, "num_experts": 512, "num_experts_per_tok": 10})",
+      {"rotary_emb.inv_freq", "mtp."});
   return &architecture;
 }
 

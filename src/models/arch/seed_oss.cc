@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> SeedOssOptions(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c));
   NIBBLE_TRY_IN(c.where, o.o_bias, JsonBool(c.json, "attention_out_bias", false));
   return o;
@@ -14,8 +14,8 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* seed_oss_architecture() {
-  static const Architecture architecture =
-      MakeDecoder<Options>("seed_oss", {"seed_oss"}, R"({"attention_bias": true, "head_dim": 128, "num_key_value_heads": 8})");
+  static const Architecture architecture = MakeDecoder<SeedOssOptions>(
+      "seed_oss", {"seed_oss"}, R"({"attention_bias": true, "head_dim": 128, "num_key_value_heads": 8})");
   return &architecture;
 }
 

@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> Smollm3Options(const ModelConfig& c) {
   NIBBLE_TRY_IN(c.where, const int64_t interval, JsonInt(c.json, "no_rope_layer_interval", 4));
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c));
   NIBBLE_TRY(RopeSpec rope, RopeFromConfig(c, c.head_dim));
@@ -23,7 +23,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 
 const Architecture* smollm3_architecture() {
   static const Architecture architecture =
-      MakeDecoder<Options>("smollm3", {"smollm3"}, R"({"rope_theta": 2000000, "tie_word_embeddings": true})");
+      MakeDecoder<Smollm3Options>("smollm3", {"smollm3"}, R"({"rope_theta": 2000000, "tie_word_embeddings": true})");
   return &architecture;
 }
 

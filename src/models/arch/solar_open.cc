@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> SolarOpenOptions(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c, {.theta = 1e6}));
   o.o_bias = false;
   ModelConfig sparse = c;  // older files name a number of dense layers that the model never had
@@ -18,7 +18,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* solar_open_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>(
+  static const Architecture architecture = MakeDecoder<SolarOpenOptions>(
       "solar_open", {"solar_open"},
       R"({"rms_norm_eps": 1e-5, "head_dim": 128, "num_key_value_heads": 8, "num_experts": 128, "num_experts_per_tok": 8,
           "moe_intermediate_size": 1280, "n_shared_experts": 1})");

@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> StablelmOptions(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c, {.partial_factor = 0.25}));
   NIBBLE_TRY_IN(c.where, o.qkv_bias, JsonBool(c.json, "use_qkv_bias", false));
   NIBBLE_TRY_IN(c.where, o.parallel, JsonBool(c.json, "use_parallel_residual", false));
@@ -27,7 +27,7 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* stablelm_architecture() {
-  static const Architecture architecture = MakeDecoder<Options>("stablelm", {"stablelm"}, R"({"rms_norm_eps": 1e-5})");
+  static const Architecture architecture = MakeDecoder<StablelmOptions>("stablelm", {"stablelm"}, R"({"rms_norm_eps": 1e-5})");
   return &architecture;
 }
 

@@ -5,7 +5,7 @@
 namespace nibble {
 namespace {
 
-Result<DecoderOptions> Options(const ModelConfig& c) {
+Result<DecoderOptions> VaultgemmaOptions(const ModelConfig& c) {
   NIBBLE_TRY(DecoderOptions o, UsualOptions(c, {}, [](int64_t layer) { return layer % 2 == 0; }));
   NIBBLE_RETURN_IF_ERROR(AddGemmaBlocks(c, &o));
   o.names.attn_out = o.names.mlp_out = "";
@@ -15,9 +15,9 @@ Result<DecoderOptions> Options(const ModelConfig& c) {
 }  // namespace
 
 const Architecture* vaultgemma_architecture() {
-  static const Architecture architecture =
-      MakeDecoder<Options>("vaultgemma", {"vaultgemma"},
-                           R"({"hidden_act": "gelu_pytorch_tanh", "head_dim": 256, "num_key_value_heads": 4, "sliding_window": 4096,
+  static const Architecture architecture = MakeDecoder<VaultgemmaOptions>(
+      "vaultgemma", {"vaultgemma"},
+      R"({"hidden_act": "gelu_pytorch_tanh", "head_dim": 256, "num_key_value_heads": 4, "sliding_window": 4096,
           "tie_word_embeddings": true, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0})");
   return &architecture;
 }

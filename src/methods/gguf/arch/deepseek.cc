@@ -33,7 +33,7 @@ bool ChoosesBySigmoid(const GgufReader& reader) {
 }
 
 // Sizes of heads as they are before latents are multiplied into them: key_length_mla; key_length in files older than that key.
-Status Read(const GgufReader& reader, Json* config) {
+Status ReadDeepseek(const GgufReader& reader, Json* config) {
   NIBBLE_TRY(const int64_t key_length, reader.Positive("attention.key_length"));
   NIBBLE_TRY(const int64_t value_length, reader.Positive("attention.value_length"));
   NIBBLE_TRY(const int64_t key, reader.Positive("attention.key_length_mla", key_length));
@@ -55,7 +55,7 @@ Status Read(const GgufReader& reader, Json* config) {
   return {};
 }
 
-Status Write(const Json& config, Json* keys) {
+Status WriteDeepseek(const Json& config, Json* keys) {
   NIBBLE_TRY(const int64_t rank, JsonInt(config, "kv_lora_rank", 512));
   NIBBLE_TRY(const int64_t plain, JsonInt(config, "qk_nope_head_dim", 128));
   NIBBLE_TRY(const int64_t rotated, JsonInt(config, "qk_rope_head_dim", 64));
@@ -83,16 +83,16 @@ std::span<const GgufArchitecture> deepseek_gguf() {
        .keys = LatentKeys(),
        .constants = {{"expert_gating_func", 2}},
        .is = ChoosesBySigmoid,
-       .read = Read,
-       .write = Write},
+       .read = ReadDeepseek,
+       .write = WriteDeepseek},
       {.name = "deepseek2",
        .model_type = "deepseek_v2",
        .hub_class = "DeepseekV2ForCausalLM",
        .names = Latents(),
        .keys = LatentKeys(),
        .constants = {{"expert_gating_func", 1}},
-       .read = Read,
-       .write = Write},
+       .read = ReadDeepseek,
+       .write = WriteDeepseek},
       {.name = "deepseek2",  // written as DeepSeek V3, which it is, and read as that
        .model_type = "glm4_moe_lite",
        .hub_class = "Glm4MoeLiteForCausalLM",
@@ -100,7 +100,7 @@ std::span<const GgufArchitecture> deepseek_gguf() {
        .keys = LatentKeys(),
        .constants = {{"expert_gating_func", 2}},
        .is = [](const GgufReader&) { return false; },
-       .write = Write},
+       .write = WriteDeepseek},
   };
   return rows;
 }

@@ -4,7 +4,7 @@
 namespace nibble {
 namespace {
 
-Status Bias(const GgufReader& reader, Json* config) {
+Status ErnieBias(const GgufReader& reader, Json* config) {
   (*config)["use_bias"] = reader.HasTensor("blk.0.attn_q.bias");
   return {};
 }
@@ -13,7 +13,7 @@ Status Bias(const GgufReader& reader, Json* config) {
 
 std::span<const GgufArchitecture> ernie_gguf() {
   static const GgufArchitecture rows[] = {
-      {.name = "ernie4_5", .model_type = "ernie4_5", .hub_class = "Ernie4_5ForCausalLM", .read = Bias},
+      {.name = "ernie4_5", .model_type = "ernie4_5", .hub_class = "Ernie4_5ForCausalLM", .read = ErnieBias},
       {.name = "ernie4_5-moe",
        .model_type = "ernie4_5_moe",
        .hub_class = "Ernie4_5_MoeForCausalLM",
@@ -22,7 +22,7 @@ std::span<const GgufArchitecture> ernie_gguf() {
                 {"expert_shared_count", "moe_num_shared_experts"},
                 {"leading_dense_block_count", "moe_layer_start_index"}},
        .config = R"({"moe_num_shared_experts": 0, "moe_layer_start_index": 0})",
-       .read = Bias},
+       .read = ErnieBias},
   };
   return rows;
 }

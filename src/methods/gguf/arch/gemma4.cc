@@ -25,7 +25,7 @@ Result<std::vector<Heads>> HeadsOfLayers(const GgufReader& reader, const Json& t
   return heads;
 }
 
-Result<std::array<int64_t, 3>> QkvRows(const GgufReader& reader, int64_t layer) {
+Result<std::array<int64_t, 3>> Gemma4QkvRows(const GgufReader& reader, int64_t layer) {
   NIBBLE_TRY(const Json types, reader.LayerTypes(6));
   NIBBLE_TRY(const std::vector<Heads> heads, HeadsOfLayers(reader, types));
   NIBBLE_TRY(const int64_t q, reader.Positive("attention.head_count"));
@@ -37,7 +37,7 @@ Result<std::array<int64_t, 3>> QkvRows(const GgufReader& reader, int64_t layer) 
 
 // The hub's config says what layers with a window have, and where the others differ: once for all of them (the keys with "global",
 // which older readers know), and layer by layer.
-Status ReadHeads(const GgufReader& reader, Json* config) {
+Status ReadGemma4Heads(const GgufReader& reader, Json* config) {
   const Json& types = (*config)["layer_types"];
   NIBBLE_TRY(const std::vector<Heads> heads, HeadsOfLayers(reader, types));
   const auto slides = std::find(types.begin(), types.end(), "sliding_attention");
@@ -61,9 +61,9 @@ Status ReadHeads(const GgufReader& reader, Json* config) {
   return {};
 }
 
-Status Read(const GgufReader& reader, Json* config) {
+Status ReadGemma4(const GgufReader& reader, Json* config) {
   NIBBLE_TRY((*config)["layer_types"], reader.LayerTypes(6));
-  NIBBLE_RETURN_IF_ERROR(ReadHeads(reader, config));
+  NIBBLE_RETURN_IF_ERROR(ReadGemma4Heads(reader, config));
   NIBBLE_RETURN_IF_ERROR(RopeOfWindows(reader, (*config)["head_dim"].get<int64_t>(), 10000, config));
   const StoredTensor* by_layer = reader.file().tensors.Find("per_layer_token_embd.weight");
   if (by_layer && by_layer->shape.rank() == 2) (*config)["vocab_size_per_layer_input"] = by_layer->shape[0];
@@ -72,7 +72,7 @@ Status Read(const GgufReader& reader, Json* config) {
   return {};
 }
 
-Status Write(const Json& config, Json* keys) {
+Status WriteGemma4(const Json& config, Json* keys) {
   NIBBLE_TRY(const int64_t vocab, JsonInt(config, "vocab_size"));
   NIBBLE_TRY(const int64_t width, JsonInt(config, "hidden_size_per_layer_input", 256));
   NIBBLE_TRY(const int64_t rows, JsonInt(config, "vocab_size_per_layer_input", vocab));
@@ -125,9 +125,9 @@ std::span<const GgufArchitecture> gemma4_gguf() {
                 {"final_logit_softcapping", "final_logit_softcapping", GgufKey::kNumber},
                 {"ffn_gate_inp.weight", "enable_moe_block", GgufKey::kHasTensor}},
        .config = R"({"hidden_act": "gelu_pytorch_tanh", "hidden_size_per_layer_input": 0})",
-       .qkv_rows = QkvRows,
-       .read = Read,
-       .write = Write},
+       .qkv_rows = Gemma4QkvRows,
+       .read = ReadGemma4,
+       .write = WriteGemma4},
   };
   return rows;
 }

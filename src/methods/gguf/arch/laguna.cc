@@ -26,7 +26,7 @@ Status ReadLayers(const GgufReader& reader, Json* config) {
 }
 
 // A gate for each head or for each of its elements, as the matrix has rows.
-Status Read(const GgufReader& reader, Json* config) {
+Status ReadLaguna(const GgufReader& reader, Json* config) {
   NIBBLE_RETURN_IF_ERROR(ReadLayers(reader, config));
   const StoredTensor* gate = reader.file().tensors.Find(kGate);
   const bool by_head = gate && gate->shape.rank() == 2 && gate->shape[0] == (*config)["num_attention_heads"].get<int64_t>();
@@ -34,7 +34,7 @@ Status Read(const GgufReader& reader, Json* config) {
   return {};
 }
 
-Status Write(const Json& config, Json* keys) {
+Status WriteLaguna(const Json& config, Json* keys) {
   NIBBLE_TRY((*keys)["expert_shared_feed_forward_length"], JsonInt(config, "shared_expert_intermediate_size", 512));
   size_t dense = 1;
   if (const Json* types = JsonFind(config, "mlp_layer_types"); types && types->is_array()) {
@@ -67,8 +67,8 @@ std::span<const GgufArchitecture> laguna_gguf() {
                  {"ffn_down_shexp", "mlp.shared_expert.down_proj"}},
        .keys = {{"expert_weights_scale", "moe_routed_scaling_factor", GgufKey::kNumber}},
        .constants = {{"expert_gating_func", 2}},
-       .read = Read,
-       .write = Write},
+       .read = ReadLaguna,
+       .write = WriteLaguna},
   };
   return rows;
 }

@@ -5,7 +5,7 @@ namespace nibble {
 namespace {
 
 // Layers without kv heads convolve.
-Status Layers(const GgufReader& reader, Json* config) {
+Status Lfm2Layers(const GgufReader& reader, Json* config) {
   NIBBLE_TRY(const std::vector<int64_t> kv, reader.Ints("attention.head_count_kv"));
   Json types = Json::array();
   for (int64_t i = 0; i < (*config)["num_hidden_layers"].get<int64_t>(); ++i) {
@@ -18,7 +18,7 @@ Status Layers(const GgufReader& reader, Json* config) {
 
 std::vector<GgufName> Globals() { return {{"token_embd_norm", "model.embedding_norm"}, {"output_norm", "model.embedding_norm"}}; }
 
-std::vector<GgufName> Names() {
+std::vector<GgufName> Lfm2Names() {
   return {{"attn_norm", "operator_norm"},
           {"ffn_norm", "ffn_norm"},
           {"attn_output", "self_attn.out_proj"},
@@ -33,7 +33,7 @@ std::vector<GgufName> Names() {
 }
 
 std::vector<GgufName> NamesWithExperts() {
-  std::vector<GgufName> names = Names();
+  std::vector<GgufName> names = Lfm2Names();
   const GgufName experts[] = {{"ffn_gate_inp", "feed_forward.gate"},
                               {"exp_probs_b.bias", "feed_forward.expert_bias"},
                               {"ffn_gate_exps", "feed_forward.experts.*.gate_proj"},
@@ -52,10 +52,10 @@ std::span<const GgufArchitecture> lfm2_gguf() {
        .hub_class = "Lfm2ForCausalLM",
        .kv_by_layer = true,
        .globals = Globals(),
-       .names = Names(),
+       .names = Lfm2Names(),
        .keys = {{"shortconv.l_cache", "conv_L_cache"}},
        .config = R"({"block_auto_adjust_ff_dim": false})",
-       .read = Layers},
+       .read = Lfm2Layers},
       {.name = "lfm2moe",
        .model_type = "lfm2_moe",
        .hub_class = "Lfm2MoeForCausalLM",
@@ -67,7 +67,7 @@ std::span<const GgufArchitecture> lfm2_gguf() {
                 {"exp_probs_b.bias", "use_expert_bias", GgufKey::kHasTensor}},
        .config = R"({"use_expert_bias": false, "norm_topk_prob": true})",
        .constants = {{"expert_gating_func", 2}},
-       .read = Layers},
+       .read = Lfm2Layers},
   };
   return rows;
 }

@@ -5,7 +5,7 @@ namespace nibble {
 namespace {
 
 // The hub says intermediate_size of the experts; a window of 0 means that every layer turns and sees everything.
-Status Read(const GgufReader& reader, Json* config) {
+Status ReadLlama4(const GgufReader& reader, Json* config) {
   (*config)["intermediate_size_mlp"] = (*config)["intermediate_size"];
   NIBBLE_TRY((*config)["intermediate_size"], reader.Positive("expert_feed_forward_length"));
   NIBBLE_TRY(const int64_t window, reader.Int("attention.sliding_window", 8192));
@@ -16,7 +16,7 @@ Status Read(const GgufReader& reader, Json* config) {
   return {};
 }
 
-Status Write(const Json& config, Json* keys) {
+Status WriteLlama4(const Json& config, Json* keys) {
   NIBBLE_TRY((*keys)["feed_forward_length"], JsonInt(config, "intermediate_size_mlp", 16384));
   NIBBLE_TRY((*keys)["interleave_moe_layer_step"], JsonInt(config, "interleave_moe_layer_step", 1));
   return {};
@@ -42,8 +42,8 @@ std::span<const GgufArchitecture> llama4_gguf() {
        .keys = {{"interleave_moe_layer_step", "interleave_moe_layer_step"}},
        .config = R"({"attention_chunk_size": 8192, "attn_temperature_tuning": true, "floor_scale": 8192, "attn_scale": 0.1,
                      "use_qk_norm": true})",
-       .read = Read,
-       .write = Write},
+       .read = ReadLlama4,
+       .write = WriteLlama4},
   };
   return rows;
 }

@@ -7,7 +7,7 @@
 namespace nibble {
 namespace {
 
-Status Layers(const GgufReader& reader, Json* config) {
+Status MimoLayers(const GgufReader& reader, Json* config) {
   NIBBLE_RETURN_IF_ERROR(WithoutPrediction(reader, config));
   const auto layers = (*config)["num_hidden_layers"].get<size_t>();
   NIBBLE_TRY(const std::vector<int64_t> slides, reader.Ints("attention.sliding_window_pattern"));
@@ -47,7 +47,7 @@ std::span<const GgufArchitecture> mimo_gguf() {
        .keys = {{"attention.value_scale", "attention_value_scale", GgufKey::kNumber}},
        .config = R"({"norm_topk_prob": true})",
        .constants = {{"expert_gating_func", 2}},
-       .read = Layers},
+       .read = MimoLayers},
   };
   return rows;
 }

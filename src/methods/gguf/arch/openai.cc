@@ -4,7 +4,7 @@
 namespace nibble {
 namespace {
 
-Status Read(const GgufReader& reader, Json* config) {
+Status ReadOpenai(const GgufReader& reader, Json* config) {
   NIBBLE_TRY((*config)["intermediate_size"], reader.Positive("expert_feed_forward_length"));
   // The ends of yarn's ramp are not rounded to whole dimensions.
   if (Json& rope = (*config)["rope_parameters"]; rope["rope_type"] == "yarn") rope["truncate"] = false;
@@ -22,7 +22,7 @@ std::span<const GgufArchitecture> openai_gguf() {
        .names = {{"post_attention_norm", "post_attention_layernorm"},
                  {"attn_sinks.weight", "self_attn.sinks"},
                  {"ffn_gate_inp", "mlp.router"}},
-       .read = Read},
+       .read = ReadOpenai},
   };
   return rows;
 }

@@ -8,7 +8,7 @@
 namespace nibble {
 namespace {
 
-std::vector<GgufName> Names(bool tiled) {
+std::vector<GgufName> QwenHybridNames(bool tiled) {
   const GgufName::Tiles rows = tiled ? GgufName::kRows : GgufName::kNone, columns = tiled ? GgufName::kColumns : GgufName::kNone,
                         numbers = tiled ? GgufName::kNumbers : GgufName::kNone;
   std::vector<GgufName> names = {
@@ -45,14 +45,14 @@ std::vector<GgufKey> Keys() {
           {"full_attention_interval", "full_attention_interval"}};
 }
 
-Result<std::array<int64_t, 3>> QkvRows(const GgufReader& reader, int64_t) {
+Result<std::array<int64_t, 3>> QwenQkvRows(const GgufReader& reader, int64_t) {
   NIBBLE_TRY(const int64_t groups, reader.Positive("ssm.group_count"));
   NIBBLE_TRY(const int64_t size, reader.Positive("ssm.state_size"));
   NIBBLE_TRY(const int64_t inner, reader.Positive("ssm.inner_size"));
   return std::array<int64_t, 3>{groups * size, groups * size, inner};
 }
 
-Status Read(const GgufReader& reader, Json* config) {
+Status ReadQwenHybrid(const GgufReader& reader, Json* config) {
   NIBBLE_TRY(const int64_t inner, reader.Positive("ssm.inner_size"));
   NIBBLE_TRY(const int64_t heads, reader.Positive("ssm.time_step_rank"));
   if (inner % heads != 0) return Corrupt("{}: {} heads in {} channels of linear attention", reader.path(), heads, inner);
@@ -73,7 +73,7 @@ Status Read(const GgufReader& reader, Json* config) {
   return {};
 }
 
-Status Write(const Json& config, Json* keys) {
+Status WriteQwenHybrid(const Json& config, Json* keys) {
   NIBBLE_TRY(const int64_t heads, JsonInt(config, "linear_num_value_heads", 32));
   NIBBLE_TRY(const int64_t dim, JsonInt(config, "linear_value_head_dim", 128));
   (*keys)["ssm.inner_size"] = heads * dim;
@@ -95,33 +95,33 @@ std::span<const GgufArchitecture> qwen_hybrid_gguf() {
        .hub_class = "Qwen3NextForCausalLM",
        .kv_by_layer = true,
        .globals = {{"output_norm", "model.norm", GgufName::kPlusOne}},
-       .names = Names(false),
+       .names = QwenHybridNames(false),
        .keys = Keys(),
        .config = R"({"norm_topk_prob": true})",
-       .qkv_rows = QkvRows,
-       .read = Read,
-       .write = Write},
+       .qkv_rows = QwenQkvRows,
+       .read = ReadQwenHybrid,
+       .write = WriteQwenHybrid},
       {.name = "qwen35",
        .model_type = "qwen3_5_text",
        .hub_class = "Qwen3_5ForCausalLM",
        .kv_by_layer = true,
        .globals = {{"output_norm", "model.norm", GgufName::kPlusOne}},
-       .names = Names(true),
+       .names = QwenHybridNames(true),
        .keys = Keys(),
-       .qkv_rows = QkvRows,
-       .read = Read,
-       .write = Write},
+       .qkv_rows = QwenQkvRows,
+       .read = ReadQwenHybrid,
+       .write = WriteQwenHybrid},
       {.name = "qwen35moe",
        .model_type = "qwen3_5_moe_text",
        .hub_class = "Qwen3_5MoeForCausalLM",
        .kv_by_layer = true,
        .globals = {{"output_norm", "model.norm", GgufName::kPlusOne}},
-       .names = Names(true),
+       .names = QwenHybridNames(true),
        .keys = Keys(),
        .config = R"({"norm_topk_prob": true})",
-       .qkv_rows = QkvRows,
-       .read = Read,
-       .write = Write},
+       .qkv_rows = QwenQkvRows,
+       .read = ReadQwenHybrid,
+       .write = WriteQwenHybrid},
   };
   return rows;
 }

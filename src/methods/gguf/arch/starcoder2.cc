@@ -4,7 +4,7 @@
 namespace nibble {
 namespace {
 
-Status Bias(const GgufReader& reader, Json* config) {
+Status Starcoder2Bias(const GgufReader& reader, Json* config) {
   (*config)["use_bias"] = reader.HasTensor("blk.0.ffn_up.bias");
   return {};
 }
@@ -19,7 +19,7 @@ std::span<const GgufArchitecture> starcoder2_gguf() {
        .layer_norm = true,
        .names = {{"ffn_up", "mlp.c_fc"}, {"ffn_down", "mlp.c_proj"}},
        .config = R"({"hidden_act": "gelu_pytorch_tanh"})",
-       .read = Bias},
+       .read = Starcoder2Bias},
   };
   return rows;
 }
