@@ -13,7 +13,7 @@ help:
 	@echo "make demo       quantize the bundled model, let it tell a story, print the trade-off table"
 	@echo "make test       build and run every test"
 	@echo "make install    install (DESTDIR and PREFIX are honoured)"
-	@echo "PRESET=dev|tsan|baseline|fuzz chooses another build"
+	@echo "PRESET=alone|dev|tsan|baseline|fuzz chooses another build"
 
 deps:
 	@tools/install-deps.sh

@@ -17,13 +17,13 @@ using testing::Golden;
 using testing::TestOptions;
 using testing::Tokens;
 
-struct Case {
+struct ArchitectureCase {
   const char* name;
   bool bundled = false;  // in the repository; the others are shared data
 };
-void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
+void PrintTo(const ArchitectureCase& c, std::ostream* out) { *out << c.name; }
 
-constexpr Case kCases[] = {
+constexpr ArchitectureCase kArchitectures[] = {
     {"llama-rope3-tied", true},
     {"mistral", true},
     {"qwen3", true},
@@ -116,7 +116,7 @@ constexpr Case kCases[] = {
     {"starcoder2"},
 };
 
-class Architectures : public ::testing::TestWithParam<Case> {
+class Architectures : public ::testing::TestWithParam<ArchitectureCase> {
  protected:
   void SetUp() override {
     const std::string bundled = testing::Repo(std::string("tests/data/architectures/") + GetParam().name);
@@ -221,7 +221,7 @@ TEST_P(Architectures, QuantizedOnlineAsDecodedRows) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Architectures, ::testing::ValuesIn(kCases), [](const auto& test) {
+INSTANTIATE_TEST_SUITE_P(All, Architectures, ::testing::ValuesIn(kArchitectures), [](const auto& test) {
   std::string name = test.param.name;
   std::replace(name.begin(), name.end(), '-', '_');
   return name;
@@ -250,7 +250,7 @@ TEST(ArchitectureNames, ARowWithoutAModelSaysWhatIsMissing) {
 TEST(ArchitectureNames, EveryFolderIsInTheList) {
   NIBBLE_NEED_SHARED(root, "data/architectures");
   std::set<std::string> listed;
-  for (const Case& c : kCases) EXPECT_TRUE(listed.insert(c.name).second) << c.name << " is listed twice";
+  for (const ArchitectureCase& c : kArchitectures) EXPECT_TRUE(listed.insert(c.name).second) << c.name << " is listed twice";
   for (const auto& entry : std::filesystem::directory_iterator(root))
     if (entry.is_directory()) {
       EXPECT_TRUE(listed.count(entry.path().filename().string())) << entry.path();

@@ -17,13 +17,13 @@ enum Expectation {
   kNearTies,   // runs; the tool sums codes as integers, so that near ties fall to other sides than with f32 sums
 };
 
-struct Case {
+struct CheckpointCase {
   const char* name;
   Expectation expectation;
 };
-void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
+void PrintTo(const CheckpointCase& c, std::ostream* out) { *out << c.name; }
 
-constexpr Case kCases[] = {
+constexpr CheckpointCase kCheckpoints[] = {
     {"autoawq-gemm-g128", kFloat},
     {"autoawq-marlin-g128", kFloat},
     {"gptqmodel-2bit-g64", kFloat},
@@ -138,7 +138,7 @@ double BoundOf(Expectation expectation) {
   return IsQuantized(expectation) || expectation == kRounded ? kQuantizedKl : kFloatKl;
 }
 
-class Checkpoints : public ::testing::TestWithParam<Case> {
+class Checkpoints : public ::testing::TestWithParam<CheckpointCase> {
  protected:
   void SetUp() override {
     if (testing::Checkpoints().empty()) GTEST_SKIP() << "needs the shared data: data/checkpoints.tar.xz";
@@ -198,7 +198,7 @@ TEST_P(Checkpoints, GivesTheToolsLogits) {
 }
 
 // Of these the tool gave a second result, with the same weights and float activations.
-constexpr Case kFloatActivations[] = {
+constexpr CheckpointCase kFloatActivations[] = {
     {"llmcompressor-fp8-block", kFloat},
     {"llmcompressor-fp8-dynamic", kFloat},
     {"llmcompressor-fp8-static", kFloat},
@@ -220,18 +220,18 @@ TEST_P(FloatActivations, GiveTheToolsLogits) {
   ExpectKl(**engine, "logits_float_act.safetensors", kFloatKl);
 }
 
-std::string CaseName(const ::testing::TestParamInfo<Case>& test) {
+std::string CheckpointName(const ::testing::TestParamInfo<CheckpointCase>& test) {
   std::string name = test.param.name;
   std::replace(name.begin(), name.end(), '-', '_');
   return name;
 }
-INSTANTIATE_TEST_SUITE_P(All, FloatActivations, ::testing::ValuesIn(kFloatActivations), CaseName);
-INSTANTIATE_TEST_SUITE_P(All, Checkpoints, ::testing::ValuesIn(kCases), CaseName);
+INSTANTIATE_TEST_SUITE_P(All, FloatActivations, ::testing::ValuesIn(kFloatActivations), CheckpointName);
+INSTANTIATE_TEST_SUITE_P(All, Checkpoints, ::testing::ValuesIn(kCheckpoints), CheckpointName);
 
 TEST(CheckpointList, NamesEveryCheckpoint) {
   if (testing::Checkpoints().empty()) GTEST_SKIP() << "needs the shared data: data/checkpoints.tar.xz";
   std::set<std::string> listed;
-  for (const Case& c : kCases) listed.insert(c.name);
+  for (const CheckpointCase& c : kCheckpoints) listed.insert(c.name);
   for (const auto& entry : std::filesystem::directory_iterator(testing::Checkpoints()))
     EXPECT_TRUE(listed.count(entry.path().filename().string())) << entry.path() << " is not tested";
 }

@@ -17,7 +17,7 @@ namespace {
 using testing::TestOptions;
 using testing::Tokens;
 
-Tokens SomeTokens(int64_t count, uint32_t seed, int32_t vocabulary) {
+Tokens RandomTokens(int64_t count, uint32_t seed, int32_t vocabulary) {
   std::mt19937 random(seed);
   Tokens tokens;
   while (static_cast<int64_t>(tokens.size()) < count)
@@ -66,7 +66,7 @@ TEST_P(CacheKinds, AmongOthersAndPushedOutAsAlone) {
   ASSERT_TRUE(alone) << alone.error().ToString();
   // Two that begin alike; short ones that outgrow 64 positions, long ones that begin beyond.
   std::vector<Tokens> prompts, wanted;
-  for (const int64_t length : {40, 5, 60, 100, 63, 33}) prompts.push_back(SomeTokens(length, static_cast<uint32_t>(length), 512));
+  for (const int64_t length : {40, 5, 60, 100, 63, 33}) prompts.push_back(RandomTokens(length, static_cast<uint32_t>(length), 512));
   prompts.push_back(prompts[3]);
   prompts.back().back() ^= 1;
   for (const Tokens& prompt : prompts) wanted.push_back(testing::Greedy(**alone, prompt, 60));
@@ -104,7 +104,7 @@ TEST(LatentCaches, EncodedOnesChangeLittle) {
   ASSERT_TRUE(exact) << exact.error().ToString();
   const auto vocabulary = static_cast<int32_t>((*exact)->vocab());
   // Longer than the copies of the ends that caches of few bits keep.
-  const std::vector<Tokens> rows = {SomeTokens(120, 1, vocabulary), SomeTokens(100, 2, vocabulary)};
+  const std::vector<Tokens> rows = {RandomTokens(120, 1, vocabulary), RandomTokens(100, 2, vocabulary)};
   const std::vector<float> wanted = testing::Logits(**exact, rows);
   // Few bits cost less here than fp8 does: the ends of so short a sequence are exact.
   for (const auto& [name, most] : std::initializer_list<std::pair<const char*, double>>{

@@ -13,12 +13,12 @@ namespace {
 
 using testing::Tokens;
 
-struct Case {
+struct TalesCase {
   const char *name, *model, *expected;
 };
-void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
+void PrintTo(const TalesCase& c, std::ostream* out) { *out << c.name; }
 
-class Tales : public ::testing::TestWithParam<Case> {
+class Tales : public ::testing::TestWithParam<TalesCase> {
  protected:
   void SetUp() override {
     model_ = testing::Repo(GetParam().model);
@@ -92,8 +92,9 @@ TEST_P(Tales, DivergenceFromItselfIsZero) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Tales,
-                         ::testing::Values(Case{"tales_5m", "models/tales-5m", "tests/data/models/tales-5m-expected"},
-                                           Case{"tales_1m", "tests/data/models/tales-1m", "tests/data/models/tales-1m/expected"}),
+                         ::testing::Values(TalesCase{"tales_5m", "models/tales-5m", "tests/data/models/tales-5m-expected"},
+                                           TalesCase{"tales_1m", "tests/data/models/tales-1m",
+                                                     "tests/data/models/tales-1m/expected"}),
                          [](const auto& test) { return std::string(test.param.name); });
 
 }  // namespace

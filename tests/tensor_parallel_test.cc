@@ -10,15 +10,15 @@ namespace {
 using testing::TestOptions;
 using testing::Tokens;
 
-struct Case {
+struct ParallelCase {
   const char* path;  // in the repository ("tests/..."), or a shared checkpoint
   // Activations rounded by the model: a sum in another order may move a value over a rounding border, which is a whole step of
   // 1/127 or 1/16 of it; the logits then differ by more than sums do.
   bool quantized_activations = false;
 };
-void PrintTo(const Case& c, std::ostream* out) { *out << c.path; }
+void PrintTo(const ParallelCase& c, std::ostream* out) { *out << c.path; }
 
-class TensorParallel : public ::testing::TestWithParam<Case> {
+class TensorParallel : public ::testing::TestWithParam<ParallelCase> {
  protected:
   void SetUp() override {
     const std::string path = GetParam().path;
@@ -65,21 +65,26 @@ TEST_P(TensorParallel, RanksAgreeWithOne) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, TensorParallel,
-    ::testing::Values(
-        Case{"tests/data/models/tales-1m"}, Case{"tests/data/models/stories260K"}, Case{"tests/data/architectures/mixtral"},
-        Case{"tests/data/architectures/qwen3"}, Case{"tests/data/checkpoints/llamacpp-q2-k"}, Case{"gptqmodel-4bit-g128-sym"},
-        Case{"gptqmodel-4bit-g128-asym-desc"}, Case{"gptqmodel-3bit-g128"}, Case{"gptqmodel-rotation-hadamard"},
-        Case{"gptqmodel-awq-gemm-g128"}, Case{"gptqmodel-awq-gemv-fast-g128"}, Case{"hf-fp8-block128", true},
-        Case{"llamacpp-q4-k-m"}, Case{"llamacpp-q8-0"}, Case{"llamacpp-iq4-xs"}, Case{"llamacpp-tied-q4-0"},
-        Case{"llmcompressor-w4a16-g128-asym-gptq-actorder-weight"}, Case{"llmcompressor-old-w4a16-g128-gptq-actorder-group"},
-        Case{"llmcompressor-w8a8-dynamic-smoothquant-gptq", true}, Case{"llmcompressor-w8a8-dynamic-token-asym", true},
-        Case{"llmcompressor-w8a8-static-tensor-asym", true}, Case{"llmcompressor-fp8-block", true},
-        Case{"llmcompressor-fp8-dynamic", true}, Case{"llmcompressor-spinquant-r1r2r4-block64-w4a16"},
-        Case{"llmcompressor-moe-mixtral-w4a16-g128"}, Case{"llmcompressor-mxfp4", true},
-        Case{"llmcompressor-old-marlin24-w4a16-g128"}, Case{"llmcompressor-old-sparse24-bitmask-fp8-dynamic", true},
-        Case{"modelopt-int4-awq"}, Case{"modelopt-nvfp4-svdquant", true}, Case{"modelopt-w4a8-awq", true},
-        Case{"quark-fp8-kv-fp8", true}, Case{"quark-int4-fp8", true}, Case{"quark-mxfp6-e3m2", true}, Case{"quark-nvfp4", true},
-        Case{"quark-uint4-wo-128-awq"}),
+    ::testing::Values(ParallelCase{"tests/data/models/tales-1m"}, ParallelCase{"tests/data/models/stories260K"},
+                      ParallelCase{"tests/data/architectures/mixtral"}, ParallelCase{"tests/data/architectures/qwen3"},
+                      ParallelCase{"tests/data/checkpoints/llamacpp-q2-k"}, ParallelCase{"gptqmodel-4bit-g128-sym"},
+                      ParallelCase{"gptqmodel-4bit-g128-asym-desc"}, ParallelCase{"gptqmodel-3bit-g128"},
+                      ParallelCase{"gptqmodel-rotation-hadamard"}, ParallelCase{"gptqmodel-awq-gemm-g128"},
+                      ParallelCase{"gptqmodel-awq-gemv-fast-g128"}, ParallelCase{"hf-fp8-block128", true},
+                      ParallelCase{"llamacpp-q4-k-m"}, ParallelCase{"llamacpp-q8-0"}, ParallelCase{"llamacpp-iq4-xs"},
+                      ParallelCase{"llamacpp-tied-q4-0"}, ParallelCase{"llmcompressor-w4a16-g128-asym-gptq-actorder-weight"},
+                      ParallelCase{"llmcompressor-old-w4a16-g128-gptq-actorder-group"},
+                      ParallelCase{"llmcompressor-w8a8-dynamic-smoothquant-gptq", true},
+                      ParallelCase{"llmcompressor-w8a8-dynamic-token-asym", true},
+                      ParallelCase{"llmcompressor-w8a8-static-tensor-asym", true}, ParallelCase{"llmcompressor-fp8-block", true},
+                      ParallelCase{"llmcompressor-fp8-dynamic", true}, ParallelCase{"llmcompressor-spinquant-r1r2r4-block64-w4a16"},
+                      ParallelCase{"llmcompressor-moe-mixtral-w4a16-g128"}, ParallelCase{"llmcompressor-mxfp4", true},
+                      ParallelCase{"llmcompressor-old-marlin24-w4a16-g128"},
+                      ParallelCase{"llmcompressor-old-sparse24-bitmask-fp8-dynamic", true}, ParallelCase{"modelopt-int4-awq"},
+                      ParallelCase{"modelopt-nvfp4-svdquant", true}, ParallelCase{"modelopt-w4a8-awq", true},
+                      ParallelCase{"quark-fp8-kv-fp8", true}, ParallelCase{"quark-int4-fp8", true},
+                      ParallelCase{"quark-mxfp6-e3m2", true}, ParallelCase{"quark-nvfp4", true},
+                      ParallelCase{"quark-uint4-wo-128-awq"}),
     [](const auto& test) {
       std::string name = std::filesystem::path(test.param.path).filename().string();
       std::replace(name.begin(), name.end(), '-', '_');

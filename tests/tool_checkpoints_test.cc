@@ -10,7 +10,7 @@
 namespace nibble {
 namespace {
 
-constexpr double kFloatKl = 1e-6, kQuantizedKl = 1e-4;
+constexpr double kToolFloatKl = 1e-6, kToolQuantizedKl = 1e-4;
 
 // The folders that have this file.
 std::vector<std::string> FoldersWith(const char* file) {
@@ -31,7 +31,7 @@ TEST_P(ToolCheckpoints, GiveTheToolsLogits) {
   ASSERT_TRUE(engine) << engine.error().ToString();
   const testing::Golden golden = testing::ReadGolden(folder_ + "/expected/logits.safetensors");
   ASSERT_TRUE(golden.ok());
-  const double bound = GetParam().find("-act-") == std::string::npos ? kFloatKl : kQuantizedKl;
+  const double bound = GetParam().find("-act-") == std::string::npos ? kToolFloatKl : kToolQuantizedKl;
   EXPECT_LT(testing::MeanKl(golden.logits, testing::Logits(**engine, golden.tokens), golden.vocabulary), bound);
 }
 
@@ -55,13 +55,13 @@ TEST_P(ToolWeights, DecodeBitForBit) {
   }
 }
 
-std::string CaseName(const ::testing::TestParamInfo<std::string>& test) {
+std::string FolderName(const ::testing::TestParamInfo<std::string>& test) {
   std::string name = test.param;
   std::replace(name.begin(), name.end(), '-', '_');
   return name;
 }
-INSTANTIATE_TEST_SUITE_P(All, ToolCheckpoints, ::testing::ValuesIn(FoldersWith("config.json")), CaseName);
-INSTANTIATE_TEST_SUITE_P(All, ToolWeights, ::testing::ValuesIn(FoldersWith("expected/weights.safetensors")), CaseName);
+INSTANTIATE_TEST_SUITE_P(All, ToolCheckpoints, ::testing::ValuesIn(FoldersWith("config.json")), FolderName);
+INSTANTIATE_TEST_SUITE_P(All, ToolWeights, ::testing::ValuesIn(FoldersWith("expected/weights.safetensors")), FolderName);
 
 }  // namespace
 }  // namespace nibble

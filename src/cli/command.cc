@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/command.h"
+#include "cli/command_line.h"
 
 #include <unistd.h>
 
@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/progress.h"
 #include "base/version.h"
+#include "cli/command.h"
 #include "cli/terminal.h"
 #include "io/mapped_file.h"
 #include "methods/plugin.h"

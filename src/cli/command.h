@@ -24,7 +24,4 @@ struct Command {
 
 const std::vector<const Command*>& CommandTable();  // generated
 
-// Parses and runs; returns the exit code. Everything main does, callable from tests.
-int RunCommandLine(int argc, const char* const* argv);
-
 }  // namespace nibble

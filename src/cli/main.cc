@@ -3,7 +3,7 @@
 #include <exception>
 #include <new>
 
-#include "cli/command.h"
+#include "cli/command_line.h"
 
 int main(int argc, char** argv) {
   try {

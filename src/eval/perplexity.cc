@@ -49,7 +49,7 @@ double Quantile(const std::vector<float>& sorted, double q) {
          (at - static_cast<double>(low)) * (static_cast<double>(sorted[high]) - static_cast<double>(sorted[low]));
 }
 
-Divergence Summarize(std::vector<float> kl, int64_t agreed) {
+Divergence SummarizeDivergence(std::vector<float> kl, int64_t agreed) {
   Divergence d;
   d.mean = Mean(kl);
   d.mean_stderr = StandardError(kl, d.mean);
@@ -146,7 +146,7 @@ Result<EvalResult> Evaluate(Engine& engine, Engine* other, const std::vector<Eva
   result.perplexity_stderr = result.perplexity * StandardError(totals.nll, result.mean_nll);
   result.tokens = static_cast<int64_t>(totals.nll.size());
   result.seconds = seconds;
-  if (other) result.against = Summarize(std::move(totals.kl), totals.agreed);
+  if (other) result.against = SummarizeDivergence(std::move(totals.kl), totals.agreed);
   return result;
 }
 

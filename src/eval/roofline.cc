@@ -3,20 +3,17 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstring>
 
 #include "base/cpu.h"
 #include "base/math.h"
 #include "base/thread_team.h"
+#include "eval/seconds.h"
 #include "kernels/cpu/probe/probe.h"
 #include "tensors/tensor_view.h"
 
 namespace nibble {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-double Seconds(Clock::time_point since) { return std::chrono::duration<double>(Clock::now() - since).count(); }
 
 // What the roofline reads: far more than the last-level cache where the machine can spare it. Written first, since pages never
 // written are all the same one.

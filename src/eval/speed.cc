@@ -2,13 +2,11 @@
 #include "eval/speed.h"
 
 #include <algorithm>
-#include <chrono>
+
+#include "eval/seconds.h"
 
 namespace nibble {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-double Seconds(Clock::time_point since) { return std::chrono::duration<double>(Clock::now() - since).count(); }
 
 std::vector<int32_t> SomeTokens(int64_t count, int64_t vocab) {
   std::vector<int32_t> tokens(static_cast<size_t>(count));

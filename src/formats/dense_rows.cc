@@ -15,7 +15,7 @@ StoredWeight Own(std::vector<float> numbers, int64_t n, int64_t k, const Origin&
   return MakeDense(view, origin, std::move(values));
 }
 
-std::vector<float> Decode(const StoredWeight& w, Range rows) {
+std::vector<float> DecodeRange(const StoredWeight& w, Range rows) {
   std::vector<float> values(static_cast<size_t>(rows.size() * w.k));
   DecodeRows(w, rows, {0, w.k}, values.data());
   return values;
@@ -39,7 +39,7 @@ std::vector<float> Floats(const TensorView& view) {
 
 Result<StoredWeight> MultiplyIn(const StoredWeight& w) {
   if (w.in.empty() && w.out.empty() && !w.lora_a) return w;
-  const std::vector<float> rows = Decode(w, {0, w.n});
+  const std::vector<float> rows = DecodeRange(w, {0, w.n});
   const int64_t rank = w.lora_a ? w.lora_a.dim(0) : 0;
   const std::vector<float> a = rank > 0 ? Floats(w.lora_a) : std::vector<float>(), b = rank > 0 ? Floats(w.lora_b) : a;
   std::vector<float> result(rows.size()), x(static_cast<size_t>(w.k)), y(static_cast<size_t>(w.n)), low(static_cast<size_t>(rank));
@@ -61,11 +61,11 @@ Result<StoredWeight> MultiplyIn(const StoredWeight& w) {
 Result<StoredWeight> CutRows(const StoredWeight& weight, Range rows) {
   auto cut = Slice(weight, rows, {0, weight.k});
   if (cut || cut.error().code != Code::kUnsupported) return cut;
-  return Own(Decode(weight, rows), rows.size(), weight.k, weight.origin);
+  return Own(DecodeRange(weight, rows), rows.size(), weight.k, weight.origin);
 }
 
 StoredWeight TransposedRows(const StoredWeight& weight, Range rows) {
-  const std::vector<float> values = Decode(weight, rows);
+  const std::vector<float> values = DecodeRange(weight, rows);
   std::vector<float> turned(values.size());
   for (int64_t row = 0; row < rows.size(); ++row)
     for (int64_t k = 0; k < weight.k; ++k)

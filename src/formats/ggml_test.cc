@@ -19,26 +19,26 @@ namespace {
 
 constexpr int64_t kRows = 2, kColumns = 512;
 
-struct Case {
+struct GgmlCase {
   const char* type;
   int id;
 };
-constexpr Case kTypes[] = {{"F32", 0},      {"F16", 1},      {"BF16", 30},    {"Q4_0", 2},    {"Q4_1", 3},   {"Q5_0", 6},
-                           {"Q5_1", 7},     {"Q8_0", 8},     {"Q2_K", 10},    {"Q3_K", 11},   {"Q4_K", 12},  {"Q5_K", 13},
-                           {"Q6_K", 14},    {"IQ4_NL", 20},  {"IQ4_XS", 23},  {"Q8_1", 9},    {"Q8_K", 15},  {"IQ2_XXS", 16},
-                           {"IQ2_XS", 17},  {"IQ3_XXS", 18}, {"IQ1_S", 19},   {"IQ3_S", 21},  {"IQ2_S", 22}, {"IQ1_M", 29},
-                           {"TQ1_0", 34},   {"TQ2_0", 35},   {"MXFP4", 39},   {"NVFP4", 40},  {"Q1_0", 41},  {"Q2_0", 42},
-                           {"IQ2_KT", 153}, {"IQ3_KT", 154}, {"IQ4_KT", 155}, {"IQ1_KT", 158}};
+constexpr GgmlCase kTypes[] = {{"F32", 0},      {"F16", 1},      {"BF16", 30},    {"Q4_0", 2},    {"Q4_1", 3},   {"Q5_0", 6},
+                               {"Q5_1", 7},     {"Q8_0", 8},     {"Q2_K", 10},    {"Q3_K", 11},   {"Q4_K", 12},  {"Q5_K", 13},
+                               {"Q6_K", 14},    {"IQ4_NL", 20},  {"IQ4_XS", 23},  {"Q8_1", 9},    {"Q8_K", 15},  {"IQ2_XXS", 16},
+                               {"IQ2_XS", 17},  {"IQ3_XXS", 18}, {"IQ1_S", 19},   {"IQ3_S", 21},  {"IQ2_S", 22}, {"IQ1_M", 29},
+                               {"TQ1_0", 34},   {"TQ2_0", 35},   {"MXFP4", 39},   {"NVFP4", 40},  {"Q1_0", 41},  {"Q2_0", 42},
+                               {"IQ2_KT", 153}, {"IQ3_KT", 154}, {"IQ4_KT", 155}, {"IQ1_KT", 158}};
 
-std::vector<std::byte> ReadAll(const std::string& name) {
+std::vector<std::byte> ReadGgmlBytes(const std::string& name) {
   std::ifstream in(testing::Repo("tests/data/ggml-vectors/" + name), std::ios::binary);
   std::vector<char> chars((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
   std::vector<std::byte> bytes(chars.size());
   std::transform(chars.begin(), chars.end(), bytes.begin(), [](char c) { return static_cast<std::byte>(c); });
   return bytes;
 }
-std::vector<float> ReadFloats(const std::string& name) {
-  const auto bytes = ReadAll(name);
+std::vector<float> ReadGgmlFloats(const std::string& name) {
+  const auto bytes = ReadGgmlBytes(name);
   std::vector<float> floats(bytes.size() / 4);
   if (!bytes.empty()) std::memcpy(floats.data(), bytes.data(), bytes.size());
   return floats;
@@ -56,7 +56,7 @@ void ExpectSameBits(const float* got, const float* wanted, size_t n, const std::
 }
 
 TEST(Ggml, FindsFormatsByNameAndType) {
-  for (const Case& c : kTypes) {
+  for (const GgmlCase& c : kTypes) {
     const FormatId format = FindGgmlFormat(c.id);
     ASSERT_NE(format, nullptr) << c.type;
     EXPECT_EQ(FindFormat(format->name), format);
@@ -69,14 +69,14 @@ TEST(Ggml, FindsFormatsByNameAndType) {
 
 TEST(Ggml, DecodesTheReferenceVectors) {
   int cases = 0;
-  for (const Case& c : kTypes) {
+  for (const GgmlCase& c : kTypes) {
     const FormatId format = FindGgmlFormat(c.id);
     ASSERT_NE(format, nullptr) << c.type;
     for (const char* dataset : {"", ".heavy", ".im", ".heavy.im", ".rand"}) {
       const std::string name = std::string(c.type) + dataset;
-      const auto q = ReadAll(name + ".q");
+      const auto q = ReadGgmlBytes(name + ".q");
       if (q.empty()) continue;
-      const auto wanted = ReadFloats(name + ".deq");
+      const auto wanted = ReadGgmlFloats(name + ".deq");
       ASSERT_EQ(static_cast<int64_t>(q.size()), kRows * format->row_bytes(kColumns)) << name;
       std::vector<float> got(wanted.size());
       for (int64_t row = 0; row < kRows; ++row)
@@ -92,10 +92,10 @@ TEST(Ggml, DecodesTheReferenceVectors) {
 }
 
 TEST(Ggml, DecodesFromTheMiddleOfARow) {
-  for (const Case& c : kTypes) {
+  for (const GgmlCase& c : kTypes) {
     const FormatId format = FindGgmlFormat(c.id);
-    const auto q = ReadAll(std::string(c.type) + ".q");
-    const auto wanted = ReadFloats(std::string(c.type) + ".deq");
+    const auto q = ReadGgmlBytes(std::string(c.type) + ".q");
+    const auto wanted = ReadGgmlFloats(std::string(c.type) + ".deq");
     std::vector<float> got(static_cast<size_t>(format->block_elems));
     format->decode(q.data(), 1, 1, got.data());
     ExpectSameBits(got.data(), wanted.data() + format->block_elems, got.size(), c.type);
@@ -104,13 +104,13 @@ TEST(Ggml, DecodesFromTheMiddleOfARow) {
 
 TEST(Ggml, EncodesTheReferenceVectors) {
   int encoders = 0;
-  for (const Case& c : kTypes) {
+  for (const GgmlCase& c : kTypes) {
     const FormatId format = FindGgmlFormat(c.id);
     if (!format->encode) continue;
     ++encoders;
     for (const auto& [dataset, source] : {std::pair("", "normal.f32"), std::pair(".heavy", "heavy.f32")}) {
-      const auto x = ReadFloats(source);
-      const auto wanted = ReadAll(std::string(c.type) + dataset + ".q");
+      const auto x = ReadGgmlFloats(source);
+      const auto wanted = ReadGgmlBytes(std::string(c.type) + dataset + ".q");
       std::vector<std::byte> got(wanted.size());
       for (int64_t row = 0; row < kRows; ++row)
         format->encode(x.data() + row * kColumns, kColumns, got.data() + row * format->row_bytes(kColumns));
@@ -125,7 +125,7 @@ TEST(Ggml, EncodesTheReferenceVectors) {
 }
 
 TEST(Ggml, EncodersSurviveNanInfinityAndHugeValues) {
-  for (const Case& c : kTypes) {
+  for (const GgmlCase& c : kTypes) {
     const FormatId format = FindGgmlFormat(c.id);
     if (!format->encode) continue;
     for (const float bad :
@@ -167,7 +167,7 @@ bool Recompose(const Format& format, const std::byte* row, std::vector<uint8_t>&
 
 TEST(Ggml, SplitRecomposesToTheDecodedValues) {
   std::mt19937 random(7);
-  for (const Case& c : kTypes) {
+  for (const GgmlCase& c : kTypes) {
     const FormatId format = FindGgmlFormat(c.id);
     if (!format->split) continue;
     ASSERT_NE(format->split->split == nullptr, format->split->split_scales == nullptr) << c.type;

@@ -19,7 +19,7 @@ constexpr int kLanes = 8;
 // Nearest integer, ties to even, of 0 <= x < 2^22; two additions, so that loops become vector code everywhere.
 inline float Nearest(float x) { return (x + 12582912.0f) - 12582912.0f; }
 
-inline float Code(float w, float scale, float zero, float largest) {
+inline float NearestCode(float w, float scale, float zero, float largest) {
   return Nearest(std::min(std::max(w / scale + zero, 0.0f), largest));
 }
 
@@ -73,12 +73,12 @@ class Group {
     if (importance_) {
       const float* h = importance_;
       return SumLanes(count_, [=](int64_t i) {
-        const float d = w[i] - scale * (Code(w[i], scale, zero, largest) - zero);
+        const float d = w[i] - scale * (NearestCode(w[i], scale, zero, largest) - zero);
         return h[i] * (d * d);
       });
     }
     return SumLanes(count_, [=](int64_t i) {
-      const float d = w[i] - scale * (Code(w[i], scale, zero, largest) - zero);
+      const float d = w[i] - scale * (NearestCode(w[i], scale, zero, largest) - zero);
       return d * d;
     });
   }
@@ -109,9 +109,9 @@ class Group {
     const float* h = importance_;
     const float scale = best_.scale, zero = best_.zero, largest = largest_;
     const double above =
-        SumLanes(count_, [=](int64_t i) { return (h ? h[i] : 1.0f) * (w[i] * (Code(w[i], scale, zero, largest) - zero)); });
+        SumLanes(count_, [=](int64_t i) { return (h ? h[i] : 1.0f) * (w[i] * (NearestCode(w[i], scale, zero, largest) - zero)); });
     const double below = SumLanes(count_, [=](int64_t i) {
-      const float code = Code(w[i], scale, zero, largest) - zero;
+      const float code = NearestCode(w[i], scale, zero, largest) - zero;
       return (h ? h[i] : 1.0f) * (code * code);
     });
     if (!(below > 0) || above == 0 || !std::isfinite(above)) return false;
@@ -153,7 +153,7 @@ IntegerFit FitIntegers(const float* w, const float* importance, int64_t count, c
 
 void EncodeIntegers(const float* w, int64_t count, int bits, const IntegerFit& fit, uint8_t* codes) {
   const float largest = static_cast<float>((1 << bits) - 1);
-  for (int64_t i = 0; i < count; ++i) codes[i] = static_cast<uint8_t>(Code(w[i], fit.scale, fit.zero, largest));
+  for (int64_t i = 0; i < count; ++i) codes[i] = static_cast<uint8_t>(NearestCode(w[i], fit.scale, fit.zero, largest));
 }
 
 }  // namespace nibble

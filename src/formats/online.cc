@@ -225,7 +225,7 @@ Result<StoredWeight> EncodeGgml(const OnlineFormat& format, const StoredWeight& 
   return weight;
 }
 
-StoredWeight Finish(const OnlineFormat& format, const StoredWeight& source, const Encoded& encoded) {
+StoredWeight FinishOnline(const OnlineFormat& format, const StoredWeight& source, const Encoded& encoded) {
   StoredWeight weight = Start(format, source);
   Coded coded;
   coded.codes = DenseStream(encoded.codes.view, format.bits, StreamAxis::kAlongK);
@@ -282,7 +282,7 @@ Result<StoredWeight> EncodeOnline(const OnlineFormat& format, const StoredWeight
     ForRows(source, SplitRange(source.n, worker, team.size()),
             [&](int64_t row, const float* w) { encoder.Encode(w, row, &encoded); });
   });
-  return Finish(format, source, encoded);
+  return FinishOnline(format, source, encoded);
 }
 
 }  // namespace nibble

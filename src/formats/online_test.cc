@@ -22,7 +22,7 @@ Tensor Normal(int64_t n, int64_t k) {
 
 StoredWeight Source(const Tensor& w) { return MakeDense(w.view, {"f", "t"}, w.bytes); }
 
-std::vector<float> Decode(const StoredWeight& weight) {
+std::vector<float> DecodeOnline(const StoredWeight& weight) {
   std::vector<float> values(static_cast<size_t>(weight.n * weight.k));
   DecodeRows(weight, {0, weight.n}, {0, weight.k}, values.data());
   return values;
@@ -30,7 +30,7 @@ std::vector<float> Decode(const StoredWeight& weight) {
 
 double RelativeError(const StoredWeight& weight, Tensor w) {
   double error = 0, norm = 0;
-  const std::vector<float> values = Decode(weight);
+  const std::vector<float> values = DecodeOnline(weight);
   for (size_t i = 0; i < values.size(); ++i) {
     const double x = static_cast<double>(w.as<float>()[i]), d = static_cast<double>(values[i]) - x;
     error += d * d;
@@ -52,7 +52,7 @@ TEST_P(Online, ErrorIsWhatTheBitsAllow) {
   const double bits = BitsPerWeight(*weight);
   EXPECT_LT(RelativeError(*weight, w), 4.0 * std::exp2(-std::floor(bits)) + (format.rule == OnlineFormat::kFloat ? 0.05 : 0.02))
       << Describe(*weight) << " " << bits;
-  EXPECT_EQ(Decode(*weight), Decode(*EncodeOnline(format, Source(w), three)));
+  EXPECT_EQ(DecodeOnline(*weight), DecodeOnline(*EncodeOnline(format, Source(w), three)));
 }
 
 TEST_P(Online, ZerosAreExactAndNanIsRefused) {
@@ -61,19 +61,19 @@ TEST_P(Online, ZerosAreExactAndNanIsRefused) {
   Tensor w(DType::kF32, {3, 256});
   const auto zeros = EncodeOnline(format, Source(w), team);
   ASSERT_TRUE(zeros) << zeros.error().ToString();
-  for (const float value : Decode(*zeros)) ASSERT_EQ(value, 0);
+  for (const float value : DecodeOnline(*zeros)) ASSERT_EQ(value, 0);
   w.as<float>()[256 + 7] = std::numeric_limits<float>::quiet_NaN();
   const auto bad = EncodeOnline(format, Source(w), team);
   ASSERT_FALSE(bad);
   EXPECT_EQ(bad.error().message, "f: tensor \"t\": the weight at row 1, column 7 is not finite and cannot be quantized");
 }
 
-std::vector<std::string> Names() {
+std::vector<std::string> OnlineNames() {
   std::vector<std::string> names;
   for (const OnlineFormat& format : OnlineFormats()) names.emplace_back(format.name);
   return names;
 }
-INSTANTIATE_TEST_SUITE_P(All, Online, ::testing::ValuesIn(Names()), [](const auto& test) { return test.param; });
+INSTANTIATE_TEST_SUITE_P(All, Online, ::testing::ValuesIn(OnlineNames()), [](const auto& test) { return test.param; });
 
 TEST(OnlineFormat, RaggedRowsHaveAShortLastBlock) {
   const Tensor w = Normal(5, 200);
@@ -92,7 +92,7 @@ TEST(OnlineFormat, Nf4PicksTheNearestValue) {
   w.as<float>()[1] = 0.1592f;  // 0.0796 of the largest
   w.as<float>()[2] = 1.6f;
   ThreadTeam team(1);
-  const std::vector<float> values = Decode(*EncodeOnline(*FindOnlineFormat("nf4"), Source(w), team));
+  const std::vector<float> values = DecodeOnline(*EncodeOnline(*FindOnlineFormat("nf4"), Source(w), team));
   EXPECT_EQ(values[0], -2.0f);
   EXPECT_EQ(values[1], 2 * 0.07958029955625534f);
   EXPECT_EQ(values[2], 2 * 0.7229568362236023f);

@@ -21,7 +21,7 @@ int64_t GroupIndex(const TensorView& map, int64_t k) {
 }
 
 // The stored number `raw` of block `block`, decoded.
-float Finish(const Plane& plane, float raw, int64_t block) {
+float FinishScale(const Plane& plane, float raw, int64_t block) {
   if (plane.table) {
     raw = LoadScalar(plane.table.dtype, plane.table.data, static_cast<int64_t>(raw) * plane.table.stride[0]);
   }
@@ -44,12 +44,12 @@ void ReadPackedGroups(const Plane& plane, int64_t block_row, Range groups, float
   }
 }
 
-void ReadFlat(const Plane& plane, int64_t n, Range k, float* out) {
+void ReadFlatPlane(const Plane& plane, int64_t n, Range k, float* out) {
   const int64_t base = (plane.flat_n0 + n) * plane.flat_k + plane.flat_k0;
   int64_t i = k.begin;
   while (i < k.end) {
     const int64_t block = (base + i) / plane.block_k, next = std::min(k.end, (block + 1) * plane.block_k - base);
-    const float value = Finish(plane, LoadScalar(plane.data.dtype, plane.data.data, block * plane.data.stride[0]), block);
+    const float value = FinishScale(plane, LoadScalar(plane.data.dtype, plane.data.data, block * plane.data.stride[0]), block);
     for (; i < next; ++i) *out++ = value;
   }
 }
@@ -103,7 +103,7 @@ void ReadPlaneGroups(const Plane& plane, int64_t block_row, Range groups, float*
   }
   if (IsPlain(plane)) return;
   const int64_t block = block_row * data.dim(1) + groups.begin;
-  for (int64_t g = 0; g < groups.size(); ++g) out[g] = Finish(plane, out[g], block + g);
+  for (int64_t g = 0; g < groups.size(); ++g) out[g] = FinishScale(plane, out[g], block + g);
 }
 
 int64_t GroupOf(const Coded& coded, const Plane& plane, int64_t k) {
@@ -112,7 +112,7 @@ int64_t GroupOf(const Coded& coded, const Plane& plane, int64_t k) {
 }
 
 void ReadPlane(const Coded& coded, const Plane& plane, int64_t n, Range k, float* out) {
-  if (plane.flat) return ReadFlat(plane, n, k, out);
+  if (plane.flat) return ReadFlatPlane(plane, n, k, out);
   const int64_t block_row = plane.block_n == 0 ? 0 : (n + coded.n_phase) / plane.block_n;
   if (plane.block_k == 0) {
     ReadPlaneGroups(plane, block_row, {0, 1}, out);

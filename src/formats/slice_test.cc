@@ -15,15 +15,15 @@
 namespace nibble {
 namespace {
 
-constexpr int64_t kN = 48, kK = 160;
+constexpr int64_t kSliceN = 48, kSliceK = 160;
 
-std::mt19937& Random() {
+std::mt19937& SliceRandom() {
   static std::mt19937 random(11);
   return random;
 }
-float Number() { return static_cast<float>(static_cast<int>(Random()() % 4001) - 2000) / 1024.0f; }
+float Number() { return static_cast<float>(static_cast<int>(SliceRandom()() % 4001) - 2000) / 1024.0f; }
 Range RandomRange(int64_t size) {
-  const int64_t a = static_cast<int64_t>(Random()()) % (size + 1), b = static_cast<int64_t>(Random()()) % (size + 1);
+  const int64_t a = static_cast<int64_t>(SliceRandom()()) % (size + 1), b = static_cast<int64_t>(SliceRandom()()) % (size + 1);
   return a < b ? Range{a, b} : Range{b, a};
 }
 
@@ -38,7 +38,7 @@ struct Maker {
   }
   TensorView Bytes(DType dtype, Shape shape, unsigned mask = 255) {
     Tensor t(dtype, shape);
-    for (int64_t i = 0; i < t.view.size_bytes(); ++i) t.bytes->data()[i] = static_cast<std::byte>(Random()() & mask);
+    for (int64_t i = 0; i < t.view.size_bytes(); ++i) t.bytes->data()[i] = static_cast<std::byte>(SliceRandom()() & mask);
     weight.keep.push_back(t.bytes);
     return t.view;
   }
@@ -50,11 +50,11 @@ struct Maker {
   }
   Coded IntCodes(int bits) {
     weight.format = FindFormat("int_group");
-    weight.n = kN;
-    weight.k = kK;
+    weight.n = kSliceN;
+    weight.k = kSliceK;
     Coded coded;
-    coded.codes = DenseStream(Bytes(DType::kI32, {kN, DenseStreamWords(kK, bits)}), bits, StreamAxis::kAlongK);
-    coded.scale.data = Numbers(DType::kF16, {kN, 1});
+    coded.codes = DenseStream(Bytes(DType::kI32, {kSliceN, DenseStreamWords(kSliceK, bits)}), bits, StreamAxis::kAlongK);
+    coded.scale.data = Numbers(DType::kF16, {kSliceN, 1});
     coded.zero_default = static_cast<float>(1 << (bits - 1));
     return coded;
   }
@@ -63,7 +63,7 @@ struct Maker {
     Plane plane;
     plane.block_n = block_n;
     plane.block_k = block_k;
-    plane.data = Numbers(dtype, {block_n ? CeilDiv(kN, block_n) : 1, block_k ? CeilDiv(kK, block_k) : 1});
+    plane.data = Numbers(dtype, {block_n ? CeilDiv(kSliceN, block_n) : 1, block_k ? CeilDiv(kSliceK, block_k) : 1});
     return plane;
   }
   StoredWeight Finish(Coded coded) {
@@ -72,14 +72,14 @@ struct Maker {
   }
 };
 
-std::vector<float> Decode(const StoredWeight& weight, Range n, Range k) {
+std::vector<float> DecodeSlice(const StoredWeight& weight, Range n, Range k) {
   std::vector<float> out(static_cast<size_t>(n.size() * k.size()));
   DecodeRows(weight, n, k, out.data());
   return out;
 }
 
 void ExpectSliceIsRectangle(const StoredWeight& weight) {
-  const std::vector<float> whole = Decode(weight, {0, weight.n}, {0, weight.k});
+  const std::vector<float> whole = DecodeSlice(weight, {0, weight.n}, {0, weight.k});
   for (int trial = 0; trial < 40; ++trial) {
     Range n = RandomRange(weight.n), k = RandomRange(weight.k);
     Result<StoredWeight> cut = Slice(weight, n, k);
@@ -91,7 +91,7 @@ void ExpectSliceIsRectangle(const StoredWeight& weight) {
       n = {n.begin + inner_n.begin, n.begin + inner_n.end};
       k = {k.begin + inner_k.begin, k.begin + inner_k.end};
     }
-    const std::vector<float> part = Decode(*cut, {0, cut->n}, {0, cut->k});
+    const std::vector<float> part = DecodeSlice(*cut, {0, cut->n}, {0, cut->k});
     ASSERT_EQ(part.size(), static_cast<size_t>(n.size() * k.size()));
     if (part.empty()) continue;
     for (int64_t i = 0; i < n.size(); ++i) {
@@ -105,9 +105,9 @@ void ExpectSliceIsRectangle(const StoredWeight& weight) {
 TEST(Slice, DenseOfAnyTypeAndStride) {
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
     Maker maker;
-    const StoredWeight plain = MakeDense(maker.Numbers(dtype, {kN, kK}), {}, nullptr);
+    const StoredWeight plain = MakeDense(maker.Numbers(dtype, {kSliceN, kSliceK}), {}, nullptr);
     ExpectSliceIsRectangle(plain);
-    ExpectSliceIsRectangle(MakeDense(maker.Numbers(dtype, {kK, kN}).Transpose(0, 1), {}, nullptr));
+    ExpectSliceIsRectangle(MakeDense(maker.Numbers(dtype, {kSliceK, kSliceN}).Transpose(0, 1), {}, nullptr));
   }
 }
 
@@ -126,10 +126,10 @@ TEST(Slice, TransposedScalesAndPackedZeroPoints) {
   Maker maker;
   Coded coded = maker.IntCodes(4);
   coded.scale.block_k = 32;
-  coded.scale.data = maker.Numbers(DType::kF16, {5, kN}).Transpose(0, 1);
+  coded.scale.data = maker.Numbers(DType::kF16, {5, kSliceN}).Transpose(0, 1);
   coded.zero.emplace();
   coded.zero->block_k = 32;
-  coded.zero->packed = DenseStream(maker.Bytes(DType::kI32, {5, kN / 8}), 4, StreamAxis::kAlongN);
+  coded.zero->packed = DenseStream(maker.Bytes(DType::kI32, {5, kSliceN / 8}), 4, StreamAxis::kAlongN);
   coded.zero->packed_bias = 1;
   ExpectSliceIsRectangle(maker.Finish(coded));
 }
@@ -140,7 +140,7 @@ TEST(Slice, ActOrderKeepsAllGroups) {
   coded.scale = maker.Blocks(DType::kF16, 1, 32);
   coded.zero = maker.Blocks(DType::kF32, 1, 32);
   coded.scale2 = maker.Blocks(DType::kF32, 0, 0);
-  coded.group_of_k = maker.Indices({kK}, [](int64_t) { return static_cast<int64_t>(Random()() % 5); });
+  coded.group_of_k = maker.Indices({kSliceK}, [](int64_t) { return static_cast<int64_t>(SliceRandom()() % 5); });
   ExpectSliceIsRectangle(maker.Finish(coded));
 }
 
@@ -149,7 +149,7 @@ TEST(Slice, BlocksOfRowsAndColumnsWithDifferentPlanes) {
   Coded coded = maker.IntCodes(8);
   coded.rule = ValueRule::kFloat;
   coded.float_type = DType::kE5M2;
-  coded.codes = ByteCodes(maker.Bytes(DType::kE5M2, {kN, kK}, 0x7b), 8, 0);
+  coded.codes = ByteCodes(maker.Bytes(DType::kE5M2, {kSliceN, kSliceK}, 0x7b), 8, 0);
   coded.scale = maker.Blocks(DType::kF32, 32, 64);
   coded.scale2 = maker.Blocks(DType::kBF16, 5, 48);
   ExpectSliceIsRectangle(maker.Finish(coded));
@@ -173,7 +173,7 @@ TEST(Slice, AdditiveTermTablesAndReciprocals) {
 
   Coded rows = maker.IntCodes(3);
   rows.rule = ValueRule::kRowTable;
-  rows.table = maker.Numbers(DType::kF32, {kN, 8});
+  rows.table = maker.Numbers(DType::kF32, {kSliceN, 8});
   ExpectSliceIsRectangle(maker.Finish(rows));
 }
 
@@ -184,11 +184,11 @@ TEST(Slice, FlatDoublyQuantizedPlanesStraddleRows) {
   coded.table = maker.Numbers(DType::kF32, {16});
   Plane& scale = coded.scale;
   scale.flat = true;
-  scale.flat_k = kK;
+  scale.flat_k = kSliceK;
   scale.block_k = 64;  // 160 is no multiple
-  scale.data = maker.Bytes(DType::kU8, {kN * kK / 64});
+  scale.data = maker.Bytes(DType::kU8, {kSliceN * kSliceK / 64});
   scale.table = maker.Numbers(DType::kF32, {256});
-  scale.outer = maker.Numbers(DType::kF32, {CeilDiv(kN * kK / 64, 16)});
+  scale.outer = maker.Numbers(DType::kF32, {CeilDiv(kSliceN * kSliceK / 64, 16)});
   scale.outer_block = 16;
   scale.offset = 0.25f;
   ExpectSliceIsRectangle(maker.Finish(coded));
@@ -200,9 +200,9 @@ TEST(Slice, RowMapsChooseAmongRowsOfTheBody) {
   coded.scale = maker.Blocks(DType::kF32, 1, 16);
   StoredWeight weight = maker.Finish(coded);
   weight.n = 20;
-  weight.row_map = maker.Indices({20}, [](int64_t i) { return (i * 7 + 3) % kN; });
+  weight.row_map = maker.Indices({20}, [](int64_t i) { return (i * 7 + 3) % kSliceN; });
   ExpectSliceIsRectangle(weight);
-  StoredWeight dense = MakeDense(maker.Numbers(DType::kF32, {kN, kK}), {}, nullptr);
+  StoredWeight dense = MakeDense(maker.Numbers(DType::kF32, {kSliceN, kSliceK}), {}, nullptr);
   dense.n = 20;
   dense.row_map = weight.row_map;
   ExpectSliceIsRectangle(dense);
@@ -213,15 +213,17 @@ TEST(Slice, SelectedRowsAreThoseRowsInTheirOrder) {
   Coded coded = maker.IntCodes(4);
   coded.scale = maker.Blocks(DType::kF32, 3, 16);
   StoredWeight weight = maker.Finish(coded);
-  const std::vector<float> all = Decode(weight, {0, kN}, {0, kK});
+  const std::vector<float> all = DecodeSlice(weight, {0, kSliceN}, {0, kSliceK});
   const std::vector<int32_t> rows = {40, 41, 3, 3, 17, 0};
   const auto expect_rows = [&](const StoredWeight& from, const std::vector<int32_t>& asked, const std::vector<int32_t>& wanted) {
     const auto selected = SelectRows(from, asked);
     ASSERT_TRUE(selected) << selected.error().ToString();
     ASSERT_EQ(selected->n, static_cast<int64_t>(wanted.size()));
-    const std::vector<float> got = Decode(*selected, {0, selected->n}, {0, kK});
+    const std::vector<float> got = DecodeSlice(*selected, {0, selected->n}, {0, kSliceK});
     for (size_t i = 0; i < wanted.size(); ++i)
-      EXPECT_EQ(std::memcmp(got.data() + static_cast<int64_t>(i) * kK, all.data() + wanted[i] * kK, kK * sizeof(float)), 0) << i;
+      EXPECT_EQ(
+          std::memcmp(got.data() + static_cast<int64_t>(i) * kSliceK, all.data() + wanted[i] * kSliceK, kSliceK * sizeof(float)), 0)
+          << i;
     ExpectSliceIsRectangle(*selected);
   };
   expect_rows(weight, rows, rows);
@@ -248,9 +250,9 @@ TEST(Slice, OpaqueBlocksMayBeCutAnywhere) {
     Maker maker;
     StoredWeight& weight = maker.weight;
     weight.format = format;
-    weight.n = kN;
+    weight.n = kSliceN;
     weight.k = 168;
-    weight.body = Blocked{maker.Bytes(DType::kU8, {kN, format->row_bytes(168)}), 0};
+    weight.body = Blocked{maker.Bytes(DType::kU8, {kSliceN, format->row_bytes(168)}), 0};
     ExpectSliceIsRectangle(weight);
     EXPECT_EQ(StoredBytes(*Slice(weight, {0, 1}, {0, 168})), format->row_bytes(168));
   }
@@ -265,8 +267,8 @@ void DecodeCounter(const void* state, Range n, Range k, float* out) {
 TEST(Slice, CustomCodecsSeeTheirOwnCoordinates) {
   static const CustomCodec codec = {"counter", DecodeCounter, 0.5};
   StoredWeight weight;
-  weight.n = kN;
-  weight.k = kK;
+  weight.n = kSliceN;
+  weight.k = kSliceK;
   weight.body = Custom{&codec, std::make_shared<float>(2.0f), 0, 0};
   ExpectSliceIsRectangle(weight);
   EXPECT_EQ(BitsPerWeight(weight), 0.5);
@@ -274,22 +276,22 @@ TEST(Slice, CustomCodecsSeeTheirOwnCoordinates) {
 
 TEST(Slice, TransformsAreCutWhereTheyCanBe) {
   Maker maker;
-  StoredWeight weight = MakeDense(maker.Numbers(DType::kF32, {kN, kK}), {"", "layer"}, nullptr);
-  weight.in.push_back({Transform::kScale, maker.Numbers(DType::kF32, {kK}), {}, 0, false});
-  weight.in.push_back({Transform::kPermute, maker.Indices({kK}, [](int64_t j) { return j ^ 1; }), {}, 0, false});
+  StoredWeight weight = MakeDense(maker.Numbers(DType::kF32, {kSliceN, kSliceK}), {"", "layer"}, nullptr);
+  weight.in.push_back({Transform::kScale, maker.Numbers(DType::kF32, {kSliceK}), {}, 0, false});
+  weight.in.push_back({Transform::kPermute, maker.Indices({kSliceK}, [](int64_t j) { return j ^ 1; }), {}, 0, false});
   weight.in.push_back({Transform::kHadamard, {}, {}, 32, false});
   weight.in.push_back(
       {Transform::kGivens, maker.Numbers(DType::kF32, {2}), maker.Indices({2, 2}, [](int64_t i) { return i * 20; }), 0, false});
-  const Result<StoredWeight> cut = Slice(weight, {0, kN}, {0, 32});
+  const Result<StoredWeight> cut = Slice(weight, {0, kSliceN}, {0, 32});
   ASSERT_TRUE(cut) << cut.error().ToString();
   EXPECT_EQ(cut->in[0].data.dim(0), 32);
-  EXPECT_EQ(cut->in[3].data2.dim(0), 1);                                        // the pair (40, 60) is elsewhere
-  EXPECT_EQ(Slice(weight, {0, kN}, {0, 33}).error().code, Code::kUnsupported);  // splits a permuted pair
-  EXPECT_EQ(Slice(weight, {0, kN}, {0, 34}).error().code, Code::kUnsupported);  // splits a rotated block
+  EXPECT_EQ(cut->in[3].data2.dim(0), 1);                                             // the pair (40, 60) is elsewhere
+  EXPECT_EQ(Slice(weight, {0, kSliceN}, {0, 33}).error().code, Code::kUnsupported);  // splits a permuted pair
+  EXPECT_EQ(Slice(weight, {0, kSliceN}, {0, 34}).error().code, Code::kUnsupported);  // splits a rotated block
   weight.in[3].data2 = maker.Indices({1, 2}, [](int64_t i) { return i * 100; });
   weight.in[3].data = weight.in[3].data.Slice(0, 0, 1);
-  EXPECT_EQ(Slice(weight, {0, kN}, {0, 96}).error().code, Code::kUnsupported);  // a rotation across the cut
-  EXPECT_TRUE(Slice(weight, {3, 9}, {0, kK}));                                  // rows do not care
+  EXPECT_EQ(Slice(weight, {0, kSliceN}, {0, 96}).error().code, Code::kUnsupported);  // a rotation across the cut
+  EXPECT_TRUE(Slice(weight, {3, 9}, {0, kSliceK}));                                  // rows do not care
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 // heads.
 #pragma once
 
+#include <cmath>
 #include <memory>
 #include <span>
 #include <string>
@@ -17,6 +18,8 @@
 #include "kv_cache/paged_cache.h"
 
 namespace nibble {
+
+inline float Softplus(float x) { return x > 20 ? x : std::log1p(std::exp(x)); }
 
 // The tokens of one step. All spans have one entry per row unless said.
 struct StepInput {

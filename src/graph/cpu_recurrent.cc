@@ -14,8 +14,6 @@ namespace {
 
 constexpr int64_t kChannelsAtOnce = 64;  // of a convolution, by one worker
 
-float Softplus(float x) { return x > 20 ? x : std::log1p(std::exp(x)); }
-
 // Divides by the length, with the 1e-6 under the root that models were trained with; then times `scale`.
 void Normalize(const float* x, int64_t width, float scale, float* out) {
   float sum = 0;

@@ -121,8 +121,6 @@ void CpuExecutor::RunOp(const ClampOp& op, int64_t count, Worker& w) {
     *x = std::clamp(*x, -op.limit, op.limit);
 }
 
-static float Softplus(float x) { return x > 20 ? x : std::log1p(std::exp(x)); }
-
 void CpuExecutor::RunOp(const MulOp& op, int64_t count, Worker& w) {
   const int64_t factors = Width(op.from), each = Width(op.into) / factors;
   const Range rows = MyRows(count, w);

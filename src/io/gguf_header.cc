@@ -22,9 +22,9 @@ constexpr size_t kMaxTensorName = 63;
 constexpr uint32_t kMaxRank = 4;
 constexpr int64_t kDefaultAlignment = 32;
 
-class Parser {
+class GgufParser {
  public:
-  Parser(std::span<const std::byte> head, int64_t file_bytes, const std::string& where)
+  GgufParser(std::span<const std::byte> head, int64_t file_bytes, const std::string& where)
       : reader_(head), file_bytes_(file_bytes), where_(where) {}
 
   Result<GgufHeader> Run() {
@@ -284,7 +284,7 @@ class Parser {
 }  // namespace
 
 Result<GgufHeader> ParseGgufHeader(std::span<const std::byte> head, int64_t file_bytes, const std::string& where) {
-  return Parser(head, file_bytes, where).Run();
+  return GgufParser(head, file_bytes, where).Run();
 }
 
 }  // namespace nibble

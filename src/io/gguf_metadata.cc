@@ -60,7 +60,7 @@ constexpr GgufTensorType kTensorTypes[] = {
 };
 
 template <typename T>
-T At(const GgufArray& array, int64_t i) {
+T ElementAt(const GgufArray& array, int64_t i) {
   T value;
   std::memcpy(&value, array.bytes.data() + static_cast<size_t>(i) * sizeof(T), sizeof(T));
   return value;
@@ -70,7 +70,7 @@ T At(const GgufArray& array, int64_t i) {
 template <typename F>
 void ForEachNumber(const GgufArray& array, F&& f) {
   const auto run = [&]<typename T>(T) {
-    for (int64_t i = 0; i < array.count; ++i) f(At<T>(array, i));
+    for (int64_t i = 0; i < array.count; ++i) f(ElementAt<T>(array, i));
   };
   switch (array.type) {
     case GgufType::kU8: return run(uint8_t{});

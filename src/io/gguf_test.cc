@@ -52,7 +52,7 @@ class Builder {
   std::string bytes_;
 };
 
-Result<GgufHeader> Parse(const std::string& file) {
+Result<GgufHeader> ParseGgufText(const std::string& file) {
   return ParseGgufHeader(std::as_bytes(std::span(file)), static_cast<int64_t>(file.size()), "f");
 }
 
@@ -71,7 +71,7 @@ std::string Good() {
 
 TEST(Gguf, ParsesAHandmadeFile) {
   const std::string file = Good();  // the metadata points into it
-  const auto header = Parse(file);
+  const auto header = ParseGgufText(file);
   ASSERT_TRUE(header) << header.error().ToString();
   EXPECT_EQ(header->tensors[0].shape, Shape({2, 32}));
   EXPECT_EQ(header->tensors[1].end - header->tensors[1].begin, 12);
@@ -79,22 +79,22 @@ TEST(Gguf, ParsesAHandmadeFile) {
 }
 
 TEST(Gguf, AcceptsWhatIsOddButRight) {
-  EXPECT_TRUE(Parse(Builder().Head(0, 0))) << "nothing inside";
-  EXPECT_TRUE(Parse(Builder().Head(0, 0).Pad(32))) << "padding without tensors";
-  EXPECT_TRUE(Parse(Builder().Head(1, 0).Info("a", {3}, 0, 0).Pad(32).Data(12))) << "no padding at the end";
-  EXPECT_TRUE(Parse(Builder().Head(1, 0).Info("a", {}, 0, 0).Pad(32).Data(4))) << "rank 0";
-  EXPECT_TRUE(Parse(Builder().Head(2, 0).Info("a", {0, 5}, 0, 0).Info("b", {1}, 0, 0).Pad(32).Data(4))) << "empty tensor";
-  EXPECT_TRUE(Parse(Builder().Head(0, 1).Key("a", 9).Put(uint32_t{8}).Put(uint64_t{0}))) << "empty array";
-  EXPECT_TRUE(Parse(Builder().Head(1, 1).U32Key("general.alignment", 1).Info("a", {1}, 24, 0).Data(1))) << "alignment 1";
+  EXPECT_TRUE(ParseGgufText(Builder().Head(0, 0))) << "nothing inside";
+  EXPECT_TRUE(ParseGgufText(Builder().Head(0, 0).Pad(32))) << "padding without tensors";
+  EXPECT_TRUE(ParseGgufText(Builder().Head(1, 0).Info("a", {3}, 0, 0).Pad(32).Data(12))) << "no padding at the end";
+  EXPECT_TRUE(ParseGgufText(Builder().Head(1, 0).Info("a", {}, 0, 0).Pad(32).Data(4))) << "rank 0";
+  EXPECT_TRUE(ParseGgufText(Builder().Head(2, 0).Info("a", {0, 5}, 0, 0).Info("b", {1}, 0, 0).Pad(32).Data(4))) << "empty tensor";
+  EXPECT_TRUE(ParseGgufText(Builder().Head(0, 1).Key("a", 9).Put(uint32_t{8}).Put(uint64_t{0}))) << "empty array";
+  EXPECT_TRUE(ParseGgufText(Builder().Head(1, 1).U32Key("general.alignment", 1).Info("a", {1}, 24, 0).Data(1))) << "alignment 1";
 }
 
-struct BadFile {
+struct BadGguf {
   const char* name;
   std::string bytes;
   Code code;
   const char* message;
 };
-std::vector<BadFile> BadFiles() {
+std::vector<BadGguf> BadGgufs() {
   const auto key = [](uint32_t type) { return Builder().Head(0, 1).Key("k", type); };
   const auto array = [](uint32_t type, uint64_t count) { return Builder().Head(0, 1).Key("k", 9).Put(type).Put(count); };
   const auto tensor = [](std::vector<uint64_t> ne, uint32_t type, uint64_t offset = 0) {
@@ -186,9 +186,9 @@ std::vector<BadFile> BadFiles() {
 }
 
 TEST(Gguf, RejectsEveryBadFile) {
-  for (const BadFile& bad : BadFiles()) {
+  for (const BadGguf& bad : BadGgufs()) {
     SCOPED_TRACE(bad.name);
-    const auto header = Parse(bad.bytes);
+    const auto header = ParseGgufText(bad.bytes);
     ASSERT_FALSE(header);
     EXPECT_EQ(header.error().code, bad.code) << header.error().ToString();
     EXPECT_THAT(header.error().message, HasSubstr(bad.message));
@@ -198,8 +198,8 @@ TEST(Gguf, RejectsEveryBadFile) {
 
 TEST(Gguf, EveryPrefixOfAGoodFileIsRejectedOrWhole) {
   const std::string good = Good();
-  for (size_t size = 0; size + 20 < good.size(); ++size) EXPECT_FALSE(Parse(good.substr(0, size))) << size;
-  EXPECT_TRUE(Parse(good.substr(0, good.size() - 20))) << "only padding is missing";
+  for (size_t size = 0; size + 20 < good.size(); ++size) EXPECT_FALSE(ParseGgufText(good.substr(0, size))) << size;
+  EXPECT_TRUE(ParseGgufText(good.substr(0, good.size() - 20))) << "only padding is missing";
 }
 
 TEST(Gguf, TypeTableAgreesWithTheFormats) {

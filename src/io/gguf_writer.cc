@@ -84,7 +84,7 @@ GgufWriter::~GgufWriter() = default;
 
 namespace {
 
-Result<int64_t> BytesOf(const GgufDeclaration& tensor) {
+Result<int64_t> GgufBytesOf(const GgufDeclaration& tensor) {
   const GgufTensorType* type = FindGgufTensorType(tensor.type);
   if (!type) return Usage("tensor \"{}\": {} is no ggml type", tensor.name, tensor.type);
   if (tensor.name.empty() || tensor.name.size() > 63 || !IsPrintableUtf8(tensor.name))
@@ -119,7 +119,7 @@ Result<GgufWriter> GgufWriter::Create(const std::string& path, const GgufMetadat
   auto state = std::make_unique<State>();
   int64_t offset = 0;  // from the start of the data
   for (const GgufDeclaration& tensor : tensors) {
-    NIBBLE_TRY_IN(path, const int64_t bytes, BytesOf(tensor));
+    NIBBLE_TRY_IN(path, const int64_t bytes, GgufBytesOf(tensor));
     head.AppendString(tensor.name);
     head.Append(static_cast<uint32_t>(tensor.shape.rank()));
     for (int i = tensor.shape.rank() - 1; i >= 0; --i) head.Append(tensor.shape[i]);

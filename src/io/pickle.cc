@@ -70,9 +70,9 @@ enum Op : uint8_t {
 
 constexpr size_t kMaxName = 512;  // bytes of a module or class name
 
-class Parser {
+class PickleParser {
  public:
-  Parser(std::span<const std::byte> bytes, const std::string& where, PickleNameAllowed allowed)
+  PickleParser(std::span<const std::byte> bytes, const std::string& where, PickleNameAllowed allowed)
       : reader_(bytes), where_(where), allowed_(allowed) {}
 
   Result<Pickle> Run() {
@@ -367,7 +367,7 @@ class Parser {
 }  // namespace
 
 Result<Pickle> ParsePickle(std::span<const std::byte> bytes, const std::string& where, PickleNameAllowed allowed) {
-  return Parser(bytes, where, allowed).Run();
+  return PickleParser(bytes, where, allowed).Run();
 }
 
 }  // namespace nibble

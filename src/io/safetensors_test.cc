@@ -24,14 +24,15 @@ std::string WithLength(uint64_t length, const std::string& rest) {
 std::string File(const std::string& header, size_t data_bytes) {
   return WithLength(header.size(), header + std::string(data_bytes, '\0'));
 }
-Result<SafetensorsHeader> Parse(const std::string& file) {
+Result<SafetensorsHeader> ParseSafetensorsText(const std::string& file) {
   return ParseSafetensorsHeader(std::as_bytes(std::span(file)), static_cast<int64_t>(file.size()), "f");
 }
 
 TEST(Safetensors, ReadsTensorsInFileOrderWithMetadata) {
-  const auto header = Parse(File(R"({"b":{"dtype":"F16","shape":[2,3],"data_offsets":[4,16]},"__metadata__":{"format":"pt"},)"
-                                 R"("a":{"dtype":"I32","shape":[],"data_offsets":[0,4],"extra":{"x":[1,{"y":-2.5}]}}}  )",
-                                 16));
+  const auto header =
+      ParseSafetensorsText(File(R"({"b":{"dtype":"F16","shape":[2,3],"data_offsets":[4,16]},"__metadata__":{"format":"pt"},)"
+                                R"("a":{"dtype":"I32","shape":[],"data_offsets":[0,4],"extra":{"x":[1,{"y":-2.5}]}}}  )",
+                                16));
   ASSERT_TRUE(header) << header.error().ToString();
   ASSERT_EQ(header->entries.size(), 2u);
   EXPECT_EQ(header->entries[0].name, "a");
@@ -68,35 +69,35 @@ TEST(Safetensors, KnowsEveryDtype) {
                                                                             {"F8_E5M2", 1},
                                                                             {"F8_E4M3FNUZ", 1},
                                                                             {"F8_E8M0", 1}}) {
-    const auto header =
-        Parse(File(fmt::format(R"({{"a":{{"dtype":"{}","shape":[3],"data_offsets":[0,{}]}}}})", name, 3 * bytes), 3u * bytes));
+    const auto header = ParseSafetensorsText(
+        File(fmt::format(R"({{"a":{{"dtype":"{}","shape":[3],"data_offsets":[0,{}]}}}})", name, 3 * bytes), 3u * bytes));
     ASSERT_TRUE(header) << header.error().ToString();
     EXPECT_EQ(DTypeBytes(header->entries[0].dtype), bytes);
   }
-  const auto f4 = Parse(File(R"({"a":{"dtype":"F4","shape":[2,6],"data_offsets":[0,6]}})", 6));
+  const auto f4 = ParseSafetensorsText(File(R"({"a":{"dtype":"F4","shape":[2,6],"data_offsets":[0,6]}})", 6));
   ASSERT_TRUE(f4) << f4.error().ToString();
   EXPECT_EQ(f4->entries[0].shape, Shape({2, 3}));
   EXPECT_EQ(f4->entries[0].dtype, DType::kU8);
   EXPECT_EQ(f4->entries[0].stored_type, "F4");
-  const auto f6 = Parse(File(R"({"a":{"dtype":"F6_E2M3","shape":[2,4],"data_offsets":[0,6]}})", 6));
+  const auto f6 = ParseSafetensorsText(File(R"({"a":{"dtype":"F6_E2M3","shape":[2,4],"data_offsets":[0,6]}})", 6));
   ASSERT_TRUE(f6);
   EXPECT_EQ(f6->entries[0].shape, Shape({2, 3}));
 }
 
 TEST(Safetensors, AcceptsEmptyTensorsAndNoTensors) {
-  EXPECT_TRUE(Parse(File("{}", 0)));
-  EXPECT_TRUE(Parse(
+  EXPECT_TRUE(ParseSafetensorsText(File("{}", 0)));
+  EXPECT_TRUE(ParseSafetensorsText(
       File(R"({"a":{"dtype":"F32","shape":[0,5],"data_offsets":[0,0]},"b":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", 1)));
 }
 
-struct BadFile {
+struct BadSafetensors {
   const char* name;
   std::string bytes;
   Code code;
   const char* message;
 };
 std::string One(const std::string& body, size_t data_bytes = 4) { return File(R"({"a":{)" + body + "}}", data_bytes); }
-std::vector<BadFile> BadFiles() {
+std::vector<BadSafetensors> BadSafetensorsFiles() {
   const std::string a = R"("a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]})";
   std::string deep = R"({"a":{"x":)";
   deep += std::string(100000, '[');
@@ -158,9 +159,9 @@ std::vector<BadFile> BadFiles() {
 }
 
 TEST(Safetensors, RejectsEveryBadFile) {
-  for (const BadFile& bad : BadFiles()) {
+  for (const BadSafetensors& bad : BadSafetensorsFiles()) {
     SCOPED_TRACE(bad.name);
-    const auto header = Parse(bad.bytes);
+    const auto header = ParseSafetensorsText(bad.bytes);
     ASSERT_FALSE(header);
     EXPECT_EQ(header.error().code, bad.code) << header.error().ToString();
     EXPECT_THAT(header.error().message, HasSubstr(bad.message));

@@ -58,7 +58,7 @@ std::string_view SafetensorsTypeName(DType dtype) {
 
 namespace {
 
-Result<int64_t> BytesOf(const SafetensorsDeclaration& tensor) {
+Result<int64_t> SafetensorsBytesOf(const SafetensorsDeclaration& tensor) {
   if (SafetensorsTypeName(tensor.dtype).empty())
     return Usage("tensor \"{}\": {} cannot be stored in safetensors; pack it into u8", tensor.name, DTypeName(tensor.dtype));
   if (tensor.name.empty() || tensor.name == "__metadata__") return Usage("\"{}\" cannot be the name of a tensor", tensor.name);
@@ -79,7 +79,7 @@ Result<std::string> HeaderText(const std::vector<SafetensorsDeclaration>& tensor
     if (!metadata.empty()) text += "\"__metadata__\":" + Json(metadata).dump();
     int64_t position = 0;
     for (const SafetensorsDeclaration& tensor : tensors) {  // by hand: OrderedJson looks keys up linearly
-      NIBBLE_TRY(const int64_t bytes, BytesOf(tensor));
+      NIBBLE_TRY(const int64_t bytes, SafetensorsBytesOf(tensor));
       text += fmt::format("{}{}:{{\"dtype\":\"{}\",\"shape\":{},\"data_offsets\":[{},{}]}}", text.size() > 1 ? "," : "",
                           Json(tensor.name).dump(), SafetensorsTypeName(tensor.dtype), tensor.shape.ToString(), position,
                           position + bytes);
@@ -108,7 +108,7 @@ Result<SafetensorsWriter> SafetensorsWriter::Create(std::vector<std::string> pat
     NIBBLE_TRY(AtomicFile file, AtomicFile::Create(paths[s]));
     int64_t position = 8 + static_cast<int64_t>(header.size());
     for (const SafetensorsDeclaration& tensor : shards[s]) {
-      const int64_t bytes = BytesOf(tensor).value();
+      const int64_t bytes = SafetensorsBytesOf(tensor).value();
       const auto end = CheckedAdd(position, bytes);
       if (!end) return Usage("{}: the tensors have more than 2^63 bytes", paths[s]);
       state->tensors.push_back({tensor.name, s, position, bytes, 0});
@@ -136,7 +136,7 @@ Result<SafetensorsWriter> SafetensorsWriter::CreateFolder(const std::string& fol
   std::vector<std::vector<SafetensorsDeclaration>> shards(1);
   int64_t filled = 0;
   for (SafetensorsDeclaration& tensor : tensors) {
-    NIBBLE_TRY(const int64_t bytes, BytesOf(tensor));
+    NIBBLE_TRY(const int64_t bytes, SafetensorsBytesOf(tensor));
     if (options.max_shard_bytes > 0 && !shards.back().empty() && bytes > options.max_shard_bytes - filled) {
       shards.emplace_back();
       filled = 0;

@@ -110,14 +110,14 @@ TEST(TorchFile, RefusesWhatIsDamaged) {
   EXPECT_EQ(ParseTorchFile(std::as_bytes(std::span(old)), "test").error().code, Code::kUnsupported);
 }
 
-Result<Pickle> Parse(const std::string& text) {
+Result<Pickle> ParsePickleText(const std::string& text) {
   return ParsePickle(std::as_bytes(std::span(text)), "test", [](std::string_view name) { return name == "a.b"; });
 }
 
 TEST(Pickle, ReadsValues) {
   // [-2, 300, "x", (True, None), {1: 2.5}]
   using namespace std::string_literals;  // zeros inside
-  const auto pickle = Parse("\x80\x02](J\xfe\xff\xff\xffM\x2c\x01X\x01\0\0\0x\x88N\x86}K\x01G@\x04\0\0\0\0\0\0se."s);
+  const auto pickle = ParsePickleText("\x80\x02](J\xfe\xff\xff\xffM\x2c\x01X\x01\0\0\0x\x88N\x86}K\x01G@\x04\0\0\0\0\0\0se."s);
   ASSERT_TRUE(pickle) << pickle.error().ToString();
   const PickleValue& list = pickle->at(pickle->root);
   ASSERT_EQ(list.kind, PickleValue::kList);
@@ -130,20 +130,20 @@ TEST(Pickle, ReadsValues) {
 }
 
 TEST(Pickle, NamesAreCheckedInEverySpelling) {
-  EXPECT_TRUE(Parse("ca\nb\n."));
+  EXPECT_TRUE(ParsePickleText("ca\nb\n."));
   EXPECT_TRUE(
-      Parse("\x8c\x01"
-            "a\x8c\x01"
-            "b\x93."));
-  EXPECT_EQ(Parse("cos\nsystem\n.").error().code, Code::kUnsupported);
-  EXPECT_EQ(Parse("\x8c\x02os\x8c\x06system\x93.").error().code, Code::kUnsupported);
-  EXPECT_EQ(Parse("ios\nsystem\n.").error().code, Code::kUnsupported);  // an opcode of protocol 0
+      ParsePickleText("\x8c\x01"
+                      "a\x8c\x01"
+                      "b\x93."));
+  EXPECT_EQ(ParsePickleText("cos\nsystem\n.").error().code, Code::kUnsupported);
+  EXPECT_EQ(ParsePickleText("\x8c\x02os\x8c\x06system\x93.").error().code, Code::kUnsupported);
+  EXPECT_EQ(ParsePickleText("ios\nsystem\n.").error().code, Code::kUnsupported);  // an opcode of protocol 0
 }
 
 TEST(Pickle, RefusesBrokenStacks) {
   for (const char* text : {"",     ".",     "N",  "NN.", "(N.", "R.",  "NNR.",  "a.",       "]a.", "t.",      "h\x05.", "q\x01.",
                            "}Ns.", "}(Nu.", "0.", "b.",  "Q.",  "(1.", "X\x05", "\x8a\x09", "e.",  "NN\x93.", "ca\n",   "2."})
-    EXPECT_FALSE(Parse(text)) << text;
+    EXPECT_FALSE(ParsePickleText(text)) << text;
 }
 
 }  // namespace

@@ -22,7 +22,7 @@ struct Directory {
 };
 
 // A reader at `offset`, if that is inside.
-std::optional<ByteReader> At(Bytes bytes, uint64_t offset) {
+std::optional<ByteReader> ReaderAt(Bytes bytes, uint64_t offset) {
   if (offset > bytes.size()) return std::nullopt;
   return ByteReader(bytes.subspan(offset));
 }
@@ -38,10 +38,10 @@ std::optional<size_t> FindEnd(Bytes bytes) {
 
 std::optional<Directory> ReadEnd64(Bytes bytes, size_t end) {
   if (end < kLocatorBytes) return std::nullopt;
-  auto locator = At(bytes, end - kLocatorBytes);
+  auto locator = ReaderAt(bytes, end - kLocatorBytes);
   if (locator->Read<uint32_t>() != kEnd64Locator || !locator->Read<uint32_t>()) return std::nullopt;
   const auto where = locator->Read<uint64_t>();
-  auto record = where ? At(bytes, *where) : std::nullopt;
+  auto record = where ? ReaderAt(bytes, *where) : std::nullopt;
   // Signature, size of the record, versions and volumes: 4 + 8 + 4 + 8 + 8 bytes before the total count.
   if (!record || record->Read<uint32_t>() != kEnd64 || !record->ReadBytes(28)) return std::nullopt;
   const auto count = record->Read<uint64_t>(), size = record->Read<uint64_t>(), offset = record->Read<uint64_t>();
@@ -107,7 +107,7 @@ std::optional<Member> ReadMember(ByteReader& reader) {
 
 // The data behind the local header, whose name and extra field may have other lengths than the directory's.
 std::optional<Bytes> DataOf(Bytes bytes, const Member& member) {
-  auto header = At(bytes, member.offset);
+  auto header = ReaderAt(bytes, member.offset);
   if (!header || header->Read<uint32_t>() != kLocalHeader || !header->ReadBytes(22)) return std::nullopt;
   const auto name = header->Read<uint16_t>(), extra = header->Read<uint16_t>();
   if (!extra || !header->ReadBytes(uint64_t{*name} + *extra)) return std::nullopt;
@@ -119,7 +119,7 @@ std::optional<Bytes> DataOf(Bytes bytes, const Member& member) {
 Result<std::map<std::string, Bytes>> ReadZipDirectory(Bytes bytes, const std::string& where) {
   const auto directory = ReadEnd(bytes);
   if (!directory) return Corrupt("{}: no ZIP directory at the end of the file; was the download cut off?", where);
-  auto reader = At(bytes, directory->offset);
+  auto reader = ReaderAt(bytes, directory->offset);
   if (!reader) return Corrupt("{}: the ZIP directory begins at byte {} of {}", where, directory->offset, bytes.size());
   std::map<std::string, Bytes> members;
   for (uint64_t i = 0; i < directory->count; ++i) {

@@ -49,7 +49,7 @@ void GuardTensor(TensorView* view, size_t size, bool at_end, std::vector<std::sh
   keep->push_back(copy);
 }
 
-std::vector<float> Multiply(const PackedWeight& packed, const std::vector<float>& x, int64_t m, bool at_end) {
+std::vector<float> MultiplyGuarded(const PackedWeight& packed, const std::vector<float>& x, int64_t m, bool at_end) {
   const int64_t k = packed.k, n = packed.n;
   const PackedWeight::Input& input = packed.inputs[0];
   std::vector<std::byte> codes, scratch;
@@ -70,7 +70,7 @@ std::vector<float> Multiply(const PackedWeight& packed, const std::vector<float>
   return {result, result + m * n};
 }
 
-void Check(StoredWeight w, const std::string& name, std::mt19937* rng) {
+void CheckGuarded(StoredWeight w, const std::string& name, std::mt19937* rng) {
   ThreadTeam team(1);
   for (const bool at_end : {true, false}) {
     if (auto* blocked = std::get_if<Blocked>(&w.body)) {
@@ -94,7 +94,7 @@ void Check(StoredWeight w, const std::string& name, std::mt19937* rng) {
         }
         for (const int64_t m : {1, 2, 7}) {
           const auto x = RandomX(m, w.k, rng);
-          EXPECT_EQ(Multiply(*packed, x, m, at_end), Multiply(before, x, m, at_end))
+          EXPECT_EQ(MultiplyGuarded(*packed, x, m, at_end), MultiplyGuarded(before, x, m, at_end))
               << name << " " << packed->segments[0].by_m[0]->name << " m " << m;
         }
       }
@@ -105,7 +105,7 @@ TEST(GuardPages, BlocksOfEveryFormat) {
   std::mt19937 rng(5);
   for (const FormatId format : Formats())
     if (format->is_blocked())
-      Check(MakeBlocked(format, 67, std::max(96, 2 * format->block_elems), &rng), std::string(format->name), &rng);
+      CheckGuarded(MakeBlocked(format, 67, std::max(96, 2 * format->block_elems), &rng), std::string(format->name), &rng);
 }
 
 TEST(GuardPages, CodesAndFloats) {
@@ -117,10 +117,10 @@ TEST(GuardPages, CodesAndFloats) {
                           Case{.name = "int6", .bits = 6, .group = 32}, Case{.name = "int8", .bits = 8, .group = 128},
                           Case{.name = "fp8", .bits = 8, .rule = ValueRule::kFloat, .float_type = DType::kE4M3},
                           Case{.name = "nf4", .bits = 4, .rule = ValueRule::kTable, .group = 64}})
-      Check(MakeCoded(c, 67, k, &owned, &rng), c.name + " k " + std::to_string(k), &rng);
+      CheckGuarded(MakeCoded(c, 67, k, &owned, &rng), c.name + " k " + std::to_string(k), &rng);
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
     const TensorView values = owned.Make(dtype, {67, 77}, [&](int64_t i) { return std::sin(static_cast<float>(i)); });
-    Check(MakeDense(values, {}, owned.bytes.back()), DTypeName(dtype), &rng);
+    CheckGuarded(MakeDense(values, {}, owned.bytes.back()), DTypeName(dtype), &rng);
   }
 }
 

@@ -33,7 +33,7 @@ struct AdapterSettings {
   }
 };
 
-Result<AdapterSettings> ParseSettings(const std::string& path) {
+Result<AdapterSettings> ParseAdapterSettings(const std::string& path) {
   NIBBLE_TRY(const Json json, ReadJsonFile(path));
   if (!json.is_object()) return Corrupt("{}: wanted an object, found {}", path, json.type_name());
   NIBBLE_TRY_IN(path, const std::string kind, JsonString(json, "peft_type", "LORA"));
@@ -73,7 +73,7 @@ Result<std::unique_ptr<Adapter>> Adapter::Open(const std::string& folder) {
   const std::string config = folder + "/adapter_config.json", file = folder + "/adapter_model.safetensors";
   for (const std::string& path : {config, file})
     if (!fs::exists(path)) return NotFound("{}: an adapter is a folder with adapter_config.json and adapter_model.safetensors", path);
-  NIBBLE_TRY(const AdapterSettings settings, ParseSettings(config));
+  NIBBLE_TRY(const AdapterSettings settings, ParseAdapterSettings(config));
   auto adapter = std::make_unique<Adapter>();
   adapter->folder_ = folder;
   NIBBLE_TRY(auto files, OpenSafetensors(file));

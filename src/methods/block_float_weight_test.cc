@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "methods/checkpoint_test.h"
 #include "io/tensor_index.h"
 #include "kernels/linear.h"
 #include "methods/param_checks.h"
@@ -12,7 +13,7 @@
 namespace nibble {
 namespace {
 
-struct Module {
+struct BlockFloatModule {
   std::vector<StoredTensor> tensors;
   BoundParams params;
   // Tensors are added before the first use of `params`.
@@ -23,19 +24,13 @@ struct Module {
   }
 };
 
-std::vector<float> Decode(const StoredWeight& weight) {
-  std::vector<float> out(static_cast<size_t>(weight.n * weight.k));
-  DecodeRows(weight, {0, weight.n}, {0, weight.k}, out.data());
-  return out;
-}
-
 const uint8_t kNvCodes[16] = {0xCF, 0x74, 0x2D, 0xE7, 0x61, 0x9E, 0xF6, 0x5A, 0xEF, 0x2A, 0x76, 0xCE, 0x51, 0xF7, 0x9D, 0x64};
 const uint8_t kNvScales[2] = {0x7E, 0x66};
 
 TEST(BlockFloat, Nvfp4IsThePublishedBlock) {
   const float multiplier = 0.000697544659f, divisor = 1433.59998f;
   for (const bool divides : {false, true}) {
-    Module module;
+    BlockFloatModule module;
     module.Add("weight", kNvCodes, DType::kU8, {1, 16});
     module.Add("weight_scale", kNvScales, divides ? DType::kE4M3 : DType::kU8, {1, 2});
     module.Add("global", divides ? &divisor : &multiplier, DType::kF32, divides ? Shape{1} : Shape{});
@@ -45,7 +40,7 @@ TEST(BlockFloat, Nvfp4IsThePublishedBlock) {
     EXPECT_EQ(weight->k, 32);
     EXPECT_EQ(Describe(*weight), "e2m1 g16 two-level");
     EXPECT_NEAR(BitsPerWeight(*weight), 4.5 + 1, 1e-9);  // the f32 beside 32 weights
-    const std::vector<float> values = Decode(*weight);
+    const std::vector<float> values = testing::Decoded(*weight);
     const float scales[2] = {divides ? 448.0f / divisor : 448.0f * multiplier, divides ? 56.0f / divisor : 56.0f * multiplier};
     const float first[8] = {-6, -2, 2, 6, -3, 1, 6, -4}, second[8] = {-6, -4, -1, 1, 4, 6, -4, -2};
     for (size_t i = 0; i < 8; ++i) {
@@ -58,16 +53,16 @@ TEST(BlockFloat, Nvfp4IsThePublishedBlock) {
 TEST(BlockFloat, MxIsThePublishedBlock) {
   const uint8_t four[16] = {0xBF, 0xE4, 0x4A, 0xAE, 0xE5, 0x59, 0x8E, 0xE6, 0x60, 0x1D, 0xD6, 0x62, 0x2C, 0xC6, 0x73, 0x4C};
   const uint8_t scale4 = 0x7F, scale_e3m2 = 0x7D;
-  Module mxfp4;
+  BlockFloatModule mxfp4;
   mxfp4.Add("weight", four, DType::kU8, {1, 16});
   mxfp4.Add("weight_scale", &scale4, DType::kU8, {1, 1});
-  std::vector<float> values = Decode(*MakeBlockFloatWeight(mxfp4.params, {.group = 32, .e8m0 = true}));
+  std::vector<float> values = testing::Decoded(*MakeBlockFloatWeight(mxfp4.params, {.group = 32, .e8m0 = true}));
   EXPECT_EQ(std::vector<float>(values.begin(), values.begin() + 8), (std::vector<float>{-6, -1.5, 2, -4, -1, 2, -4, -1}));
   const uint8_t six[24] = {0xBD, 0x8D, 0xF5, 0x75, 0xC6, 0xCF};
-  Module mxfp6;
+  BlockFloatModule mxfp6;
   mxfp6.Add("weight", six, DType::kU8, {1, 24});
   mxfp6.Add("weight_scale", &scale_e3m2, DType::kE8M0, {1, 1});
-  values = Decode(*MakeBlockFloatWeight(mxfp6.params, {.element = DType::kE3M2, .e8m0 = true}));
+  values = testing::Decoded(*MakeBlockFloatWeight(mxfp6.params, {.element = DType::kE3M2, .e8m0 = true}));
   const uint8_t codes[8] = {0x3D, 0x36, 0x18, 0x3D, 0x35, 0x19, 0x3C, 0x33};
   for (size_t i = 0; i < 8; ++i) EXPECT_EQ(values[i], DecodeSmallFloat(DType::kE3M2, codes[i]) / 4);
 }
@@ -84,7 +79,7 @@ TEST(BlockFloat, RunsAndSlices) {
     SCOPED_TRACE(DTypeName(element));
     const bool mx = element != DType::kE2M1;
     const int64_t group = mx ? 32 : 16;
-    Module module;
+    BlockFloatModule module;
     module.Add("weight", bytes.data(), SmallFloatBits(element) == 8 ? element : DType::kU8, {n, k * SmallFloatBits(element) / 8});
     module.Add("weight_scale", scales.data(), mx ? DType::kE8M0 : DType::kE4M3, {n, k / group});
     module.Add("global", &global, DType::kF32, {1});
@@ -92,10 +87,10 @@ TEST(BlockFloat, RunsAndSlices) {
         MakeBlockFloatWeight(module.params, {.element = element, .global = mx ? "" : "global", .global_divides = true, .e8m0 = mx});
     ASSERT_TRUE(weight) << weight.error().ToString();
     EXPECT_TRUE(VerifyValues(*weight));
-    const std::vector<float> whole = Decode(*weight);
+    const std::vector<float> whole = testing::Decoded(*weight);
     const auto slice = Slice(*weight, {3, 69}, {40, 150});
     ASSERT_TRUE(slice) << slice.error().ToString();
-    const std::vector<float> cut = Decode(*slice);
+    const std::vector<float> cut = testing::Decoded(*slice);
     for (int64_t i = 0; i < slice->n; ++i) {
       for (int64_t j = 0; j < slice->k; ++j)
         ASSERT_EQ(cut[static_cast<size_t>(i * slice->k + j)], whole[static_cast<size_t>((i + 3) * k + j + 40)]);
@@ -120,7 +115,7 @@ TEST(BlockFloat, RunsAndSlices) {
 TEST(BlockFloat, RefusesWhatContradicts) {
   const float zero = 0;
   const auto error = [&](DType scale_type, Shape scale_shape, const float* global, const BlockFloatLayout& layout) {
-    Module module;
+    BlockFloatModule module;
     module.Add("weight", kNvCodes, DType::kU8, {1, 16});
     module.Add("weight_scale", kNvScales, scale_type, scale_shape);
     if (global) module.Add("global", global, DType::kF32, {1});

@@ -20,6 +20,12 @@
 
 namespace nibble::testing {
 
+inline std::vector<float> Decoded(const StoredWeight& weight) {
+  std::vector<float> values(static_cast<size_t>(weight.n * weight.k));
+  DecodeRows(weight, {0, weight.n}, {0, weight.k}, values.data());
+  return values;
+}
+
 struct TestCheckpoint {
   SafetensorsFiles files;
   Json model;

@@ -8,7 +8,7 @@
 namespace nibble {
 namespace {
 
-const std::string kConfig = R"({"model_type": "nobody"})";
+const std::string kNobodysConfig = R"({"model_type": "nobody"})";
 
 // First element of each row of what the query finds; then its biases.
 std::vector<float> FirstColumn(Checkpoint& checkpoint, const Checkpoint::LinearQuery& query) {
@@ -28,7 +28,7 @@ std::vector<float> FirstColumn(Checkpoint& checkpoint, const Checkpoint::LinearQ
 // Two kv heads of two rows, each after its two q heads and before its v head: 16 rows of 3 columns.
 TEST(FusedModules, GroupsOfHeadsAreTakenApart) {
   const testing::TempDir dir;
-  const auto checkpoint = testing::MakeNumberedCheckpoint(dir, kConfig, {{"qkv.weight", {16, 3}}, {"qkv.bias", {16}}});
+  const auto checkpoint = testing::MakeNumberedCheckpoint(dir, kNobodysConfig, {{"qkv.weight", {16, 3}}, {"qkv.bias", {16}}});
   ASSERT_TRUE(checkpoint);
   const auto part = [](const char* name, int64_t n, int64_t row, int64_t block) {
     return Checkpoint::LinearQuery{.name = name,
@@ -50,8 +50,8 @@ TEST(FusedModules, GroupsOfHeadsAreTakenApart) {
 
 TEST(FusedModules, TransposedFloatsAreReadByTheirShape) {
   const testing::TempDir dir;
-  const auto checkpoint =
-      testing::MakeNumberedCheckpoint(dir, kConfig, {{"c_attn.weight", {3, 6}}, {"c_attn.bias", {6}}, {"usual.weight", {4, 3}}});
+  const auto checkpoint = testing::MakeNumberedCheckpoint(
+      dir, kNobodysConfig, {{"c_attn.weight", {3, 6}}, {"c_attn.bias", {6}}, {"usual.weight", {4, 3}}});
   ASSERT_TRUE(checkpoint);
   const auto part = [](const char* name, int64_t row) {
     return Checkpoint::LinearQuery{
@@ -66,7 +66,7 @@ TEST(FusedModules, TransposedFloatsAreReadByTheirShape) {
 
 TEST(FusedModules, StackedFloatExpertsOfEveryOrder) {
   const testing::TempDir dir;
-  const auto checkpoint = testing::MakeNumberedCheckpoint(dir, kConfig,
+  const auto checkpoint = testing::MakeNumberedCheckpoint(dir, kNobodysConfig,
                                                           {{"a.experts.gate_up_proj", {2, 4, 3}},  // [E, 2I, H], gate first
                                                            {"b.experts.gate_up_proj", {2, 3, 4}},  // [E, H, 2I], alternating
                                                            {"b.experts.gate_up_proj_bias", {2, 4}}});

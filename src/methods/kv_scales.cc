@@ -13,12 +13,12 @@ namespace nibble {
 namespace {
 
 // compressed-tensors and FP8 files; ModelOpt; Quark, which quantizes the outputs of the projections.
-struct Names {
+struct KvScaleNames {
   std::array<std::string_view, 3> scale;
   std::string_view zero, bias;
 };
-constexpr Names kKey = {{"k_scale", "k_proj.k_scale", "k_proj.output_scale"}, "k_zero_point", "k_proj.k_bias"},
-                kValue = {{"v_scale", "v_proj.v_scale", "v_proj.output_scale"}, "v_zero_point", "v_proj.v_bias"};
+constexpr KvScaleNames kKey = {{"k_scale", "k_proj.k_scale", "k_proj.output_scale"}, "k_zero_point", "k_proj.k_bias"},
+                       kValue = {{"v_scale", "v_proj.v_scale", "v_proj.output_scale"}, "v_zero_point", "v_proj.v_bias"};
 
 Result<std::vector<float>> Values(const BoundParams& params, std::string_view name) {
   const TensorView& view = params.View(name);
@@ -42,7 +42,7 @@ class KvScales : public KvCacheMethod {
     const std::vector<DType> floats = {DType::kF32, DType::kF16, DType::kBF16};
     const std::vector<DType> zeros = {DType::kI8, DType::kE4M3, DType::kF32, DType::kBF16, DType::kF16};
     std::vector<ParamDecl> params;
-    for (const Names& names : {kKey, kValue}) {
+    for (const KvScaleNames& names : {kKey, kValue}) {
       for (const std::string_view name : names.scale) params.push_back({name, floats, ParamDecl::kTensorScale, false});
       params.push_back({names.bias, floats, ParamDecl::kMeta, false});
       params.push_back({names.zero, zeros, ParamDecl::kMeta, false});
@@ -61,7 +61,7 @@ class KvScales : public KvCacheMethod {
   }
 
  private:
-  Result<KvRule> Rule(const BoundParams& params, const Names& names) const {
+  Result<KvRule> Rule(const BoundParams& params, const KvScaleNames& names) const {
     KvRule rule;
     const auto found =
         std::find_if(names.scale.begin(), names.scale.end(), [&](std::string_view name) { return params.Find(name); });

@@ -17,14 +17,14 @@ namespace nibble {
 namespace {
 using ::testing::HasSubstr;
 
-std::unique_ptr<Checkpoint> Open(const std::string& path) {
+std::unique_ptr<Checkpoint> OpenConverted(const std::string& path) {
   auto checkpoint = Checkpoint::Open(path, path.ends_with(".gguf") ? CheckpointKind::kGguf : CheckpointKind::kHubFolder);
   EXPECT_TRUE(checkpoint) << checkpoint.error().ToString();
   return checkpoint ? std::move(*checkpoint) : nullptr;
 }
 
 Result<ConvertReport> Convert(const std::string& from, const std::string& to, const std::string& dtype, bool force = false) {
-  const auto source = Open(from);
+  const auto source = OpenConverted(from);
   return ConvertModel(*source, to,
                       {.target = to.ends_with(".gguf") ? ConvertOptions::kGguf : ConvertOptions::kSafetensors,
                        .dtype = dtype,
@@ -34,7 +34,7 @@ Result<ConvertReport> Convert(const std::string& from, const std::string& to, co
 
 // Every module and vector of both, bit for bit.
 void ExpectSame(const std::string& a, const std::string& b) {
-  const auto first = Open(a), second = Open(b);
+  const auto first = OpenConverted(a), second = OpenConverted(b);
   const SourceModel model = ReadSourceModel(*first).value();
   ThreadTeam team(1);
   for (const SourceModule& module : model.modules) {
@@ -46,13 +46,13 @@ void ExpectSame(const std::string& a, const std::string& b) {
     EXPECT_EQ(first->Vector(spec.name, spec.size).value(), second->Vector(spec.name, spec.size).value()) << spec.name;
 }
 
-const std::string kTales = testing::Repo("tests/data/models/tales-1m");
-const std::string kStories = testing::Repo("tests/data/models/stories260K");
+const std::string kConvertTales = testing::Repo("tests/data/models/tales-1m");
+const std::string kConvertStories = testing::Repo("tests/data/models/stories260K");
 
 TEST(Convert, ThereAndBack) {
-  for (const std::string& model : {kTales, kStories}) {
+  for (const std::string& model : {kConvertTales, kConvertStories}) {
     testing::TempDir dir;
-    const std::string dtype = model == kTales ? "bf16" : "f32";
+    const std::string dtype = model == kConvertTales ? "bf16" : "f32";
     const auto gguf = Convert(model, dir.File("a.gguf"), "f32");
     ASSERT_TRUE(gguf) << gguf.error().ToString();
     EXPECT_TRUE(gguf->tokenizer);
@@ -68,7 +68,7 @@ TEST(Convert, ThereAndBack) {
 }
 
 TEST(Convert, TokenizersGiveTheSameIds) {
-  for (const std::string& model : {kTales, kStories, testing::Repo("models/tales-5m")}) {
+  for (const std::string& model : {kConvertTales, kConvertStories, testing::Repo("models/tales-5m")}) {
     testing::TempDir dir;
     ASSERT_TRUE(Convert(model, dir.File("a.gguf"), "bf16"));
     const auto hub = Tokenizer::Open(model), gguf = OpenGgufTokenizer(dir.File("a.gguf"));
@@ -83,21 +83,21 @@ TEST(Convert, TokenizersGiveTheSameIds) {
 TEST(Convert, SmallerTypes) {
   testing::TempDir dir;
   for (const char* dtype : {"f16", "bf16", "q8_0"}) {
-    const auto report = Convert(kTales, dir.File(std::string(dtype) + ".gguf"), dtype);
+    const auto report = Convert(kConvertTales, dir.File(std::string(dtype) + ".gguf"), dtype);
     ASSERT_TRUE(report) << report.error().ToString();
     EXPECT_LT(report->mean_relative_error, 0.01);
   }
-  const auto ragged = Convert(kStories, dir.File("stories.gguf"), "q8_0");  // rows of 172 become f16
+  const auto ragged = Convert(kConvertStories, dir.File("stories.gguf"), "q8_0");  // rows of 172 become f16
   EXPECT_TRUE(ragged) << ragged.error().ToString();
 }
 
 TEST(Convert, DecodesQuantizedModels) {
   testing::TempDir dir;
-  const auto source = Open(kTales);
+  const auto source = OpenConverted(kConvertTales);
   ASSERT_TRUE(QuantizeModel(*source, dir.File("q"), {.scheme = ParseScheme("W4A16").value(), .threads = 2}));
   ASSERT_TRUE(Convert(dir.File("q"), dir.File("floats"), "f32"));
   ExpectSame(dir.File("q"), dir.File("floats"));
-  const auto floats = Open(dir.File("floats"));
+  const auto floats = OpenConverted(dir.File("floats"));
   EXPECT_FALSE(floats->config().contains("quantization_config"));
   EXPECT_EQ(floats->config()["dtype"], "float32");
   EXPECT_TRUE(std::filesystem::exists(dir.File("floats/tokenizer.json")));
@@ -106,10 +106,10 @@ TEST(Convert, DecodesQuantizedModels) {
 
 TEST(Convert, RefusesClearly) {
   testing::TempDir dir;
-  ASSERT_TRUE(Convert(kTales, dir.File("a.gguf"), "bf16"));
-  EXPECT_EQ(Convert(kTales, dir.File("a.gguf"), "bf16").error().code, Code::kUsage);
-  EXPECT_TRUE(Convert(kTales, dir.File("a.gguf"), "f16", true));
-  EXPECT_EQ(Convert(kTales, dir.File("b"), "q8_0").error().code, Code::kUsage);
+  ASSERT_TRUE(Convert(kConvertTales, dir.File("a.gguf"), "bf16"));
+  EXPECT_EQ(Convert(kConvertTales, dir.File("a.gguf"), "bf16").error().code, Code::kUsage);
+  EXPECT_TRUE(Convert(kConvertTales, dir.File("a.gguf"), "f16", true));
+  EXPECT_EQ(Convert(kConvertTales, dir.File("b"), "q8_0").error().code, Code::kUsage);
   EXPECT_EQ(Convert(dir.File("a.gguf"), dir.File("a.gguf"), "", true).error().code, Code::kUsage);
   EXPECT_FALSE(std::filesystem::exists(dir.File("a.gguf.partial")));
 }

@@ -172,7 +172,7 @@ Status AddRopes(const ModelConfig& config, const Graph& graph, const std::vector
   return AddScaling(config, params && params->is_object() ? *params : none, rope, where, keys, divisors);
 }
 
-void AddExperts(const MoeSpec& moe, Json* keys) {
+void AddExpertKeys(const MoeSpec& moe, Json* keys) {
   (*keys)["expert_count"] = moe.experts;
   (*keys)["expert_used_count"] = moe.top_k;
   (*keys)["expert_feed_forward_length"] = moe.inter;
@@ -217,7 +217,7 @@ Status WriteGgufKeys(const GgufArchitecture& architecture, const ModelConfig& c,
   const std::vector<LayerAttention> layers = Attentions(graph);
   Json all = Json::object();
   AddFromConfig(UsualGgufKeys(), c.json, &all);
-  if (!graph.moes.empty()) AddExperts(graph.moes[0], &all);
+  if (!graph.moes.empty()) AddExpertKeys(graph.moes[0], &all);
   AddFromConfig(architecture.keys, c.json, &all);
   for (const auto& [key, value] : architecture.constants) all[std::string(key)] = value;
   all["context_length"] = c.max_positions;

@@ -16,7 +16,7 @@ namespace {
 using ::testing::HasSubstr;
 namespace fs = std::filesystem;
 
-std::unique_ptr<Checkpoint> Open(const std::string& path) {
+std::unique_ptr<Checkpoint> OpenQuantized(const std::string& path) {
   auto checkpoint = Checkpoint::Open(path, path.ends_with(".gguf") ? CheckpointKind::kGguf : CheckpointKind::kHubFolder);
   EXPECT_TRUE(checkpoint) << checkpoint.error().ToString();
   return checkpoint ? std::move(*checkpoint) : nullptr;
@@ -31,7 +31,7 @@ QuantizeOptions Options(const char* scheme, int64_t group = 0) {
 }
 
 Result<QuantizeReport> Quantize(const std::string& model, const std::string& out, const QuantizeOptions& options) {
-  const auto source = Open(model);
+  const auto source = OpenQuantized(model);
   return QuantizeModel(*source, out, options);
 }
 
@@ -42,17 +42,17 @@ std::vector<std::string> Names(const std::string& folder) {
   return names;
 }
 
-const std::string kTales = testing::Repo("tests/data/models/tales-1m");
-const std::string kStories = testing::Repo("tests/data/models/stories260K");
+const std::string kPipelineTales = testing::Repo("tests/data/models/tales-1m");
+const std::string kPipelineStories = testing::Repo("tests/data/models/stories260K");
 
 class EveryScheme : public ::testing::TestWithParam<const char*> {};
 TEST_P(EveryScheme, IsWrittenAndReadBack) {
   testing::TempDir dir;
-  const auto report = Quantize(kTales, dir.File("out"), Options(GetParam()));
+  const auto report = Quantize(kPipelineTales, dir.File("out"), Options(GetParam()));
   ASSERT_TRUE(report) << report.error().ToString();
   EXPECT_EQ(report->modules.size(), 14u);
   EXPECT_EQ(report->left_alone, 2);  // embedding and head
-  const auto source = Open(kTales), written = Open(dir.File("out"));
+  const auto source = OpenQuantized(kPipelineTales), written = OpenQuantized(dir.File("out"));
   EXPECT_EQ(written->quantization().name(), "compressed_tensors");
   const SourceModel model = ReadSourceModel(*written).value();
   for (const SourceModule& module : model.modules) {
@@ -67,8 +67,8 @@ TEST_P(EveryScheme, IsWrittenAndReadBack) {
     EXPECT_LT(summary.error2, 0.25 * summary.norm2) << module.name;
   }
   EXPECT_TRUE(BuildGraph(ConfigOf(*written, {}).value(), 0, 1));
-  EXPECT_EQ(Bytes(dir.File("out/tokenizer.json")), Bytes(kTales + "/tokenizer.json"));
-  EXPECT_EQ(Bytes(dir.File("out/chat_template.jinja")), Bytes(kTales + "/chat_template.jinja"));
+  EXPECT_EQ(Bytes(dir.File("out/tokenizer.json")), Bytes(kPipelineTales + "/tokenizer.json"));
+  EXPECT_EQ(Bytes(dir.File("out/chat_template.jinja")), Bytes(kPipelineTales + "/chat_template.jinja"));
   EXPECT_FALSE(fs::exists(dir.File("out/expected")));
   EXPECT_EQ(ReadJsonFile(dir.File("out/nibble_quantization.json")).value()["scheme"], GetParam());
   EXPECT_THAT(Names(dir.path()), ::testing::ElementsAre("out"));
@@ -80,9 +80,9 @@ INSTANTIATE_TEST_SUITE_P(All, EveryScheme,
 TEST(Pipeline, ThreadsDoNotChangeABit) {
   testing::TempDir dir;
   QuantizeOptions options = Options("W4A16");
-  ASSERT_TRUE(Quantize(kTales, dir.File("two"), options));
+  ASSERT_TRUE(Quantize(kPipelineTales, dir.File("two"), options));
   options.threads = 1;
-  ASSERT_TRUE(Quantize(kTales, dir.File("one"), options));
+  ASSERT_TRUE(Quantize(kPipelineTales, dir.File("one"), options));
   for (const char* name : {"model.safetensors", "config.json", "nibble_quantization.json"})
     EXPECT_EQ(Bytes(dir.File("one/") + name), Bytes(dir.File("two/") + name)) << name;
 }
@@ -91,29 +91,29 @@ TEST(Pipeline, ShardsLargeModels) {
   testing::TempDir dir;
   QuantizeOptions options = Options("W4A16");
   options.max_shard_bytes = 400'000;
-  ASSERT_TRUE(Quantize(kTales, dir.File("out"), options));
+  ASSERT_TRUE(Quantize(kPipelineTales, dir.File("out"), options));
   EXPECT_TRUE(fs::exists(dir.File("out/model.safetensors.index.json")));
   options.max_shard_bytes = int64_t{5} << 30;
   const auto again = Quantize(dir.File("out"), dir.File("again"), options);  // a sharded, quantized source
   ASSERT_TRUE(again) << again.error().ToString();
   EXPECT_LT(again->mean_relative_error, 0.02);
-  EXPECT_EQ(Open(dir.File("again"))->tensors().total_bytes(), Open(dir.File("out"))->tensors().total_bytes());
+  EXPECT_EQ(OpenQuantized(dir.File("again"))->tensors().total_bytes(), OpenQuantized(dir.File("out"))->tensors().total_bytes());
 }
 
 TEST(Pipeline, IgnoresWhatItIsTold) {
   testing::TempDir dir;
   QuantizeOptions options = Options("W4A16");
   options.ignore = {".*down_proj", "re:model\\.layers\\.0\\.self_attn"};
-  const auto report = Quantize(kTales, dir.File("out"), options);
+  const auto report = Quantize(kPipelineTales, dir.File("out"), options);
   ASSERT_TRUE(report) << report.error().ToString();
   EXPECT_EQ(report->modules.size(), 14u - 2 - 4);
-  const auto written = Open(dir.File("out"));
+  const auto written = OpenQuantized(dir.File("out"));
   EXPECT_TRUE(written->Has("model.layers.1.mlp.down_proj.weight"));
   EXPECT_TRUE(written->Has("model.layers.1.self_attn.q_proj.weight_packed"));
   const Json ignore = written->config()["quantization_config"]["ignore"];
   EXPECT_THAT(ignore.get<std::vector<std::string>>(), ::testing::Contains("model.layers.0.self_attn.o_proj"));
   options.ignore = {"down_proj"};
-  const auto nothing = Quantize(kTales, dir.File("none"), options);
+  const auto nothing = Quantize(kPipelineTales, dir.File("none"), options);
   ASSERT_FALSE(nothing);
   EXPECT_EQ(nothing.error().code, Code::kUsage);
   EXPECT_THAT(nothing.error().message, HasSubstr("matches no module"));
@@ -121,20 +121,20 @@ TEST(Pipeline, IgnoresWhatItIsTold) {
 
 TEST(Pipeline, DoesNotReplaceWithoutForce) {
   testing::TempDir dir;
-  ASSERT_TRUE(Quantize(kTales, dir.File("out"), Options("W4A16")));
+  ASSERT_TRUE(Quantize(kPipelineTales, dir.File("out"), Options("W4A16")));
   QuantizeOptions options = Options("W8A16");
-  EXPECT_EQ(Quantize(kTales, dir.File("out"), options).error().code, Code::kUsage);
+  EXPECT_EQ(Quantize(kPipelineTales, dir.File("out"), options).error().code, Code::kUsage);
   options.force = true;
-  EXPECT_TRUE(Quantize(kTales, dir.File("out"), options));
+  EXPECT_TRUE(Quantize(kPipelineTales, dir.File("out"), options));
   EXPECT_EQ(ReadJsonFile(dir.File("out/nibble_quantization.json")).value()["scheme"], "W8A16");
   fs::create_directory(dir.File("mine"));
   ASSERT_TRUE(WriteFileAtomically(dir.File("mine/letter.txt"), "dear"));
-  EXPECT_EQ(Quantize(kTales, dir.File("mine"), options).error().code, Code::kUsage);
+  EXPECT_EQ(Quantize(kPipelineTales, dir.File("mine"), options).error().code, Code::kUsage);
   EXPECT_EQ(Bytes(dir.File("mine/letter.txt")), "dear");
-  EXPECT_EQ(Quantize(kTales, kTales, options).error().code, Code::kUsage);
+  EXPECT_EQ(Quantize(kPipelineTales, kPipelineTales, options).error().code, Code::kUsage);
   EXPECT_EQ(Quantize(dir.File("out"), dir.File("out"), options).error().code, Code::kUsage);
   EXPECT_THAT(Names(dir.path()), ::testing::UnorderedElementsAre("out", "mine"));
-  EXPECT_EQ(Quantize(kTales, dir.File("no/such/parent"), options).error().code, Code::kUsage);
+  EXPECT_EQ(Quantize(kPipelineTales, dir.File("no/such/parent"), options).error().code, Code::kUsage);
 }
 
 TEST(Pipeline, LeavesNothingWhenStopped) {
@@ -147,7 +147,7 @@ TEST(Pipeline, LeavesNothingWhenStopped) {
   for (const char* stage : {"quantizing", "checking"}) {
     StopSoon progress;
     progress.stage = stage;
-    const auto source = Open(kTales);
+    const auto source = OpenQuantized(kPipelineTales);
     const auto report = QuantizeModel(*source, dir.File("out"), Options("W4A16"), &progress);
     StopRequested() = false;
     ASSERT_FALSE(report) << stage;
@@ -158,23 +158,23 @@ TEST(Pipeline, LeavesNothingWhenStopped) {
 
 TEST(Pipeline, RaggedRows) {
   testing::TempDir dir;
-  const auto refused = Quantize(kStories, dir.File("out"), Options("W4A16", 64));
+  const auto refused = Quantize(kPipelineStories, dir.File("out"), Options("W4A16", 64));
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, Code::kUsage);
   EXPECT_THAT(refused.error().message, HasSubstr("\"model.layers.0.mlp.down_proj\" (and 4 more): rows of 172"));
   QuantizeOptions options = Options("W4A16", 32);
   options.ragged = Ragged::kChannel;
-  ASSERT_TRUE(Quantize(kStories, dir.File("channel"), options));
-  const auto written = Open(dir.File("channel"));
+  ASSERT_TRUE(Quantize(kPipelineStories, dir.File("channel"), options));
+  const auto written = OpenQuantized(dir.File("channel"));
   EXPECT_EQ(written->config()["quantization_config"]["config_groups"].size(), 2u);
   EXPECT_EQ(Describe(*written->Linear({.name = "model.layers.2.mlp.down_proj", .n = 64, .k = 172})->weight), "int4 per-channel");
   EXPECT_EQ(Describe(*written->Linear({.name = "model.layers.2.mlp.up_proj", .n = 172, .k = 64})->weight), "int4 g32");
   options.ragged = Ragged::kIgnore;
-  ASSERT_TRUE(Quantize(kStories, dir.File("ignore"), options));
-  EXPECT_TRUE(Open(dir.File("ignore"))->Has("model.layers.0.mlp.down_proj.weight"));
-  ASSERT_TRUE(Quantize(kStories, dir.File("rows"), Options("W4A16", -1)));
-  ASSERT_TRUE(Quantize(kStories, dir.File("four"), Options("W4A16_ASYM", 4)));
-  ASSERT_TRUE(Quantize(kStories, dir.File("fp8"), Options("FP8_BLOCK")));
+  ASSERT_TRUE(Quantize(kPipelineStories, dir.File("ignore"), options));
+  EXPECT_TRUE(OpenQuantized(dir.File("ignore"))->Has("model.layers.0.mlp.down_proj.weight"));
+  ASSERT_TRUE(Quantize(kPipelineStories, dir.File("rows"), Options("W4A16", -1)));
+  ASSERT_TRUE(Quantize(kPipelineStories, dir.File("four"), Options("W4A16_ASYM", 4)));
+  ASSERT_TRUE(Quantize(kPipelineStories, dir.File("fp8"), Options("FP8_BLOCK")));
 }
 
 TEST(Pipeline, QuantizesExperts) {
@@ -183,7 +183,7 @@ TEST(Pipeline, QuantizesExperts) {
   const auto report = Quantize(mixtral, dir.File("out"), Options("W4A16", 32));
   ASSERT_TRUE(report) << report.error().ToString();
   EXPECT_EQ(report->modules.size(), 2u * (4 + 4 * 3));
-  const auto written = Open(dir.File("out"));
+  const auto written = OpenQuantized(dir.File("out"));
   EXPECT_TRUE(written->Has("model.layers.1.block_sparse_moe.experts.3.down_proj.weight_packed"));
   EXPECT_TRUE(written->Has("model.layers.1.block_sparse_moe.gate.weight"));
   EXPECT_FALSE(written->Has("model.layers.1.block_sparse_moe.experts.3.w2.weight"));

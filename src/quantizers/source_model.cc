@@ -27,7 +27,7 @@ void AddLinear(const Checkpoint& checkpoint, const LinearSpec& spec, ModuleRole 
   }
 }
 
-void AddExperts(const Checkpoint& checkpoint, const MoeSpec& spec, std::vector<SourceModule>* modules) {
+void AddExpertModules(const Checkpoint& checkpoint, const MoeSpec& spec, std::vector<SourceModule>* modules) {
   static constexpr const char* kNames[] = {"gate_proj", "up_proj", "down_proj"};
   std::string prefix = spec.prefix;
   for (const std::string& other : spec.prefixes_on_disk)
@@ -88,7 +88,7 @@ Result<SourceModel> ReadSourceModel(Checkpoint& checkpoint) {
     const ModuleRole role = spec.is_lm_head ? ModuleRole::kLmHead : spec.is_router ? ModuleRole::kRouter : ModuleRole::kLinear;
     AddLinear(checkpoint, spec, role, &model.modules);
   }
-  for (const MoeSpec& spec : graph.moes) AddExperts(checkpoint, spec, &model.modules);
+  for (const MoeSpec& spec : graph.moes) AddExpertModules(checkpoint, spec, &model.modules);
   return model;
 }
 

@@ -12,12 +12,12 @@ namespace {
 // Below this many symbols a scan for the lowest rank is faster than a heap: most words have fewer than ten.
 constexpr size_t kShortWord = 48;
 
-struct Candidate {
+struct BpeCandidate {
   int32_t rank;
   int32_t at;           // left symbol
   int32_t left, right;  // ids when it was found; a candidate whose symbols have changed since is stale
   int32_t merged;
-  bool operator<(const Candidate& other) const { return rank != other.rank ? rank > other.rank : at > other.at; }
+  bool operator<(const BpeCandidate& other) const { return rank != other.rank ? rank > other.rank : at > other.at; }
 };
 
 struct Node {
@@ -126,19 +126,19 @@ void BpeModel::MergeLong(std::vector<int32_t>& symbols) const {
   std::vector<Node> nodes(symbols.size());
   for (int32_t i = 0; i < count; ++i)
     nodes[static_cast<size_t>(i)] = {symbols[static_cast<size_t>(i)], i - 1, i + 1 < count ? i + 1 : -1};
-  std::vector<Candidate> found;
+  std::vector<BpeCandidate> found;
   const auto candidate = [&](int32_t at, auto&& keep) {
     if (at < 0) return;
     const Node& left = nodes[static_cast<size_t>(at)];
     if (left.next < 0) return;
     const int32_t right_id = nodes[static_cast<size_t>(left.next)].id;
     const PairMap::Merge merge = merges_.Find(left.id, right_id);
-    if (merge.rank != PairMap::kNone) keep(Candidate{merge.rank, at, left.id, right_id, merge.id});
+    if (merge.rank != PairMap::kNone) keep(BpeCandidate{merge.rank, at, left.id, right_id, merge.id});
   };
-  for (int32_t i = 0; i + 1 < count; ++i) candidate(i, [&](const Candidate& c) { found.push_back(c); });
-  std::priority_queue<Candidate> queue(std::less<Candidate>(), std::move(found));
+  for (int32_t i = 0; i + 1 < count; ++i) candidate(i, [&](const BpeCandidate& c) { found.push_back(c); });
+  std::priority_queue<BpeCandidate> queue(std::less<BpeCandidate>(), std::move(found));
   while (!queue.empty()) {
-    const Candidate top = queue.top();
+    const BpeCandidate top = queue.top();
     queue.pop();
     Node& left = nodes[static_cast<size_t>(top.at)];
     if (left.id != top.left || left.next < 0 || nodes[static_cast<size_t>(left.next)].id != top.right) continue;
@@ -147,8 +147,8 @@ void BpeModel::MergeLong(std::vector<int32_t>& symbols) const {
     left.next = right.next;
     right.id = -1;
     if (left.next >= 0) nodes[static_cast<size_t>(left.next)].previous = top.at;
-    candidate(left.previous, [&](const Candidate& c) { queue.push(c); });
-    candidate(top.at, [&](const Candidate& c) { queue.push(c); });
+    candidate(left.previous, [&](const BpeCandidate& c) { queue.push(c); });
+    candidate(top.at, [&](const BpeCandidate& c) { queue.push(c); });
   }
   symbols.clear();
   for (int32_t at = 0; at >= 0; at = nodes[static_cast<size_t>(at)].next) symbols.push_back(nodes[static_cast<size_t>(at)].id);

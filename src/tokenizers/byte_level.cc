@@ -12,7 +12,7 @@ constexpr bool IsPrintable(int byte) {
   return (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) || (byte >= 0xAE && byte <= 0xFF);
 }
 
-constexpr std::array<char32_t, 256> MakeChars() {
+constexpr std::array<char32_t, 256> MakeByteChars() {
   std::array<char32_t, 256> chars{};
   char32_t next = 0x100;
   for (int byte = 0; byte < 256; ++byte)
@@ -20,7 +20,7 @@ constexpr std::array<char32_t, 256> MakeChars() {
   return chars;
 }
 
-constexpr std::array<char32_t, 256> kChars = MakeChars();
+constexpr std::array<char32_t, 256> kChars = MakeByteChars();
 constexpr char32_t kEnd = 0x100 + 68;
 
 constexpr std::array<int, kEnd> MakeBytes() {

@@ -5,6 +5,7 @@
 
 #include "io/mapped_file.h"
 #include "tokenizers/gguf_reader.h"
+#include "tokenizers/hub_config.h"
 #include "tokenizers/unicode.h"
 
 namespace nibble {
@@ -12,10 +13,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kMaxTemplateBytes = 4 << 20;
-
 Result<ChatSource> ReadTemplateFile(const std::string& path) {
-  NIBBLE_TRY(const std::string text, ReadTextFile(path, kMaxTemplateBytes));
+  NIBBLE_TRY(const std::string text, ReadTextFile(path, kMaxChatTemplateBytes));
   return ChatSource{unicode::Sanitize(text), path, {}};
 }
 

@@ -11,24 +11,24 @@
 namespace nibble {
 namespace {
 
-constexpr size_t kMaxSteps = 64;
+constexpr size_t kMaxDecoders = 64;
 constexpr size_t kMaxPieceBytes = size_t{64} << 20;
 
 using Pieces = std::vector<std::string>;
-using Made = Result<std::unique_ptr<TokenDecoder>>;
+using MadeDecoder = Result<std::unique_ptr<TokenDecoder>>;
 
 // A decoder that is one function.
-class Step : public TokenDecoder {
+class DecoderStep : public TokenDecoder {
  public:
   using Function = std::function<Status(Pieces&)>;
-  explicit Step(Function function) : function_(std::move(function)) {}
+  explicit DecoderStep(Function function) : function_(std::move(function)) {}
   Status Apply(Pieces& pieces) const override { return function_(pieces); }
 
  private:
   Function function_;
 };
 
-Made Make(Step::Function function) { return std::make_unique<Step>(std::move(function)); }
+MadeDecoder MakeDecoderStep(DecoderStep::Function function) { return std::make_unique<DecoderStep>(std::move(function)); }
 
 class SequenceDecoder : public TokenDecoder {
  public:
@@ -42,13 +42,13 @@ class SequenceDecoder : public TokenDecoder {
   std::vector<std::unique_ptr<TokenDecoder>> steps_;
 };
 
-std::string Join(const Pieces& pieces) {
+std::string JoinPieces(const Pieces& pieces) {
   std::string out;
   for (const auto& piece : pieces) out += piece;
   return out;
 }
 
-Status ByteLevel(Pieces& pieces) {
+Status DecodeByteLevel(Pieces& pieces) {
   std::string bytes;
   for (const auto& piece : pieces) AppendBytesOf(piece, bytes);
   pieces.assign(1, unicode::Sanitize(bytes));
@@ -121,10 +121,10 @@ void CleanUp(std::string& text) {
   for (const auto& [from, to] : kRules) ReplaceIn(text, from, to);
 }
 
-Made MakeSequence(const Json& spec, const std::string& where) {
+MadeDecoder MakeSequenceDecoder(const Json& spec, const std::string& where) {
   const Json* list = JsonFind(spec, "decoders");
   if (!list || !list->is_array()) return Corrupt("{}: Sequence needs the array \"decoders\"", where);
-  if (list->size() > kMaxSteps) return Corrupt("{}: {} decoders, at most {}", where, list->size(), kMaxSteps);
+  if (list->size() > kMaxDecoders) return Corrupt("{}: {} decoders, at most {}", where, list->size(), kMaxDecoders);
   std::vector<std::unique_ptr<TokenDecoder>> steps;
   for (const Json& item : *list) {
     NIBBLE_TRY(auto step, ParseDecoder(item, fmt::format("{}[{}]", where, steps.size())));
@@ -133,12 +133,12 @@ Made MakeSequence(const Json& spec, const std::string& where) {
   return std::make_unique<SequenceDecoder>(std::move(steps));
 }
 
-Made MakeReplace(const Json& spec, const std::string& where) {
+MadeDecoder MakeReplaceDecoder(const Json& spec, const std::string& where) {
   const Json* value = JsonFind(spec, "pattern");
   NIBBLE_TRY(auto parsed, TextPattern::Parse(value ? *value : Json(), where));
   NIBBLE_TRY_IN(where, auto content, JsonString(spec, "content"));
   auto pattern = std::make_shared<const TextPattern>(std::move(parsed));
-  return Make([pattern, content](Pieces& pieces) -> Status {
+  return MakeDecoderStep([pattern, content](Pieces& pieces) -> Status {
     for (auto& piece : pieces) {
       NIBBLE_TRY(piece, pattern->ReplaceAll(piece, content));
       if (piece.size() > kMaxPieceBytes) return Fail(Code::kResourceExhausted, "a decoded token is over {} bytes", kMaxPieceBytes);
@@ -147,23 +147,23 @@ Made MakeReplace(const Json& spec, const std::string& where) {
   });
 }
 
-Made MakeStrip(const Json& spec, const std::string& where) {
+MadeDecoder MakeStrip(const Json& spec, const std::string& where) {
   NIBBLE_TRY_IN(where, const auto content, JsonString(spec, "content", " "));
   NIBBLE_TRY_IN(where, const int64_t start, JsonInt(spec, "start", 0));
   NIBBLE_TRY_IN(where, const int64_t stop, JsonInt(spec, "stop", 0));
   if (unicode::Length(content) != 1) return Corrupt("{}: content \"{}\" is not one character", where, content);
-  return Make([content, start, stop](Pieces& pieces) -> Status {
+  return MakeDecoderStep([content, start, stop](Pieces& pieces) -> Status {
     for (auto& piece : pieces) piece = StripCounted(piece, content, start, stop);
     return {};
   });
 }
 
-Made MakeMetaspace(const Json& spec, const std::string& where) {
+MadeDecoder MakeMetaspaceDecoder(const Json& spec, const std::string& where) {
   NIBBLE_TRY_IN(where, const auto replacement, JsonString(spec, "replacement", "\u2581"));
   NIBBLE_TRY_IN(where, const bool add_prefix_space, JsonBool(spec, "add_prefix_space", true));
   NIBBLE_TRY_IN(where, const auto scheme, JsonString(spec, "prepend_scheme", add_prefix_space ? "always" : "never"));
   if (replacement.empty()) return Corrupt("{}: replacement is empty", where);
-  return Make([replacement, drop = scheme != "never"](Pieces& pieces) -> Status {
+  return MakeDecoderStep([replacement, drop = scheme != "never"](Pieces& pieces) -> Status {
     for (size_t i = 0; i < pieces.size(); ++i) {
       if (i == 0 && drop && pieces[i].starts_with(replacement)) pieces[i].erase(0, replacement.size());
       ReplaceIn(pieces[i], replacement, " ");
@@ -172,10 +172,10 @@ Made MakeMetaspace(const Json& spec, const std::string& where) {
   });
 }
 
-Made MakeWordPiece(const Json& spec, const std::string& where) {
+MadeDecoder MakeWordPiece(const Json& spec, const std::string& where) {
   NIBBLE_TRY_IN(where, const auto prefix, JsonString(spec, "prefix", "##"));
   NIBBLE_TRY_IN(where, const bool cleanup, JsonBool(spec, "cleanup", true));
-  return Make([prefix, cleanup](Pieces& pieces) -> Status {
+  return MakeDecoderStep([prefix, cleanup](Pieces& pieces) -> Status {
     for (size_t i = 0; i < pieces.size(); ++i) {
       if (i > 0) {
         if (pieces[i].starts_with(prefix)) {
@@ -190,22 +190,22 @@ Made MakeWordPiece(const Json& spec, const std::string& where) {
   });
 }
 
-Made MakeBpe(const Json& spec, const std::string& where) {
+MadeDecoder MakeBpe(const Json& spec, const std::string& where) {
   NIBBLE_TRY_IN(where, const auto suffix, JsonString(spec, "suffix", "</w>"));
   if (suffix.empty()) return Corrupt("{}: suffix is empty", where);
-  return Make([suffix](Pieces& pieces) -> Status {
+  return MakeDecoderStep([suffix](Pieces& pieces) -> Status {
     for (size_t i = 0; i < pieces.size(); ++i) ReplaceIn(pieces[i], suffix, i + 1 < pieces.size() ? " " : "");
     return {};
   });
 }
 
 // Of equal neighbours one stays; the blank token goes out, and the token between words becomes a space.
-Made MakeCtc(const Json& spec, const std::string& where) {
+MadeDecoder MakeCtc(const Json& spec, const std::string& where) {
   NIBBLE_TRY_IN(where, const auto blank, JsonString(spec, "pad_token", "<pad>"));
   NIBBLE_TRY_IN(where, const auto delimiter, JsonString(spec, "word_delimiter_token", "|"));
   NIBBLE_TRY_IN(where, const bool cleanup, JsonBool(spec, "cleanup", true));
   if (blank.empty() || delimiter.empty()) return Corrupt("{}: pad_token or word_delimiter_token is empty", where);
-  return Make([blank, delimiter, cleanup](Pieces& pieces) -> Status {
+  return MakeDecoderStep([blank, delimiter, cleanup](Pieces& pieces) -> Status {
     pieces.erase(std::unique(pieces.begin(), pieces.end()), pieces.end());
     for (auto& piece : pieces) {
       ReplaceIn(piece, blank, "");
@@ -220,20 +220,20 @@ Made MakeCtc(const Json& spec, const std::string& where) {
 
 }  // namespace
 
-Made ParseDecoder(const Json& spec, const std::string& where) {
+MadeDecoder ParseDecoder(const Json& spec, const std::string& where) {
   NIBBLE_TRY_IN(where, const std::string type, JsonString(spec, "type"));
-  if (type == "Sequence") return MakeSequence(spec, where);
-  if (type == "ByteLevel") return Make(ByteLevel);
-  if (type == "ByteFallback") return Make(ByteFallback);
-  if (type == "Replace") return MakeReplace(spec, where);
+  if (type == "Sequence") return MakeSequenceDecoder(spec, where);
+  if (type == "ByteLevel") return MakeDecoderStep(DecodeByteLevel);
+  if (type == "ByteFallback") return MakeDecoderStep(ByteFallback);
+  if (type == "Replace") return MakeReplaceDecoder(spec, where);
   if (type == "Strip") return MakeStrip(spec, where);
-  if (type == "Metaspace") return MakeMetaspace(spec, where);
+  if (type == "Metaspace") return MakeMetaspaceDecoder(spec, where);
   if (type == "WordPiece") return MakeWordPiece(spec, where);
   if (type == "BPEDecoder") return MakeBpe(spec, where);
   if (type == "CTC") return MakeCtc(spec, where);
   if (type == "Fuse") {
-    return Make([](Pieces& pieces) -> Status {
-      pieces.assign(1, Join(pieces));
+    return MakeDecoderStep([](Pieces& pieces) -> Status {
+      pieces.assign(1, JoinPieces(pieces));
       return {};
     });
   }

@@ -2,23 +2,23 @@
 #include "tokenizers/gguf_components.h"
 
 #include "tokenizers/gguf_pre.h"
+#include "tokenizers/unicode.h"
 
 namespace nibble {
 namespace {
 
 // Values of tokenizer.ggml.model, named after the first models that had such vocabularies.
 constexpr std::string_view kScoreModel = "llama", kMergeModel = "gpt2", kWordPieceModel = "bert", kPlainMergeModel = "gemma4";
-constexpr std::string_view kSpace = "\u2581";  // how SentencePiece writes a space
-
 // Text with SentencePiece's spaces, characters without a token byte by byte.
 GgufComponents PlainText(bool prefix) {
   GgufComponents made;
   Json normalizers = Json::array();
-  if (prefix) normalizers.push_back({{"type", "Prepend"}, {"prepend", kSpace}});
-  normalizers.push_back({{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kSpace}});
+  if (prefix) normalizers.push_back({{"type", "Prepend"}, {"prepend", unicode::kPieceSpace}});
+  normalizers.push_back({{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", unicode::kPieceSpace}});
   made.normalizer = {{"type", "Sequence"}, {"normalizers", normalizers}};
-  Json decoders = Json::array(
-      {{{"type", "Replace"}, {"pattern", {{"String", kSpace}}}, {"content", " "}}, {{"type", "ByteFallback"}}, {{"type", "Fuse"}}});
+  Json decoders = Json::array({{{"type", "Replace"}, {"pattern", {{"String", unicode::kPieceSpace}}}, {"content", " "}},
+                               {{"type", "ByteFallback"}},
+                               {{"type", "Fuse"}}});
   if (prefix) decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
   made.decoder = {{"type", "Sequence"}, {"decoders", decoders}};
   made.byte_fallback = true;
@@ -35,7 +35,7 @@ GgufComponents SentencePiece(const GgufVocab& vocab) {
 }
 
 // "gpt2": byte-level BPE with merges, split as the named pre-tokenizer does.
-Result<GgufComponents> ByteLevel(const GgufVocab& vocab, const std::string& where) {
+Result<GgufComponents> ByteLevelComponents(const GgufVocab& vocab, const std::string& where) {
   GgufComponents made;
   const GgufPreTokenizer* pre = FindGgufPreTokenizer(vocab.pre.empty() ? "default" : vocab.pre);
   if (!pre) return Unsupported("{}: tokenizer.ggml.pre \"{}\"; known are {}", where, vocab.pre, GgufPreTokenizerNames());
@@ -84,7 +84,7 @@ Result<GgufComponents> DescribeGgufComponents(const GgufVocab& vocab, const std:
   if (vocab.model == kScoreModel) {
     made = SentencePiece(vocab);
   } else if (vocab.model == kMergeModel) {
-    NIBBLE_TRY(made, ByteLevel(vocab, where));
+    NIBBLE_TRY(made, ByteLevelComponents(vocab, where));
   } else if (vocab.model == kWordPieceModel) {
     made = WordPiece(vocab);
   } else if (vocab.model == kPlainMergeModel) {

@@ -16,7 +16,7 @@ Result<std::optional<int64_t>> OptionalId(const GgufMetadata& metadata, const st
   return std::optional(id);
 }
 
-Result<std::optional<bool>> OptionalBool(const GgufMetadata& metadata, std::string_view key) {
+Result<std::optional<bool>> OptionalGgufBool(const GgufMetadata& metadata, std::string_view key) {
   if (!metadata.Find(key)) return std::optional<bool>();
   NIBBLE_TRY(const bool value, metadata.Bool(key));
   return std::optional(value);
@@ -51,12 +51,12 @@ Result<GgufVocab> ReadGgufVocab(const GgufMetadata& metadata, const std::string&
   NIBBLE_TRY(vocab.unk_id, OptionalId(metadata, where, "tokenizer.ggml.unknown_token_id", tokens.size()));
   NIBBLE_TRY(vocab.eot_id, OptionalId(metadata, where, "tokenizer.ggml.eot_token_id", tokens.size()));
   NIBBLE_TRY(vocab.eom_id, OptionalId(metadata, where, "tokenizer.ggml.eom_token_id", tokens.size()));
-  NIBBLE_TRY(vocab.add_bos, OptionalBool(metadata, "tokenizer.ggml.add_bos_token"));
-  NIBBLE_TRY(vocab.add_eos, OptionalBool(metadata, "tokenizer.ggml.add_eos_token"));
-  NIBBLE_TRY(vocab.add_space_prefix, OptionalBool(metadata, "tokenizer.ggml.add_space_prefix"));
+  NIBBLE_TRY(vocab.add_bos, OptionalGgufBool(metadata, "tokenizer.ggml.add_bos_token"));
+  NIBBLE_TRY(vocab.add_eos, OptionalGgufBool(metadata, "tokenizer.ggml.add_eos_token"));
+  NIBBLE_TRY(vocab.add_space_prefix, OptionalGgufBool(metadata, "tokenizer.ggml.add_space_prefix"));
   NIBBLE_TRY(vocab.cls_id, OptionalId(metadata, where, "tokenizer.ggml.cls_token_id", tokens.size()));
   NIBBLE_TRY(vocab.sep_id, OptionalId(metadata, where, "tokenizer.ggml.seperator_token_id", tokens.size()));  // spelled so
-  NIBBLE_TRY(vocab.remove_extra_whitespaces, OptionalBool(metadata, "tokenizer.ggml.remove_extra_whitespaces"));
+  NIBBLE_TRY(vocab.remove_extra_whitespaces, OptionalGgufBool(metadata, "tokenizer.ggml.remove_extra_whitespaces"));
   if (metadata.Find("tokenizer.ggml.precompiled_charsmap")) {
     NIBBLE_TRY(const auto bytes, metadata.Ints("tokenizer.ggml.precompiled_charsmap"));
     for (const int64_t byte : bytes) vocab.charsmap += static_cast<char>(byte & 0xFF);

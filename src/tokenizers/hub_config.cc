@@ -14,8 +14,6 @@
 namespace nibble {
 namespace {
 
-constexpr int64_t kMaxTemplateBytes = 4 << 20;
-
 bool Exists(const std::string& path) {
   std::error_code ignored;
   return std::filesystem::is_regular_file(path, ignored);
@@ -58,7 +56,7 @@ Status ReadEosIds(const Json& config, const std::string& where, std::vector<int3
   return {};
 }
 
-Result<std::optional<bool>> OptionalBool(const Json& config, const char* key) {
+Result<std::optional<bool>> OptionalJsonBool(const Json& config, const char* key) {
   if (!JsonFind(config, key)) return std::optional<bool>();
   NIBBLE_TRY(const bool value, JsonBool(config, key, false));
   return std::optional(value);
@@ -104,9 +102,9 @@ Status ReadTokenizerConfig(const Json& config, const std::string& path, HubToken
   }
   NIBBLE_TRY_IN(path, out.tokenizer_class, JsonString(config, "tokenizer_class", ""));
   if (out.tokenizer_class.ends_with("Fast")) out.tokenizer_class.resize(out.tokenizer_class.size() - 4);
-  NIBBLE_TRY_IN(path, out.add_bos, OptionalBool(config, "add_bos_token"));
-  NIBBLE_TRY_IN(path, out.add_eos, OptionalBool(config, "add_eos_token"));
-  NIBBLE_TRY_IN(path, out.legacy, OptionalBool(config, "legacy"));
+  NIBBLE_TRY_IN(path, out.add_bos, OptionalJsonBool(config, "add_bos_token"));
+  NIBBLE_TRY_IN(path, out.add_eos, OptionalJsonBool(config, "add_eos_token"));
+  NIBBLE_TRY_IN(path, out.legacy, OptionalJsonBool(config, "legacy"));
   NIBBLE_TRY_IN(path, out.add_prefix_space, JsonBool(config, "add_prefix_space", false));
   NIBBLE_TRY_IN(path, out.lowercase, JsonBool(config, "do_lower_case", true));
   NIBBLE_RETURN_IF_ERROR(ReadAddedTokens(config, path, out.added_tokens));
@@ -117,8 +115,8 @@ Result<std::string> ReadText(const std::string& path) {
   std::ifstream in(path, std::ios::binary | std::ios::ate);
   if (!in) return IoError(errno, path);
   const auto size = static_cast<int64_t>(in.tellg());
-  if (size < 0 || size > kMaxTemplateBytes)
-    return Corrupt("{}: {} bytes, a chat template has at most {}", path, size, kMaxTemplateBytes);
+  if (size < 0 || size > kMaxChatTemplateBytes)
+    return Corrupt("{}: {} bytes, a chat template has at most {}", path, size, kMaxChatTemplateBytes);
   in.seekg(0);
   std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
   return unicode::Sanitize(text);

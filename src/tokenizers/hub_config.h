@@ -14,6 +14,8 @@
 
 namespace nibble {
 
+inline constexpr int64_t kMaxChatTemplateBytes = 4 << 20;
+
 struct HubTokenizerConfig {
   std::string bos_token, eos_token;                                 // texts; empty when not given
   std::vector<std::pair<std::string, std::string>> special_tokens;  // (key, text) of unk_token, pad_token ... that are given

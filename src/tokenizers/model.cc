@@ -11,7 +11,7 @@
 namespace nibble {
 namespace {
 
-using Made = Result<std::unique_ptr<TokenModel>>;
+using MadeModel = Result<std::unique_ptr<TokenModel>>;
 
 Result<Vocabulary> ReadVocabulary(const Json& spec, const std::string& where) {
   const Json* vocab = JsonFind(spec, "vocab");
@@ -41,7 +41,7 @@ Result<BpeMerge> ReadMerge(const Json& merge, const std::string& where, size_t n
   return Corrupt("{}.merges[{}]: wanted \"left right\" or [\"left\", \"right\"]", where, number);
 }
 
-Made ReadBpe(const Json& spec, const std::string& where) {
+MadeModel ReadBpe(const Json& spec, const std::string& where) {
   BpeOptions options;
   NIBBLE_TRY_IN(where, const double dropout, JsonNumber(spec, "dropout", 0.0));
   if (dropout != 0) Warn("{}: dropout {} is for training and is not applied", where, dropout);
@@ -63,7 +63,7 @@ Made ReadBpe(const Json& spec, const std::string& where) {
   return BpeModel::Make(std::move(vocabulary), merges, std::move(options), where);
 }
 
-Made ReadWordPiece(const Json& spec, const std::string& where) {
+MadeModel ReadWordPiece(const Json& spec, const std::string& where) {
   WordPieceOptions options;
   NIBBLE_TRY_IN(where, options.unk_token, JsonString(spec, "unk_token", "[UNK]"));
   NIBBLE_TRY_IN(where, options.continuing_subword_prefix, JsonString(spec, "continuing_subword_prefix", "##"));
@@ -72,7 +72,7 @@ Made ReadWordPiece(const Json& spec, const std::string& where) {
   return WordPieceModel::Make(std::move(vocabulary), std::move(options), where);
 }
 
-Made ReadUnigram(const Json& spec, const std::string& where) {
+MadeModel ReadUnigram(const Json& spec, const std::string& where) {
   const Json* vocab = JsonFind(spec, "vocab");
   if (!vocab || !vocab->is_array()) return Corrupt("{}: Unigram needs the array \"vocab\" of [token, score]", where);
   std::vector<std::pair<std::string, int32_t>> tokens;
@@ -103,7 +103,7 @@ std::string GuessType(const Json& spec) {
 
 }  // namespace
 
-Made ParseTokenModel(const Json& spec, const std::string& where) {
+MadeModel ParseTokenModel(const Json& spec, const std::string& where) {
   if (!spec.is_object()) return Corrupt("{}: wanted an object", where);
   NIBBLE_TRY_IN(where, const std::string type, JsonString(spec, "type", GuessType(spec)));
   if (type == "BPE") return ReadBpe(spec, where);

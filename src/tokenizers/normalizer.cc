@@ -15,13 +15,13 @@ namespace {
 
 // A Replace or Prepend inside a sequence of many can double a text again and again.
 constexpr size_t kMaxTextBytes = size_t{1} << 30;
-constexpr size_t kMaxSteps = 64;
+constexpr size_t kMaxNormalizers = 64;
 
 // A normalizer that is one function.
-class Step : public Normalizer {
+class NormalizerStep : public Normalizer {
  public:
   using Function = std::function<Result<std::string>(std::string)>;
-  explicit Step(Function function) : function_(std::move(function)) {}
+  explicit NormalizerStep(Function function) : function_(std::move(function)) {}
   Result<std::string> Apply(std::string text) const override { return function_(std::move(text)); }
 
  private:
@@ -125,16 +125,18 @@ std::string Nmt(std::string_view text) {
   return out;
 }
 
-Result<std::unique_ptr<Normalizer>> Make(Step::Function function) { return std::make_unique<Step>(std::move(function)); }
-
-Result<std::unique_ptr<Normalizer>> MakeForm(unicode::Form form) {
-  return Make([form](std::string text) -> Result<std::string> { return unicode::Normalize(text, form); });
+Result<std::unique_ptr<Normalizer>> MakeNormalizerStep(NormalizerStep::Function function) {
+  return std::make_unique<NormalizerStep>(std::move(function));
 }
 
-Result<std::unique_ptr<Normalizer>> MakeSequence(const Json& spec, const std::string& where) {
+Result<std::unique_ptr<Normalizer>> MakeForm(unicode::Form form) {
+  return MakeNormalizerStep([form](std::string text) -> Result<std::string> { return unicode::Normalize(text, form); });
+}
+
+Result<std::unique_ptr<Normalizer>> MakeSequenceNormalizer(const Json& spec, const std::string& where) {
   const Json* list = JsonFind(spec, "normalizers");
   if (!list || !list->is_array()) return Corrupt("{}: Sequence needs the array \"normalizers\"", where);
-  if (list->size() > kMaxSteps) return Corrupt("{}: {} normalizers, at most {}", where, list->size(), kMaxSteps);
+  if (list->size() > kMaxNormalizers) return Corrupt("{}: {} normalizers, at most {}", where, list->size(), kMaxNormalizers);
   std::vector<std::unique_ptr<Normalizer>> steps;
   for (const Json& item : *list) {
     NIBBLE_TRY(auto step, ParseNormalizer(item, fmt::format("{}[{}]", where, steps.size())));
@@ -143,63 +145,64 @@ Result<std::unique_ptr<Normalizer>> MakeSequence(const Json& spec, const std::st
   return std::make_unique<SequenceNormalizer>(std::move(steps));
 }
 
-Result<std::unique_ptr<Normalizer>> MakeReplace(const Json& spec, const std::string& where) {
+Result<std::unique_ptr<Normalizer>> MakeReplaceNormalizer(const Json& spec, const std::string& where) {
   const Json* value = JsonFind(spec, "pattern");
   NIBBLE_TRY(auto parsed, TextPattern::Parse(value ? *value : Json(), where));
   NIBBLE_TRY_IN(where, auto content, JsonString(spec, "content"));
   auto pattern = std::make_shared<const TextPattern>(std::move(parsed));
-  return Make([pattern, content](std::string text) { return pattern->ReplaceAll(text, content); });
+  return MakeNormalizerStep([pattern, content](std::string text) { return pattern->ReplaceAll(text, content); });
 }
 
-Result<std::unique_ptr<Normalizer>> MakeBert(const Json& spec, const std::string& where) {
+Result<std::unique_ptr<Normalizer>> MakeBertNormalizer(const Json& spec, const std::string& where) {
   BertOptions options{};
   NIBBLE_TRY_IN(where, options.clean_text, JsonBool(spec, "clean_text", true));
   NIBBLE_TRY_IN(where, options.chinese, JsonBool(spec, "handle_chinese_chars", true));
   NIBBLE_TRY_IN(where, options.lowercase, JsonBool(spec, "lowercase", true));
   NIBBLE_TRY_IN(where, options.strip_accents, JsonBool(spec, "strip_accents", options.lowercase));  // null follows lowercase
-  return Make([options](std::string text) -> Result<std::string> { return Bert(std::move(text), options); });
+  return MakeNormalizerStep([options](std::string text) -> Result<std::string> { return Bert(std::move(text), options); });
 }
 
 Result<std::unique_ptr<Normalizer>> MakePrecompiled(const Json& spec, const std::string& where) {
   NIBBLE_TRY_IN(where, const std::string base64, JsonString(spec, "precompiled_charsmap", ""));
   NIBBLE_TRY(auto parsed, Charsmap::FromBase64(base64, where));
   auto map = std::make_shared<const Charsmap>(std::move(parsed));
-  return Make([map](std::string text) -> Result<std::string> { return map->empty() ? text : map->ReplaceGraphemes(text); });
+  return MakeNormalizerStep(
+      [map](std::string text) -> Result<std::string> { return map->empty() ? text : map->ReplaceGraphemes(text); });
 }
 
 }  // namespace
 
 Result<std::unique_ptr<Normalizer>> ParseNormalizer(const Json& spec, const std::string& where) {
   NIBBLE_TRY_IN(where, const std::string type, JsonString(spec, "type"));
-  if (type == "Sequence") return MakeSequence(spec, where);
+  if (type == "Sequence") return MakeSequenceNormalizer(spec, where);
   if (type == "NFC") return MakeForm(unicode::Form::kNfc);
   if (type == "NFD") return MakeForm(unicode::Form::kNfd);
   if (type == "NFKC") return MakeForm(unicode::Form::kNfkc);
   if (type == "NFKD") return MakeForm(unicode::Form::kNfkd);
-  if (type == "Replace") return MakeReplace(spec, where);
-  if (type == "BertNormalizer") return MakeBert(spec, where);
-  if (type == "Lowercase") return Make([](std::string text) -> Result<std::string> { return unicode::Lower(text); });
-  if (type == "Nmt") return Make([](std::string text) -> Result<std::string> { return Nmt(text); });
+  if (type == "Replace") return MakeReplaceNormalizer(spec, where);
+  if (type == "BertNormalizer") return MakeBertNormalizer(spec, where);
+  if (type == "Lowercase") return MakeNormalizerStep([](std::string text) -> Result<std::string> { return unicode::Lower(text); });
+  if (type == "Nmt") return MakeNormalizerStep([](std::string text) -> Result<std::string> { return Nmt(text); });
   if (type == "Precompiled") return MakePrecompiled(spec, where);
   if (type == "ByteLevel") {
-    return Make([](std::string text) -> Result<std::string> {
+    return MakeNormalizerStep([](std::string text) -> Result<std::string> {
       std::string out;
       AppendByteLevel(text, out);
       return out;
     });
   }
   if (type == "StripAccents") {
-    return Make(
+    return MakeNormalizerStep(
         [](std::string text) -> Result<std::string> { return Filter(text, [](char32_t c) { return !unicode::IsMark(c); }); });
   }
   if (type == "Strip") {
     NIBBLE_TRY_IN(where, const bool left, JsonBool(spec, "strip_left", true));
     NIBBLE_TRY_IN(where, const bool right, JsonBool(spec, "strip_right", true));
-    return Make([left, right](std::string text) -> Result<std::string> { return StripSpaces(text, left, right); });
+    return MakeNormalizerStep([left, right](std::string text) -> Result<std::string> { return StripSpaces(text, left, right); });
   }
   if (type == "Prepend") {
     NIBBLE_TRY_IN(where, const auto prefix, JsonString(spec, "prepend"));
-    return Make([prefix](std::string text) -> Result<std::string> { return text.empty() ? text : prefix + text; });
+    return MakeNormalizerStep([prefix](std::string text) -> Result<std::string> { return text.empty() ? text : prefix + text; });
   }
   return Unsupported(
       "{}: normalizer \"{}\"; known are Sequence NFC NFD NFKC NFKD Lowercase Strip StripAccents Prepend Replace "

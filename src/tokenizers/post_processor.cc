@@ -4,7 +4,7 @@
 namespace nibble {
 namespace {
 
-constexpr size_t kMaxSteps = 64;
+constexpr size_t kMaxProcessors = 64;
 constexpr size_t kMaxAddedIds = 4096;
 
 Result<int32_t> ReadId(const Json& id, const std::string& where) {
@@ -67,7 +67,7 @@ Result<PostProcessor> ParsePostProcessor(const Json& spec, const std::string& wh
   }
   const Json* list = JsonFind(spec, "processors");
   if (!list || !list->is_array()) return Corrupt("{}: Sequence needs the array \"processors\"", where);
-  if (list->size() > kMaxSteps) return Corrupt("{}: {} processors, at most {}", where, list->size(), kMaxSteps);
+  if (list->size() > kMaxProcessors) return Corrupt("{}: {} processors, at most {}", where, list->size(), kMaxProcessors);
   for (const Json& item : *list) {
     NIBBLE_TRY(const auto step, ParsePostProcessor(item, where));
     out.before.insert(out.before.begin(), step.before.begin(), step.before.end());

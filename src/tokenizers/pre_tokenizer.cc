@@ -12,7 +12,7 @@
 namespace nibble {
 namespace {
 
-constexpr size_t kMaxSteps = 64;
+constexpr size_t kMaxPreTokenizers = 64;
 constexpr std::string_view kGpt2Pattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 class SequencePreTokenizer : public PreTokenizer {
@@ -210,12 +210,12 @@ bool IsBertPunctuation(char32_t c) {
   return ascii || unicode::IsPunctuation(c);
 }
 
-using Made = Result<std::unique_ptr<PreTokenizer>>;
+using MadePreTokenizer = Result<std::unique_ptr<PreTokenizer>>;
 
-Made MakeSequence(const Json& spec, const std::string& where) {
+MadePreTokenizer MakeSequencePreTokenizer(const Json& spec, const std::string& where) {
   const Json* list = JsonFind(spec, "pretokenizers");
   if (!list || !list->is_array()) return Corrupt("{}: Sequence needs the array \"pretokenizers\"", where);
-  if (list->size() > kMaxSteps) return Corrupt("{}: {} pre-tokenizers, at most {}", where, list->size(), kMaxSteps);
+  if (list->size() > kMaxPreTokenizers) return Corrupt("{}: {} pre-tokenizers, at most {}", where, list->size(), kMaxPreTokenizers);
   std::vector<std::unique_ptr<PreTokenizer>> steps;
   for (const Json& item : *list) {
     NIBBLE_TRY(auto step, ParsePreTokenizer(item, fmt::format("{}[{}]", where, steps.size())));
@@ -224,7 +224,7 @@ Made MakeSequence(const Json& spec, const std::string& where) {
   return std::make_unique<SequencePreTokenizer>(std::move(steps));
 }
 
-Made MakeSplit(const Json& spec, const std::string& where) {
+MadePreTokenizer MakeSplit(const Json& spec, const std::string& where) {
   const Json* value = JsonFind(spec, "pattern");
   NIBBLE_TRY(auto pattern, TextPattern::Parse(value ? *value : Json(), where));
   NIBBLE_TRY_IN(where, const auto name, JsonString(spec, "behavior"));
@@ -233,7 +233,7 @@ Made MakeSplit(const Json& spec, const std::string& where) {
   return std::make_unique<PatternSplit>(std::move(pattern), behavior, invert);
 }
 
-Made MakeByteLevel(const Json& spec, const std::string& where) {
+MadePreTokenizer MakeByteLevel(const Json& spec, const std::string& where) {
   NIBBLE_TRY_IN(where, const bool add_prefix_space, JsonBool(spec, "add_prefix_space", true));
   NIBBLE_TRY_IN(where, const bool use_regex, JsonBool(spec, "use_regex", true));
   std::optional<TextPattern> pattern;
@@ -243,7 +243,7 @@ Made MakeByteLevel(const Json& spec, const std::string& where) {
   return std::make_unique<ByteLevelPreTokenizer>(add_prefix_space, std::move(pattern));
 }
 
-Made MakeMetaspace(const Json& spec, const std::string& where) {
+MadePreTokenizer MakeMetaspacePreTokenizer(const Json& spec, const std::string& where) {
   NIBBLE_TRY_IN(where, const auto replacement, JsonString(spec, "replacement", "\u2581"));
   if (replacement.empty() || replacement == " ")
     return Corrupt("{}: replacement \"{}\" is not one visible character", where, replacement);
@@ -257,19 +257,19 @@ Made MakeMetaspace(const Json& spec, const std::string& where) {
   return std::make_unique<MetaspacePreTokenizer>(replacement, kind, split);
 }
 
-Made MakeChars(CharSplit::Predicate predicate, SplitBehavior behavior) {
+MadePreTokenizer MakeCharSplit(CharSplit::Predicate predicate, SplitBehavior behavior) {
   return std::make_unique<CharSplit>(std::move(predicate), behavior);
 }
 
-Made MakeCharDelimiter(const Json& spec, const std::string& where) {
+MadePreTokenizer MakeCharDelimiter(const Json& spec, const std::string& where) {
   NIBBLE_TRY_IN(where, const auto delimiter, JsonString(spec, "delimiter"));
   if (unicode::Length(delimiter) != 1) return Corrupt("{}: delimiter \"{}\" is not one character", where, delimiter);
   size_t pos = 0;
   const char32_t wanted = unicode::Next(delimiter, pos);
-  return MakeChars([wanted](char32_t c) { return c == wanted; }, SplitBehavior::kRemoved);
+  return MakeCharSplit([wanted](char32_t c) { return c == wanted; }, SplitBehavior::kRemoved);
 }
 
-Made MakeBert() {
+MadePreTokenizer MakeBertPreTokenizer() {
   std::vector<std::unique_ptr<PreTokenizer>> steps;
   steps.push_back(std::make_unique<CharSplit>(unicode::IsSpace, SplitBehavior::kRemoved));
   steps.push_back(std::make_unique<CharSplit>(IsBertPunctuation, SplitBehavior::kIsolated));
@@ -280,21 +280,21 @@ Made MakeBert() {
 
 Result<std::unique_ptr<PreTokenizer>> ParsePreTokenizer(const Json& spec, const std::string& where) {
   NIBBLE_TRY_IN(where, const std::string type, JsonString(spec, "type"));
-  if (type == "Sequence") return MakeSequence(spec, where);
+  if (type == "Sequence") return MakeSequencePreTokenizer(spec, where);
   if (type == "Split") return MakeSplit(spec, where);
   if (type == "ByteLevel") return MakeByteLevel(spec, where);
-  if (type == "Metaspace") return MakeMetaspace(spec, where);
-  if (type == "BertPreTokenizer") return MakeBert();
+  if (type == "Metaspace") return MakeMetaspacePreTokenizer(spec, where);
+  if (type == "BertPreTokenizer") return MakeBertPreTokenizer();
   if (type == "CharDelimiterSplit") return MakeCharDelimiter(spec, where);
-  if (type == "WhitespaceSplit") return MakeChars(unicode::IsSpace, SplitBehavior::kRemoved);
+  if (type == "WhitespaceSplit") return MakeCharSplit(unicode::IsSpace, SplitBehavior::kRemoved);
   if (type == "Digits") {
     NIBBLE_TRY_IN(where, const bool individual, JsonBool(spec, "individual_digits", false));
-    return MakeChars(unicode::IsNumeric, individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous);
+    return MakeCharSplit(unicode::IsNumeric, individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous);
   }
   if (type == "Punctuation") {
     NIBBLE_TRY_IN(where, const auto name, JsonString(spec, "behavior", "Isolated"));
     NIBBLE_TRY(const auto behavior, ParseSplitBehavior(name, where));
-    return MakeChars(IsBertPunctuation, behavior);
+    return MakeCharSplit(IsBertPunctuation, behavior);
   }
   if (type == "Whitespace") {
     // \w as Rust has it, which is not what a Split's \w means.

@@ -14,11 +14,11 @@ struct Span {
   int64_t previous, next;
 };
 
-struct Candidate {
+struct ScoreCandidate {
   float score;
   int64_t left;
   size_t size;  // of both together; differs from the spans' when one has changed since
-  bool operator<(const Candidate& other) const { return score != other.score ? score < other.score : left > other.left; }
+  bool operator<(const ScoreCandidate& other) const { return score != other.score ? score < other.score : left > other.left; }
 };
 
 }  // namespace
@@ -69,7 +69,7 @@ void ScoreBpeModel::EncodePlain(std::string_view word, std::vector<int32_t>& ids
     const auto at = static_cast<int64_t>(spans.size());
     spans.push_back({begin, pos - begin, at - 1, pos < word.size() ? at + 1 : -1});
   }
-  std::priority_queue<Candidate> queue;
+  std::priority_queue<ScoreCandidate> queue;
   const auto consider = [&](int64_t left) {
     if (left < 0 || spans[static_cast<size_t>(left)].next < 0) return;
     const Span& a = spans[static_cast<size_t>(left)];
@@ -79,7 +79,7 @@ void ScoreBpeModel::EncodePlain(std::string_view word, std::vector<int32_t>& ids
   };
   for (size_t i = 0; i < spans.size(); ++i) consider(static_cast<int64_t>(i));
   while (!queue.empty()) {
-    const Candidate top = queue.top();
+    const ScoreCandidate top = queue.top();
     queue.pop();
     Span& left = spans[static_cast<size_t>(top.left)];
     if (left.size == 0 || left.next < 0 || left.size + spans[static_cast<size_t>(left.next)].size != top.size) continue;

@@ -7,21 +7,21 @@
 
 #include "tokenizers/charsmap.h"
 #include "tokenizers/score_bpe.h"
+#include "tokenizers/unicode.h"
 #include "tokenizers/unigram.h"
 
 namespace nibble {
 namespace {
 
-constexpr std::string_view kSpace = "\u2581";
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 
-// Replacements, then white space: runs become one, ends go, spaces become kSpace. User-defined pieces stay as they are.
+// Replacements, then white space: runs become one, ends go, spaces become kPieceSpace. User-defined pieces stay as they are.
 class SentencePieceNormalizer : public Normalizer {
  public:
   SentencePieceNormalizer(const SentencePieceFile& file, Charsmap map, AddedTokenFinder kept, bool prefix)
       : map_(std::move(map)),
         kept_(std::move(kept)),
-        space_(file.escape_whitespaces ? kSpace : " "),
+        space_(file.escape_whitespaces ? unicode::kPieceSpace : " "),
         collapse_(file.remove_extra_whitespaces),
         prefix_(prefix && !file.whitespace_as_suffix),
         suffix_(prefix && file.whitespace_as_suffix) {}
@@ -89,7 +89,7 @@ std::vector<float> SearchScores(const SentencePieceFile& file, float& lowest) {
   return scores;
 }
 
-Result<std::unique_ptr<TokenModel>> MakeModel(const SentencePieceFile& file, const std::string& where) {
+Result<std::unique_ptr<TokenModel>> MakeSentencePieceModel(const SentencePieceFile& file, const std::string& where) {
   std::vector<std::pair<std::string, int32_t>> tokens;
   std::unordered_map<std::string_view, int32_t> seen;
   for (size_t id = 0; id < file.pieces.size(); ++id) {
@@ -111,8 +111,9 @@ Result<std::unique_ptr<TokenModel>> MakeModel(const SentencePieceFile& file, con
 }
 
 Json DecoderJson(const SentencePieceFile& file) {
-  Json decoders = Json::array(
-      {{{"type", "Replace"}, {"pattern", {{"String", kSpace}}}, {"content", " "}}, {{"type", "ByteFallback"}}, {{"type", "Fuse"}}});
+  Json decoders = Json::array({{{"type", "Replace"}, {"pattern", {{"String", unicode::kPieceSpace}}}, {"content", " "}},
+                               {{"type", "ByteFallback"}},
+                               {{"type", "Fuse"}}});
   // Where runs of spaces were taken out, none at the start was the text's own.
   const int64_t start = file.remove_extra_whitespaces ? INT32_MAX : file.add_dummy_prefix ? 1 : 0;
   if (start > 0) decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", start}, {"stop", 0}});
@@ -129,11 +130,12 @@ Result<Tokenizer::Parts> MakeSentencePieceParts(const SentencePieceFile& file, b
   parts.normalizer =
       std::make_unique<SentencePieceNormalizer>(file, std::move(map), std::move(kept), file.add_dummy_prefix && !first_only);
   if (first_only) {
-    const Json metaspace = {{"type", "Metaspace"}, {"replacement", kSpace}, {"prepend_scheme", "first"}, {"split", false}};
+    const Json metaspace = {
+        {"type", "Metaspace"}, {"replacement", unicode::kPieceSpace}, {"prepend_scheme", "first"}, {"split", false}};
     NIBBLE_TRY(parts.pre_tokenizer, ParsePreTokenizer(metaspace, where));
   }
   NIBBLE_TRY(parts.decoder, ParseDecoder(DecoderJson(file), where));
-  NIBBLE_TRY(parts.model, MakeModel(file, where));
+  NIBBLE_TRY(parts.model, MakeSentencePieceModel(file, where));
   for (size_t id = 0; id < file.pieces.size(); ++id) {
     const int32_t type = file.types[id];
     const bool shown = type == SentencePieceFile::kControl || type == SentencePieceFile::kUnknown;

@@ -7,7 +7,7 @@
 namespace nibble {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, SplitBehavior>, 5> kNames = {{
+constexpr std::array<std::pair<std::string_view, SplitBehavior>, 5> kBehaviorNames = {{
     {"Removed", SplitBehavior::kRemoved},
     {"Isolated", SplitBehavior::kIsolated},
     {"MergedWithPrevious", SplitBehavior::kMergedWithPrevious},
@@ -53,7 +53,7 @@ class Splitter {
 }  // namespace
 
 Result<SplitBehavior> ParseSplitBehavior(std::string_view name, const std::string& where) {
-  for (const auto& [known, behavior] : kNames) {
+  for (const auto& [known, behavior] : kBehaviorNames) {
     if (name == known) return behavior;
   }
   return Corrupt("{}: behavior \"{}\", wanted Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous", where, name);

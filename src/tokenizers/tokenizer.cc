@@ -9,6 +9,13 @@
 
 namespace nibble {
 
+int32_t Tokenizer::Parts::Find(const std::string& text) const {
+  for (const AddedToken& token : added) {
+    if (token.content == text) return token.id;
+  }
+  return model->vocabulary().Find(text);
+}
+
 Result<std::unique_ptr<Tokenizer>> Tokenizer::Make(Parts parts, const std::string& where) {
   std::unique_ptr<Tokenizer> made(new Tokenizer);
   made->normalizer_ = std::move(parts.normalizer);

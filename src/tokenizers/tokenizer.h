@@ -76,6 +76,9 @@ class Tokenizer {
     std::vector<AddedToken> added;
     int32_t bos_id = -1;
     std::vector<int32_t> eos_ids;
+
+    // The id of an added token or of one in the vocabulary; -1 if it is neither.
+    int32_t Find(const std::string& text) const;
   };
   // Checks that added tokens and the post-processor fit the vocabulary.
   static Result<std::unique_ptr<Tokenizer>> Make(Parts parts, const std::string& where);

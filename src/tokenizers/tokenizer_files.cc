@@ -15,8 +15,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kMaxBytes = int64_t{256} << 20;
-constexpr const char* kNames[] = {"tokenizer.model",    "spiece.model",       "tokenizer.model.v3",
-                                  "tokenizer.model.v2", "tokenizer.model.v1", "tiktoken.model"};
+constexpr const char* kVocabularyFiles[] = {"tokenizer.model",    "spiece.model",       "tokenizer.model.v3",
+                                            "tokenizer.model.v2", "tokenizer.model.v1", "tiktoken.model"};
 
 bool IsFile(const std::string& path) {
   std::error_code ignored;
@@ -24,7 +24,7 @@ bool IsFile(const std::string& path) {
 }
 
 std::string FindModelFile(const std::string& folder) {
-  for (const char* name : kNames) {
+  for (const char* name : kVocabularyFiles) {
     if (IsFile(folder + "/" + name)) return folder + "/" + name;
   }
   std::error_code ignored;
@@ -36,13 +36,6 @@ std::string FindModelFile(const std::string& folder) {
   return found.empty() ? "" : found.front();
 }
 
-int32_t FindIn(const Tokenizer::Parts& parts, const std::string& text) {
-  for (const AddedToken& token : parts.added) {
-    if (token.content == text) return token.id;
-  }
-  return parts.model->vocabulary().Find(text);
-}
-
 // The tokens of tokenizer_config.json and added_tokens.json, in place of what the vocabulary itself calls special.
 void AddConfigTokens(const HubTokenizerConfig& config, Tokenizer::Parts& parts) {
   for (const AddedToken& token : config.added_tokens) {
@@ -51,10 +44,10 @@ void AddConfigTokens(const HubTokenizerConfig& config, Tokenizer::Parts& parts) 
   }
 }
 
-void AddEnds(const HubTokenizerConfig& config, bool bos_by_default, bool eos_by_default, Tokenizer::Parts& parts) {
-  if (!config.bos_token.empty()) parts.bos_id = FindIn(parts, config.bos_token);
+void AddHubEnds(const HubTokenizerConfig& config, bool bos_by_default, bool eos_by_default, Tokenizer::Parts& parts) {
+  if (!config.bos_token.empty()) parts.bos_id = parts.Find(config.bos_token);
   if (config.add_bos.value_or(bos_by_default) && parts.bos_id >= 0) parts.post.before.push_back(parts.bos_id);
-  const int32_t eos = config.eos_token.empty() ? -1 : FindIn(parts, config.eos_token);
+  const int32_t eos = config.eos_token.empty() ? -1 : parts.Find(config.eos_token);
   if (eos >= 0) parts.eos_ids.push_back(eos);
   if (config.add_eos.value_or(eos_by_default) && !parts.eos_ids.empty()) parts.post.after.push_back(parts.eos_ids.front());
 }
@@ -100,7 +93,7 @@ Result<Tokenizer::Parts> ReadVocabAndMerges(const std::string& folder, const Hub
              PartsOfJson(qwen ? Json{{"type", "NFC"}} : Json(), {{"type", "Sequence"}, {"pretokenizers", steps}},
                          {{"type", "ByteLevel"}}, {{"type", "BPE"}, {"vocab", vocab}, {"merges", list}}, folder + "/vocab.json"));
   AddConfigTokens(config, parts);
-  AddEnds(config, false, false, parts);
+  AddHubEnds(config, false, false, parts);
   return parts;
 }
 
@@ -117,7 +110,7 @@ Result<Tokenizer::Parts> ReadVocabText(const std::string& folder, const HubToken
     if (found >= 0) parts.added.push_back({.id = found, .content = special, .special = true});
   }
   AddConfigTokens(config, parts);
-  const int32_t cls = FindIn(parts, "[CLS]"), sep = FindIn(parts, "[SEP]");
+  const int32_t cls = parts.Find("[CLS]"), sep = parts.Find("[SEP]");
   if (cls >= 0) parts.post.before.push_back(cls);
   if (sep >= 0) parts.post.after.push_back(sep);
   return parts;
@@ -133,7 +126,7 @@ Result<Tokenizer::Parts> ReadTokenizerModelFile(const std::string& path, const H
   Tokenizer::Parts parts;
   if (LooksLikeTiktoken(bytes)) {
     NIBBLE_TRY(parts, MakeTiktokenParts(bytes, config, path));
-    AddEnds(config, parts.bos_id >= 0, false, parts);
+    AddHubEnds(config, parts.bos_id >= 0, false, parts);
     return parts;
   }
   NIBBLE_TRY(const SentencePieceFile file, ReadSentencePieceFile(bytes, path));
@@ -141,7 +134,7 @@ Result<Tokenizer::Parts> ReadTokenizerModelFile(const std::string& path, const H
   AddConfigTokens(config, parts);
   if (file.eos_id >= 0 && config.eos_token.empty()) parts.eos_ids.push_back(file.eos_id);
   const bool t5 = config.tokenizer_class.starts_with("T5");
-  AddEnds(config, !t5, t5, parts);
+  AddHubEnds(config, !t5, t5, parts);
   return parts;
 }
 

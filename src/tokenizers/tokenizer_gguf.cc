@@ -59,7 +59,7 @@ void AddTokens(const GgufVocab& vocab, Tokenizer::Parts& parts) {
 }
 
 // Ends of a turn: the ids that the file names, and the texts by which converters know them when it names none.
-void AddEnds(const GgufVocab& vocab, int32_t default_eos, Tokenizer::Parts& parts) {
+void AddGgufEnds(const GgufVocab& vocab, int32_t default_eos, Tokenizer::Parts& parts) {
   const auto add = [&](int32_t id) {
     if (id >= 0 && std::find(parts.eos_ids.begin(), parts.eos_ids.end(), id) == parts.eos_ids.end()) parts.eos_ids.push_back(id);
   };
@@ -81,7 +81,8 @@ void AddBosEos(const GgufVocab& vocab, const GgufComponents& components, Tokeniz
   if (components.add_eos && eos >= 0) parts.post.after.push_back(eos);
 }
 
-Result<std::unique_ptr<TokenModel>> MakeModel(const GgufVocab& vocab, const GgufComponents& components, const std::string& where) {
+Result<std::unique_ptr<TokenModel>> MakeGgufModel(const GgufVocab& vocab, const GgufComponents& components,
+                                                  const std::string& where) {
   NIBBLE_TRY(auto vocabulary, MakeVocabulary(vocab, components.kind == GgufComponents::kWordPiece, where));
   if (components.kind == GgufComponents::kWordPiece) {
     WordPieceOptions options{.max_chars_per_word = kMaxWordChars};
@@ -113,7 +114,7 @@ Result<Tokenizer::Parts> UnigramParts(const GgufVocab& vocab, const std::string&
   const int32_t eos = IdOr(vocab.eos_id, 1, vocab);
   if (vocab.add_bos.value_or(false) && parts.bos_id >= 0) parts.post.before.push_back(parts.bos_id);
   if (vocab.add_eos.value_or(true) && eos >= 0) parts.post.after.push_back(eos);
-  AddEnds(vocab, 1, parts);
+  AddGgufEnds(vocab, 1, parts);
   return parts;
 }
 
@@ -135,11 +136,11 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromGgufVocab(const GgufVocab& voc
     NIBBLE_TRY(parts.pre_tokenizer, ParsePreTokenizer(components.pre_tokenizer, where));
   }
   NIBBLE_TRY(parts.decoder, ParseDecoder(components.decoder, where));
-  NIBBLE_TRY(parts.model, MakeModel(vocab, components, where));
+  NIBBLE_TRY(parts.model, MakeGgufModel(vocab, components, where));
   const bool word_piece = components.kind == GgufComponents::kWordPiece;
   parts.bos_id = IdOr(word_piece && vocab.cls_id ? vocab.cls_id : vocab.bos_id, components.default_bos, vocab);
   AddTokens(vocab, parts);
-  AddEnds(vocab, static_cast<int32_t>(components.default_eos), parts);
+  AddGgufEnds(vocab, static_cast<int32_t>(components.default_eos), parts);
   AddBosEos(vocab, components, parts);
   return Make(std::move(parts), where);
 }

@@ -56,13 +56,6 @@ Result<Tokenizer::Parts> ReadParts(const Json& root, const std::string& where) {
   return parts;
 }
 
-int32_t FindIn(const Tokenizer::Parts& parts, const std::string& text) {
-  for (const auto& token : parts.added) {
-    if (token.content == text) return token.id;
-  }
-  return parts.model->vocabulary().Find(text);
-}
-
 }  // namespace
 
 Result<std::unique_ptr<Tokenizer>> Tokenizer::FromTokenizerJson(std::string_view text, const std::string& where) {
@@ -79,8 +72,8 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromHubFolder(const std::string& f
   if (std::filesystem::exists(path, ignored)) {
     NIBBLE_TRY(const Json root, ReadJsonFile(path, kMaxFileBytes));
     NIBBLE_TRY(parts, ReadParts(root, path));
-    if (!config.bos_token.empty()) parts.bos_id = FindIn(parts, config.bos_token);
-    const int32_t eos = config.eos_token.empty() ? -1 : FindIn(parts, config.eos_token);
+    if (!config.bos_token.empty()) parts.bos_id = parts.Find(config.bos_token);
+    const int32_t eos = config.eos_token.empty() ? -1 : parts.Find(config.eos_token);
     if (eos >= 0) parts.eos_ids.push_back(eos);
   } else {
     NIBBLE_TRY(parts, ReadTokenizerFiles(folder, config));

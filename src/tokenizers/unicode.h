@@ -11,6 +11,7 @@
 namespace nibble::unicode {
 
 inline constexpr char32_t kReplacement = 0xFFFD;
+inline constexpr std::string_view kPieceSpace = "\u2581";  // how SentencePiece writes a space
 
 // Decodes the character at text[pos] and moves pos behind it; pos < text.size(). `valid`, if given, says whether it was
 // well-formed.

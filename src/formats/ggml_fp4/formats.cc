@@ -6,7 +6,7 @@ namespace nibble {
 namespace {
 
 // e2m1, doubled; so the scales are halved.
-constexpr int8_t kLevels[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+constexpr int8_t kFp4Levels[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
 // 2^(e - 128). e = 255 is no number; ggml takes it for one, and so do we.
 float HalfE8m0(unsigned e) { return std::bit_cast<float>(e < 2 ? 0x00200000u << e : (e - 1) << 23); }
@@ -35,16 +35,16 @@ void SplitNvfp4(const std::byte*, const std::byte* b, uint8_t* codes, float* sca
   }
 }
 
-constexpr BlockSplit kMxfp4{.bits = 4, .sub_elems = 32, .table = kLevels, .split_scales = SplitMxfp4};
-constexpr BlockSplit kNvfp4{.bits = 4, .sub_elems = 16, .table = kLevels, .split_scales = SplitNvfp4};
+constexpr BlockSplit kMxfp4{.bits = 4, .sub_elems = 32, .table = kFp4Levels, .split_scales = SplitMxfp4};
+constexpr BlockSplit kNvfp4{.bits = 4, .sub_elems = 16, .table = kFp4Levels, .split_scales = SplitNvfp4};
 
-constexpr Format kFormats[] = {
+constexpr Format kGgmlFp4Formats[] = {
     {"mxfp4", "ggml: e2m1 codes, power-of-two scale per 32", 39, 32, 17, 0, DecodeBlocks<kMxfp4, 32, 17>, nullptr, &kMxfp4},
     {"nvfp4", "ggml: e2m1 codes, e4m3 scale per 16", 40, 64, 36, 0, DecodeBlocks<kNvfp4, 64, 36>, nullptr, &kNvfp4},
 };
 
 }  // namespace
 
-std::span<const Format> ggml_fp4_formats() { return kFormats; }
+std::span<const Format> ggml_fp4_formats() { return kGgmlFp4Formats; }
 
 }  // namespace nibble

@@ -112,7 +112,7 @@ constexpr BlockSplit kIq3S{.bits = 4, .sub_elems = 32, .has_sub = true, .table =
 constexpr BlockSplit kIq1S{.bits = 3, .sub_elems = 32, .has_sub = true, .table = kLevels1, .unit = 0.125f, .split = SplitIq1S};
 constexpr BlockSplit kIq1M{.bits = 3, .sub_elems = 16, .has_sub = true, .table = kLevels1, .unit = 0.125f, .split = SplitIq1M};
 
-constexpr Format kFormats[] = {
+constexpr Format kGgmlIqFormats[] = {
     {"iq2_xxs", "ggml: 8-element grid of 256 points, 4-bit scale per 32", 16, 256, 66, 0, DecodeBlocks<kIq2Xxs, 256, 66>, nullptr,
      &kIq2Xxs},
     {"iq2_xs", "ggml: 8-element grid of 512 points, 4-bit scale per 16", 17, 256, 74, 0, DecodeBlocks<kIq2Xs, 256, 74>, nullptr,
@@ -131,6 +131,6 @@ constexpr Format kFormats[] = {
 
 }  // namespace
 
-std::span<const Format> ggml_iq_formats() { return kFormats; }
+std::span<const Format> ggml_iq_formats() { return kGgmlIqFormats; }
 
 }  // namespace nibble

@@ -5,8 +5,8 @@
 namespace nibble {
 namespace {
 
-constexpr const int8_t (&kLevels)[16] = kNonLinearLevels;
-constexpr float kZeroGroup = 1e-15f;  // a group whose largest magnitude is below is stored as scale 0
+constexpr const int8_t (&kIq4Levels)[16] = kNonLinearLevels;
+constexpr float kIq4ZeroGroup = 1e-15f;  // a group whose largest magnitude is below is stored as scale 0
 constexpr int kTrials = 7;
 
 void SplitIq4Nl(const std::byte* b, uint8_t* codes, uint16_t* d, uint16_t*, int8_t*, uint8_t*) {
@@ -24,15 +24,15 @@ void SplitIq4Xs(const std::byte* b, uint8_t* codes, uint16_t* d, uint16_t*, int8
   }
 }
 
-constexpr BlockSplit kIq4Nl{.bits = 4, .sub_elems = 32, .table = kLevels, .split = SplitIq4Nl};
-constexpr BlockSplit kIq4Xs{.bits = 4, .sub_elems = 32, .has_sub = true, .table = kLevels, .split = SplitIq4Xs};
+constexpr BlockSplit kIq4Nl{.bits = 4, .sub_elems = 32, .table = kIq4Levels, .split = SplitIq4Nl};
+constexpr BlockSplit kIq4Xs{.bits = 4, .sub_elems = 32, .has_sub = true, .table = kIq4Levels, .split = SplitIq4Xs};
 
 // Index of the nearest level; the upper one in a tie.
 int NearestLevel(float x) {
-  if (!(x > kLevels[0])) return 0;
-  if (x >= kLevels[15]) return 15;
-  const int above = static_cast<int>(std::upper_bound(kLevels, kLevels + 16, x) - kLevels);
-  return x - kLevels[above - 1] < kLevels[above] - x ? above - 1 : above;
+  if (!(x > kIq4Levels[0])) return 0;
+  if (x >= kIq4Levels[15]) return 15;
+  const int above = static_cast<int>(std::upper_bound(kIq4Levels, kIq4Levels + 16, x) - kIq4Levels);
+  return x - kIq4Levels[above - 1] < kIq4Levels[above] - x ? above - 1 : above;
 }
 
 // Least squares with weights x^2 of one scale for given codes: sums over q = level of (x * inverse).
@@ -42,7 +42,7 @@ struct Sums {
 Sums Fit(const float* x, float inverse) {
   Sums sums;
   for (int i = 0; i < 32; ++i) {
-    const float q = kLevels[NearestLevel(inverse * x[i])], w = x[i] * x[i];
+    const float q = kIq4Levels[NearestLevel(inverse * x[i])], w = x[i] * x[i];
     sums.qx += w * q * x[i];
     sums.q2 += w * q * q;
   }
@@ -52,11 +52,11 @@ Sums Fit(const float* x, float inverse) {
 // The scale of one group of 32: the best of 1 + 15 trials that each map the largest element near the first level. 0: empty group.
 float GroupScale(const float* x) {
   const float max = SignedAbsMax(x, 32);
-  if (std::fabs(max) < kZeroGroup) return 0;
-  const Sums start = Fit(x, 1.0f / (-max / kLevels[0]));
+  if (std::fabs(max) < kIq4ZeroGroup) return 0;
+  const Sums start = Fit(x, 1.0f / (-max / kIq4Levels[0]));
   float d = start.qx / start.q2, best = d * start.qx;
   for (int trial = -kTrials; trial <= kTrials; ++trial) {
-    const Sums sums = Fit(x, static_cast<float>(trial + kLevels[0]) / max);
+    const Sums sums = Fit(x, static_cast<float>(trial + kIq4Levels[0]) / max);
     if (sums.q2 > 0 && sums.qx * sums.qx > best * sums.q2) {
       d = sums.qx / sums.q2;
       best = d * sums.qx;
@@ -97,7 +97,7 @@ void EncodeIq4Xs(const float* x, std::byte* b) {
   std::memcpy(b + 4, scales_l, 4);
 }
 
-constexpr Format kFormats[] = {
+constexpr Format kGgmlIq4Formats[] = {
     {"iq4_nl", "ggml: 4-bit table codes, f16 scale per 32", 20, 32, 18, 0, DecodeBlocks<kIq4Nl, 32, 18>,
      EncodeBlocks<EncodeIq4Nl, 32, 18>, &kIq4Nl},
     {"iq4_xs", "ggml: 4-bit table codes, 6-bit scales per 32", 23, 256, 136, 0, DecodeBlocks<kIq4Xs, 256, 136>,
@@ -106,6 +106,6 @@ constexpr Format kFormats[] = {
 
 }  // namespace
 
-std::span<const Format> ggml_iq4_formats() { return kFormats; }
+std::span<const Format> ggml_iq4_formats() { return kGgmlIq4Formats; }
 
 }  // namespace nibble

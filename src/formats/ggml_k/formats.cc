@@ -82,7 +82,7 @@ constexpr BlockSplit kQ4K{.bits = 4, .sub_elems = 32, .has_sub = true, .has_min 
 constexpr BlockSplit kQ5K{.bits = 5, .sub_elems = 32, .has_sub = true, .has_min = true, .has_sub_min = true, .split = SplitQ5K};
 constexpr BlockSplit kQ6K{.bits = 6, .sub_elems = 16, .zero = 32, .has_sub = true, .split = SplitQ6K};
 
-constexpr Format kFormats[] = {
+constexpr Format kGgmlKFormats[] = {
     {"q2_k", "ggml: 2-bit codes, 4-bit scale and minimum per 16", 10, 256, 84, 0, DecodeBlocks<kQ2K, 256, 84>,
      EncodeBlocks<EncodeQ2K, 256, 84>, &kQ2K},
     {"q3_k", "ggml: 3-bit codes, 6-bit scale per 16", 11, 256, 110, 0, DecodeBlocks<kQ3K, 256, 110>,
@@ -97,6 +97,6 @@ constexpr Format kFormats[] = {
 
 }  // namespace
 
-std::span<const Format> ggml_k_formats() { return kFormats; }
+std::span<const Format> ggml_k_formats() { return kGgmlKFormats; }
 
 }  // namespace nibble

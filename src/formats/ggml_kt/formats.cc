@@ -61,7 +61,7 @@ constexpr BlockSplit kIq2Kt{.bits = 8, .sub_elems = 32, .zero = kCenter, .split_
 constexpr BlockSplit kIq3Kt{.bits = 8, .sub_elems = 32, .zero = kCenter, .split_scales = SplitIq3Kt};
 constexpr BlockSplit kIq4Kt{.bits = 8, .sub_elems = 32, .zero = kCenter, .split_scales = SplitIq4Kt};
 
-constexpr Format kFormats[] = {
+constexpr Format kGgmlKtFormats[] = {
     {"iq1_kt", "ik_llama.cpp: 13-bit seeds of 8 values", 158, 256, 56, 4, DecodeBlocks<kIq1Kt, 256, 56, 4>, nullptr, &kIq1Kt},
     {"iq2_kt", "ik_llama.cpp: 16-bit seeds of 8 values", 153, 256, 68, 4, DecodeBlocks<kIq2Kt, 256, 68, 4>, nullptr, &kIq2Kt},
     {"iq3_kt", "ik_llama.cpp: 16-bit seeds of 8 magnitudes and signs", 154, 256, 100, 4, DecodeBlocks<kIq3Kt, 256, 100, 4>, nullptr,
@@ -71,6 +71,6 @@ constexpr Format kFormats[] = {
 
 }  // namespace
 
-std::span<const Format> ggml_kt_formats() { return kFormats; }
+std::span<const Format> ggml_kt_formats() { return kGgmlKtFormats; }
 
 }  // namespace nibble

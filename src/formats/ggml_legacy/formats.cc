@@ -128,7 +128,7 @@ void EncodeQ80(const float* x, std::byte* b) {
   }
 }
 
-constexpr Format kFormats[] = {
+constexpr Format kGgmlLegacyFormats[] = {
     {"q4_0", "ggml: 4-bit codes, f16 scale per 32", 2, 32, 18, 0, DecodeBlocks<kQ40, 32, 18>, EncodeBlocks<EncodeQ40, 32, 18>,
      &kQ40},
     {"q4_1", "ggml: 4-bit codes, f16 scale and minimum per 32", 3, 32, 20, 0, DecodeBlocks<kQ41, 32, 20>,
@@ -145,6 +145,6 @@ constexpr Format kFormats[] = {
 
 }  // namespace
 
-std::span<const Format> ggml_legacy_formats() { return kFormats; }
+std::span<const Format> ggml_legacy_formats() { return kGgmlLegacyFormats; }
 
 }  // namespace nibble

@@ -37,7 +37,7 @@ constexpr BlockSplit kTq20{.bits = 2, .sub_elems = 256, .zero = 1, .split = Spli
 constexpr BlockSplit kQ10{.bits = 1, .sub_elems = 128, .table = kSigns, .split = SplitQ10};
 constexpr BlockSplit kQ20{.bits = 2, .sub_elems = 64, .zero = 1, .split = SplitQ20};
 
-constexpr Format kFormats[] = {
+constexpr Format kGgmlTernaryFormats[] = {
     {"tq1_0", "ggml: ternary digits, five a byte, f16 scale per 256", 34, 256, 54, 0, DecodeBlocks<kTq10, 256, 54>, nullptr,
      &kTq10},
     {"tq2_0", "ggml: ternary codes of 2 bits, f16 scale per 256", 35, 256, 66, 0, DecodeBlocks<kTq20, 256, 66>, nullptr, &kTq20},
@@ -47,6 +47,6 @@ constexpr Format kFormats[] = {
 
 }  // namespace
 
-std::span<const Format> ggml_ternary_formats() { return kFormats; }
+std::span<const Format> ggml_ternary_formats() { return kGgmlTernaryFormats; }
 
 }  // namespace nibble

@@ -13,7 +13,7 @@ namespace {
 constexpr int64_t kRun = 1024;  // codes that are permuted together
 
 // Position inside a run of the code that stands at [tile * 256 + row * 16 + column] before the permutation.
-std::array<uint16_t, kRun> Positions(int bits, MarlinOrder kind) {
+std::array<uint16_t, kRun> MarlinPositions(int bits, MarlinOrder kind) {
   static constexpr int kOrder4[8] = {0, 2, 4, 6, 1, 3, 5, 7}, kOrder8[8] = {0, 2, 1, 3, 4, 6, 5, 7},
                        kChannel[8] = {4, 0, 5, 1, 6, 2, 7, 3};
   const bool sparse = kind == MarlinOrder::kSparse24, fragments = sparse || kind == MarlinOrder::kMarlin;
@@ -41,29 +41,29 @@ std::array<uint16_t, kRun> Positions(int bits, MarlinOrder kind) {
   }
   return positions;
 }
-const std::array<uint16_t, kRun>& PositionsOf(int bits, MarlinOrder order) {
+const std::array<uint16_t, kRun>& MarlinPositionsOf(int bits, MarlinOrder order) {
   using enum MarlinOrder;
   static const std::array<uint16_t, kRun> tables[2][4] = {
-      {Positions(4, kMarlin), Positions(4, kQqqGroups), Positions(4, kQqqChannel), Positions(4, kSparse24)},
-      {Positions(8, kMarlin), Positions(8, kMarlin), Positions(8, kMarlin), Positions(8, kSparse24)}};
+      {MarlinPositions(4, kMarlin), MarlinPositions(4, kQqqGroups), MarlinPositions(4, kQqqChannel), MarlinPositions(4, kSparse24)},
+      {MarlinPositions(8, kMarlin), MarlinPositions(8, kMarlin), MarlinPositions(8, kMarlin), MarlinPositions(8, kSparse24)}};
   return tables[bits == 8][static_cast<size_t>(order)];
 }
 
 // Where code (n, k) of a row of tiles stands, counted in codes.
-int64_t PlaceOf(const std::array<uint16_t, kRun>& positions, int64_t n, int64_t k) {
+int64_t MarlinPlaceOf(const std::array<uint16_t, kRun>& positions, int64_t n, int64_t k) {
   const int64_t plain = n / 16 * 256 + k % 16 * 16 + n % 16;
   return plain / kRun * kRun + positions[static_cast<size_t>(plain % kRun)];
 }
 
 uint8_t CodeAt(const TensorView& words, const std::array<uint16_t, kRun>& positions, int bits, int64_t n, int64_t k) {
-  const int64_t place = PlaceOf(positions, n, k), per_word = 32 / bits;
+  const int64_t place = MarlinPlaceOf(positions, n, k), per_word = 32 / bits;
   uint32_t word;
   std::memcpy(&word, words.data + (k / 16 * words.stride[0] + place / per_word) * 4, 4);
   return static_cast<uint8_t>(word >> (place % per_word * bits) & ((1u << bits) - 1));
 }
 
 void ReadTiles(const CodeSource& source, Range n, Range k, uint8_t* out) {
-  const std::array<uint16_t, kRun>& positions = PositionsOf(source.bits, static_cast<MarlinOrder>(source.arg[0]));
+  const std::array<uint16_t, kRun>& positions = MarlinPositionsOf(source.bits, static_cast<MarlinOrder>(source.arg[0]));
   for (int64_t row = n.begin + source.n0; row < n.end + source.n0; ++row) {
     for (int64_t col = k.begin + source.k0; col < k.end + source.k0; ++col) {
       *out++ = CodeAt(source.t[0], positions, source.bits, row, col);
@@ -84,7 +84,7 @@ unsigned KeptOf(const TensorView& meta, int64_t n, int64_t quad) {
 }
 
 void ReadSparseTiles(const CodeSource& source, Range n, Range k, uint8_t* out) {
-  const std::array<uint16_t, kRun>& positions = PositionsOf(source.bits, MarlinOrder::kSparse24);
+  const std::array<uint16_t, kRun>& positions = MarlinPositionsOf(source.bits, MarlinOrder::kSparse24);
   for (int64_t row = n.begin + source.n0; row < n.end + source.n0; ++row) {
     for (int64_t col = k.begin + source.k0; col < k.end + source.k0; ++col) {
       const unsigned kept = KeptOf(source.t[1], row, col / 4), index = static_cast<unsigned>(col % 4);
@@ -116,12 +116,12 @@ CodeSource MarlinTiles(TensorView words, int bits, MarlinOrder order) {
 }
 
 void EncodeMarlinTiles(const uint8_t* codes, int64_t n, int64_t k, int bits, uint32_t* words, MarlinOrder order) {
-  const std::array<uint16_t, kRun>& positions = PositionsOf(bits, order);
+  const std::array<uint16_t, kRun>& positions = MarlinPositionsOf(bits, order);
   const int64_t per_word = 32 / bits, row_words = n * 16 / per_word;
   std::fill_n(words, k / 16 * row_words, 0u);
   for (int64_t row = 0; row < n; ++row) {
     for (int64_t col = 0; col < k; ++col) {
-      const int64_t place = PlaceOf(positions, row, col);
+      const int64_t place = MarlinPlaceOf(positions, row, col);
       words[col / 16 * row_words + place / per_word] |= static_cast<uint32_t>(codes[row * k + col]) << (place % per_word * bits);
     }
   }

@@ -55,7 +55,7 @@ void ExpectCodes(const CodeSource& source, const Codes& codes, int64_t n, int64_
   }
 }
 
-TensorView View(const Words& words, int64_t rows, int64_t cols) { return TensorView(words.data(), DType::kI32, {rows, cols}); }
+TensorView WordsView(const Words& words, int64_t rows, int64_t cols) { return TensorView(words.data(), DType::kI32, {rows, cols}); }
 
 Codes GptqCodes() {  // q[k][n] = (3k + 5n + kn) mod 16, k 16, n 8, here as [n][k]
   Codes codes;
@@ -79,14 +79,14 @@ TEST(BitStream, ReadsEveryWidthAlongBothAxes) {
         encode(codes.data() + i * k, k, bits, rows.data() + i * row_words, 1);
         encode(codes.data() + i * k, k, bits, columns.data() + i, n);
       }
-      ExpectCodes(source(View(rows, n, row_words), bits, StreamAxis::kAlongK), codes, n, k);
-      ExpectCodes(source(View(columns, row_words, n).Transpose(0, 1), bits, StreamAxis::kAlongK), codes, n, k);
+      ExpectCodes(source(WordsView(rows, n, row_words), bits, StreamAxis::kAlongK), codes, n, k);
+      ExpectCodes(source(WordsView(columns, row_words, n).Transpose(0, 1), bits, StreamAxis::kAlongK), codes, n, k);
       Codes turned(codes.size());  // the same words read as columns give the transposed matrix
       for (int64_t i = 0; i < n; ++i) {
         for (int64_t j = 0; j < k; ++j) turned[static_cast<size_t>(j * n + i)] = codes[static_cast<size_t>(i * k + j)];
       }
-      ExpectCodes(source(View(rows, n, row_words), bits, StreamAxis::kAlongN), turned, k, n);
-      ExpectCodes(source(View(columns, row_words, n).Transpose(0, 1), bits, StreamAxis::kAlongN), turned, k, n);
+      ExpectCodes(source(WordsView(rows, n, row_words), bits, StreamAxis::kAlongN), turned, k, n);
+      ExpectCodes(source(WordsView(columns, row_words, n).Transpose(0, 1), bits, StreamAxis::kAlongN), turned, k, n);
     }
   }
 }
@@ -105,25 +105,25 @@ TEST(BitStream, ReadsBytesAsWords) {
 TEST(BitStream, GptqWordsAreThePublishedOnes) {
   const Words words = {0x52FC9630, 0x1D951D95, 0xD83E94FA, 0x93D71B5F, 0x5E7092B4, 0x19191919, 0xD4B2907E, 0x9F5B17D3,
                        0xDA741EB8, 0x1D951D95, 0x50B61C72, 0x93D71B5F, 0xD6F81A3C, 0x19191919, 0x5C3A18F6, 0x9F5B17D3};
-  ExpectCodes(DenseStream(View(words, 2, 8).Transpose(0, 1), 4, StreamAxis::kAlongK), GptqCodes(), 8, 16);
+  ExpectCodes(DenseStream(WordsView(words, 2, 8).Transpose(0, 1), 4, StreamAxis::kAlongK), GptqCodes(), 8, 16);
   // Zero points of two groups, packed along n, v2: rows n, columns groups.
   const Words zeros = {0xFEDCBA98, 0x1FEDCBA9};
   Codes expected;
   for (int n = 0; n < 8; ++n) {
     for (int g = 0; g < 2; ++g) expected.push_back(static_cast<uint8_t>((7 + g + n) % 15 + 1));
   }
-  ExpectCodes(DenseStream(View(zeros, 2, 1), 4, StreamAxis::kAlongN), expected, 8, 2);
+  ExpectCodes(DenseStream(WordsView(zeros, 2, 1), 4, StreamAxis::kAlongN), expected, 8, 2);
 }
 
 TEST(BitStream, NarrowAndWideCodesAreThePublishedOnes) {
   const Words eight = {0x807F0100, 0xFE03FFC8}, two = {0x6C6C6C6C}, three = {0x42A150A8, 0x2A150A85, 0xA150A854};
-  ExpectCodes(DenseStream(View(eight, 1, 2), 8, StreamAxis::kAlongK), {0, 1, 127, 128, 200, 255, 3, 254}, 1, 8);
-  ExpectCodes(DenseStream(View(two, 1, 1), 2, StreamAxis::kAlongK), {0, 3, 2, 1, 0, 3, 2, 1, 0, 3, 2, 1, 0, 3, 2, 1}, 1, 16);
+  ExpectCodes(DenseStream(WordsView(eight, 1, 2), 8, StreamAxis::kAlongK), {0, 1, 127, 128, 200, 255, 3, 254}, 1, 8);
+  ExpectCodes(DenseStream(WordsView(two, 1, 1), 2, StreamAxis::kAlongK), {0, 3, 2, 1, 0, 3, 2, 1, 0, 3, 2, 1, 0, 3, 2, 1}, 1, 16);
   Codes pattern;
   for (int i = 0; i < 32; ++i) pattern.push_back(static_cast<uint8_t>(std::vector<int>{0, 5, 2}[static_cast<size_t>(i % 3)]));
-  ExpectCodes(DenseStream(View(three, 1, 3), 3, StreamAxis::kAlongK), pattern, 1, 32);
+  ExpectCodes(DenseStream(WordsView(three, 1, 3), 3, StreamAxis::kAlongK), pattern, 1, 32);
   const Words old = {0x02A150A8, 0x28542A15, 0x150A8542, 0x00000028};
-  ExpectCodes(WordStream(View(old, 1, 4), 3, StreamAxis::kAlongK), pattern, 1, 32);
+  ExpectCodes(WordStream(WordsView(old, 1, 4), 3, StreamAxis::kAlongK), pattern, 1, 32);
   Words encoded(4);
   EncodeWordStream(pattern.data(), 32, 3, encoded.data(), 1);
   EXPECT_EQ(encoded, old);
@@ -135,20 +135,20 @@ TEST(BitStream, NarrowAndWideCodesAreThePublishedOnes) {
 TEST(Awq, GemmWordsAreThePublishedOnes) {
   const Words words = {0x39F5E4A0, 0xD1597BF3, 0x79BD0246, 0x11119999, 0xB97520EC, 0x51D9B73F, 0xF93D4E82, 0x9191D5D5,
                        0x39F56C28, 0xD159F37B, 0x79BD8ACE, 0x11111111, 0xB975A864, 0x51D93FB7, 0xF93DC60A, 0x91915D5D};
-  ExpectCodes(AwqGemm(View(words, 16, 1)), GptqCodes(), 8, 16);
+  ExpectCodes(AwqGemm(WordsView(words, 16, 1)), GptqCodes(), 8, 16);
   Words encoded(16);
   EncodeAwqGemm(GptqCodes().data(), 8, 16, encoded.data());
   EXPECT_EQ(encoded, words);
   const Codes codes = RandomCodes(24 * 70, 4);
   encoded.resize(70 * 3);
   EncodeAwqGemm(codes.data(), 24, 70, encoded.data());
-  ExpectCodes(AwqGemm(View(encoded, 70, 3)), codes, 24, 70);
+  ExpectCodes(AwqGemm(WordsView(encoded, 70, 3)), codes, 24, 70);
 }
 
 TEST(Awq, GemvWordsArePlainStreams) {
   const Words words = {0x52FC9630, 0xDA741EB8, 0x1D951D95, 0x1D951D95, 0xD83E94FA, 0x50B61C72, 0x93D71B5F, 0x93D71B5F,
                        0x5E7092B4, 0xD6F81A3C, 0x19191919, 0x19191919, 0xD4B2907E, 0x5C3A18F6, 0x9F5B17D3, 0x9F5B17D3};
-  ExpectCodes(DenseStream(View(words, 8, 2), 4, StreamAxis::kAlongK), GptqCodes(), 8, 16);
+  ExpectCodes(DenseStream(WordsView(words, 8, 2), 4, StreamAxis::kAlongK), GptqCodes(), 8, 16);
 }
 
 TEST(Awq, GemvFastWordsAreThePublishedOnes) {
@@ -188,7 +188,7 @@ TEST(Marlin, TilesAreThePublishedOnes) {  // q[k][n] = (k + 3n) mod 2^b, k 16, n
     const Codes codes = RandomCodes(192 * 48, bits);
     words.assign(static_cast<size_t>(192 * 48 * bits / 32), 0);
     EncodeMarlinTiles(codes.data(), 192, 48, bits, words.data());
-    ExpectCodes(MarlinTiles(View(words, 3, 192 * bits / 2), bits), codes, 192, 48);
+    ExpectCodes(MarlinTiles(WordsView(words, 3, 192 * bits / 2), bits), codes, 192, 48);
   }
 }
 
@@ -226,14 +226,15 @@ TEST(Planar, ReadsWhatItEncodesAlongBothAxes) {
       EncodePlanarStream(codes.data() + line * count, count, bits, words.data() + line * words_of_line, 1);
       EncodePlanarStream(codes.data() + line * count, count, bits, turned.data() + line, lines);
     }
-    ExpectCodes(PlanarStream(View(words, lines, words_of_line), bits, StreamAxis::kAlongK), codes, lines, count);
-    ExpectCodes(PlanarStream(View(turned, words_of_line, lines).Transpose(0, 1), bits, StreamAxis::kAlongK), codes, lines, count);
+    ExpectCodes(PlanarStream(WordsView(words, lines, words_of_line), bits, StreamAxis::kAlongK), codes, lines, count);
+    ExpectCodes(PlanarStream(WordsView(turned, words_of_line, lines).Transpose(0, 1), bits, StreamAxis::kAlongK), codes, lines,
+                count);
     Codes transposed;
     for (int64_t i = 0; i < count; ++i)
       for (int64_t line = 0; line < lines; ++line) transposed.push_back(codes[static_cast<size_t>(line * count + i)]);
-    ExpectCodes(PlanarStream(View(words, lines, words_of_line), bits, StreamAxis::kAlongN), transposed, count, lines);
+    ExpectCodes(PlanarStream(WordsView(words, lines, words_of_line), bits, StreamAxis::kAlongN), transposed, count, lines);
     if (bits == 4 || bits == 8) {  // one plane: the plain stream
-      ExpectCodes(DenseStream(View(words, lines, words_of_line), bits, StreamAxis::kAlongK), codes, lines, count);
+      ExpectCodes(DenseStream(WordsView(words, lines, words_of_line), bits, StreamAxis::kAlongK), codes, lines, count);
     }
   }
 }
@@ -251,7 +252,7 @@ TEST(Slices, ReadGroupsThatAreShorterAndLongerThanRows) {
   for (const bool first_high : {true, false}) {
     for (const int bits : {1, 2, 3, 4, 5, 8}) {
       for (const int64_t group : {8, 60, 40}) {
-        SCOPED_TRACE(testing::Message() << bits << " bits, group " << group);
+        SCOPED_TRACE(::testing::Message() << bits << " bits, group " << group);
         const Codes codes = RandomCodes(n * k, bits);
         const int64_t rows = n * k / group, step = CeilDiv(rows, SlicesPerWord(bits));
         std::vector<std::byte> words(static_cast<size_t>(step * group * 4));
@@ -291,7 +292,7 @@ TEST(Marlin, QqqTilesReadWhatTheyEncode) {
     const Codes codes = RandomCodes(n * k, 4);
     Words words(static_cast<size_t>(k / 16 * n * 2));
     EncodeMarlinTiles(codes.data(), n, k, 4, words.data(), order);
-    ExpectCodes(MarlinTiles(View(words, k / 16, n * 2), 4, order), codes, n, k);
+    ExpectCodes(MarlinTiles(WordsView(words, k / 16, n * 2), 4, order), codes, n, k);
   }
 }
 

@@ -12,7 +12,7 @@ namespace {
 constexpr int64_t kBlock = 32;
 
 // Field `i` of 32 in the planes that begin at words[0].
-uint8_t Code(const uint32_t* words, int bits, int64_t i) {
+uint8_t PlanarCode(const uint32_t* words, int bits, int64_t i) {
   unsigned code = 0;
   int shift = 0;
   for (const int width : {8, 4, 2, 1}) {
@@ -40,7 +40,7 @@ void ReadPlanar(const CodeSource& source, Range n, Range k, uint8_t* out) {
         std::memcpy(words + i, stored.data + at * 4, 4);
       }
       uint8_t* to = out + (line - lines.begin) * line_step + (inside.begin - positions.begin) * position_step;
-      for (int64_t p = inside.begin; p < inside.end; ++p, to += position_step) *to = Code(words, source.bits, p % kBlock);
+      for (int64_t p = inside.begin; p < inside.end; ++p, to += position_step) *to = PlanarCode(words, source.bits, p % kBlock);
     }
   }
 }

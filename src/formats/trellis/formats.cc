@@ -203,9 +203,9 @@ void DecodeTrellis(const StoredWeight& weight, const Trellis& trellis, Range n, 
 }
 
 namespace {
-constexpr Format kFormats[] = {{"trellis", "windows of 16 bits over a ring of bits: QTIP, EXL3"}};
+constexpr Format kTrellisFormats[] = {{"trellis", "windows of 16 bits over a ring of bits: QTIP, EXL3"}};
 }  // namespace
 
-std::span<const Format> trellis_formats() { return kFormats; }
+std::span<const Format> trellis_formats() { return kTrellisFormats; }
 
 }  // namespace nibble

@@ -16,15 +16,15 @@
 namespace nibble {
 namespace {
 
-std::vector<std::byte> ReadAll(const std::string& name) {
+std::vector<std::byte> ReadTrellisBytes(const std::string& name) {
   std::ifstream in(testing::Repo("tests/data/trellis/" + name), std::ios::binary);
   std::vector<char> chars((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
   std::vector<std::byte> bytes(chars.size());
   std::transform(chars.begin(), chars.end(), bytes.begin(), [](char c) { return static_cast<std::byte>(c); });
   return bytes;
 }
-std::vector<float> ReadFloats(const std::string& name, DType dtype) {
-  const auto bytes = ReadAll(name);
+std::vector<float> ReadTrellisFloats(const std::string& name, DType dtype) {
+  const auto bytes = ReadTrellisBytes(name);
   std::vector<float> values(bytes.size() / static_cast<size_t>(DTypeBytes(dtype)));
   ConvertToF32(dtype, bytes.data(), static_cast<int64_t>(values.size()), values.data());
   return values;
@@ -50,7 +50,7 @@ struct Matrix {
 
   Matrix(const std::string& file, int64_t n, int64_t k, int bits, int vec, TrellisCode code, TrellisOrder order,
          const std::string& table_file = "")
-      : tiles(ReadAll(file)), table(table_file.empty() ? std::vector<std::byte>() : ReadAll(table_file)) {
+      : tiles(ReadTrellisBytes(file)), table(table_file.empty() ? std::vector<std::byte>() : ReadTrellisBytes(table_file)) {
     EXPECT_EQ(static_cast<int64_t>(tiles.size()), n * k * bits / 8) << file;
     weight.format = FindFormat("trellis");
     weight.n = n;
@@ -76,13 +76,13 @@ struct Matrix {
 TEST(Trellis, DecodesQtip) {
   for (const auto& [mode, code] : {std::pair("1mad", TrellisCode::k1Mad), std::pair("3inst", TrellisCode::k3Inst)}) {
     const Matrix matrix("qtip_k3.packed.u16", 32, 64, 3, 1, code, TrellisOrder::kPlain);
-    EXPECT_EQ(matrix.Decode(), ReadFloats("qtip_" + std::string(mode) + "_k3.hatW.f32", DType::kF32)) << mode;
+    EXPECT_EQ(matrix.Decode(), ReadTrellisFloats("qtip_" + std::string(mode) + "_k3.hatW.f32", DType::kF32)) << mode;
   }
   for (const int bits : {2, 3}) {
     const std::string base = "qtip_hyb_k" + std::to_string(bits);
     const Matrix matrix(base + ".kernel_packed.u16", 32, 64, bits, 2, TrellisCode::kQuantLutSym, TrellisOrder::kKernel,
                         "hyb_tlut.f16");
-    EXPECT_EQ(matrix.Decode(), ReadFloats(base + ".hatW.f32", DType::kF32)) << bits;
+    EXPECT_EQ(matrix.Decode(), ReadTrellisFloats(base + ".hatW.f32", DType::kF32)) << bits;
   }
 }
 
@@ -96,7 +96,7 @@ TEST(Trellis, DecodesExl3) {
                         Case{3, "mul1", TrellisCode::kMul1}, Case{8, "mul1", TrellisCode::kMul1}}) {
     const std::string base = "exl3_k" + std::to_string(c.bits);
     const Matrix matrix(base + ".trellis.u16", 48, 32, c.bits, 1, c.code, TrellisOrder::kExl3);
-    const std::vector<float> found = matrix.Decode(), wanted = ReadFloats(base + "_" + c.name + ".inner.f16", DType::kF16);
+    const std::vector<float> found = matrix.Decode(), wanted = ReadTrellisFloats(base + "_" + c.name + ".inner.f16", DType::kF16);
     int wrong = 0;
     for (size_t n = 0; n < 48; ++n)
       for (size_t k = 0; k < 32; ++k) wrong += found[n * 32 + k] != wanted[k * 48 + n];
@@ -126,9 +126,10 @@ TEST(Hadamard, TablesAreOrthogonal) {
 TEST(Trellis, ComputesALayerOfQtip) {
   const Matrix matrix("qtip_linear_64x96.kernel_packed.u16", 64, 96, 2, 2, TrellisCode::kQuantLutSym, TrellisOrder::kKernel,
                       "hyb_tlut.f16");
-  const std::vector<float> w = matrix.Decode(), x = ReadFloats("qtip_linear_64x96.x.f32", DType::kF32),
-                           y = ReadFloats("qtip_linear_64x96.y.f32", DType::kF32);
-  auto su = ReadFloats("qtip_linear_64x96.SU.f16", DType::kF16), sv = ReadFloats("qtip_linear_64x96.SV.f32", DType::kF32);
+  const std::vector<float> w = matrix.Decode(), x = ReadTrellisFloats("qtip_linear_64x96.x.f32", DType::kF32),
+                           y = ReadTrellisFloats("qtip_linear_64x96.y.f32", DType::kF32);
+  auto su = ReadTrellisFloats("qtip_linear_64x96.SU.f16", DType::kF16),
+       sv = ReadTrellisFloats("qtip_linear_64x96.SV.f32", DType::kF32);
   const std::vector<Transform> in = {{.kind = Transform::kScale, .data = TensorView(su.data(), DType::kF32, {96})},
                                      *HadamardOf(96)};
   std::vector<Transform> out = {*HadamardOf(64), {.kind = Transform::kScale, .data = TensorView(sv.data(), DType::kF32, {64})}};

@@ -101,7 +101,7 @@ class AqlmQuantizationConfig : public QuantizationConfig {
   AqlmConfig config_;
 };
 
-Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
+Result<std::unique_ptr<QuantizationConfig>> AqlmFromConfig(const Json& json, const ConfigSource& source) {
   const std::string& where = source.where;
   NIBBLE_RETURN_IF_ERROR(CheckKeys(
       json, where,
@@ -129,7 +129,7 @@ const QuantizationEntry* aqlm_method() {
                                           .quant_methods = {"aqlm"},
                                           .summary = "AQLM: sums of codebook vectors",
                                           .formats = {"codebook"},
-                                          .from_config = FromConfig};
+                                          .from_config = AqlmFromConfig};
   return &entry;
 }
 

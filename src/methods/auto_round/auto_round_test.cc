@@ -27,11 +27,13 @@ TEST_P(AutoRoundGolden, DecodesAModuleCutFromAToolsFile) {
 INSTANTIATE_TEST_SUITE_P(All, AutoRoundGolden,
                          ::testing::Values("autoround-w2g64-asym", "autoround-w4-mixed-bits", "autoround-mxint4"));
 
-Result<AutoRoundConfig> Parse(const std::string& text) { return AutoRoundConfig::Parse(*ParseJson(text, "test"), {"config.json"}); }
+Result<AutoRoundConfig> ParseAutoRound(const std::string& text) {
+  return AutoRoundConfig::Parse(*ParseJson(text, "test"), {"config.json"});
+}
 
 TEST(AutoRoundConfig, NamesThenEndsThenExpressionsDecide) {
   const AutoRoundConfig config =
-      *Parse(R"({"bits":4,"group_size":128,"block_name_to_quantize":"model.layers, model.more","extra_config":{
+      *ParseAutoRound(R"({"bits":4,"group_size":128,"block_name_to_quantize":"model.layers, model.more","extra_config":{
       ".*layers.0.*":{"bits":2}, "model.layers.0.mlp.up_proj":{"bits":8,"group_size":32}, "k_proj":{"bits":16}, "lm_head":{"bits":4}}})");
   const auto bits = [&](const char* name, LayerKind kind = LayerKind::kLinear) {
     return config.Find({.kind = kind, .name = name}).bits;
@@ -48,7 +50,9 @@ TEST(AutoRoundConfig, NamesThenEndsThenExpressionsDecide) {
 }
 
 TEST(AutoRoundConfig, PackingsByTheirNames) {
-  const auto packing = [](const char* name) { return Parse(fmt::format(R"({{"bits":4,"packing_format":"{}"}})", name))->packing; };
+  const auto packing = [](const char* name) {
+    return ParseAutoRound(fmt::format(R"({{"bits":4,"packing_format":"{}"}})", name))->packing;
+  };
   EXPECT_EQ(packing("auto_round:auto_gptq"), AutoRoundPacking::kGptqV1);
   EXPECT_EQ(packing("auto_round:gptqmodel"), AutoRoundPacking::kGptqV2);
   EXPECT_EQ(packing("auto_round"), AutoRoundPacking::kGptqV2);
@@ -67,7 +71,7 @@ TEST(AutoRoundConfig, PackingsByTheirNames) {
 
 // What the tool writes of an lm_head that it quantizes, or of a layer that it leaves alone.
 TEST(AutoRoundConfig, EntriesMadeFromPresetsNameFloatActivations) {
-  const AutoRoundConfig config = *Parse(R"({"bits":4,"extra_config":{
+  const AutoRoundConfig config = *ParseAutoRound(R"({"bits":4,"extra_config":{
       "lm_head":{"bits":4,"act_bits":16,"act_data_type":"float","data_type":"int","group_size":128,"rotation_config":null},
       ".*k_proj.*":{"bits":16,"data_type":"float","act_data_type":"float"}}})");
   EXPECT_TRUE(config.Find({.kind = LayerKind::kLmHead, .name = "lm_head"}).quantized());
@@ -96,13 +100,13 @@ TEST(AutoRound, BlocksOfFp8) {
   EXPECT_EQ(row, std::vector<float>({3, 3, 3, 3, 4, 4, 4, 4}));
   EXPECT_EQ(part->act.grain, ActivationSpec::kGroup);
   EXPECT_EQ(part->act.group, 4);
-  EXPECT_EQ(Parse(R"({"bits":8,"group_size":[2]})").error().code, Code::kCorrupt);
-  EXPECT_EQ(Parse(R"({"bits":8,"group_size":[0,4]})").error().code, Code::kCorrupt);
+  EXPECT_EQ(ParseAutoRound(R"({"bits":8,"group_size":[2]})").error().code, Code::kCorrupt);
+  EXPECT_EQ(ParseAutoRound(R"({"bits":8,"group_size":[0,4]})").error().code, Code::kCorrupt);
 }
 
 TEST(AutoRoundConfig, RotationsAreBlocksOfHadamardMatrices) {
   const auto parse = [](const std::string& rotation, const std::string& data = "mx_fp") {
-    return Parse(R"({"bits":4,"data_type":")" + data + R"(","rotation_config":)" + rotation + "}");
+    return ParseAutoRound(R"({"bits":4,"data_type":")" + data + R"(","rotation_config":)" + rotation + "}");
   };
   EXPECT_EQ(parse(R"({"algorithm":"hadamard","hadamard_type":"hadamard","block_size":64})")->rotation, 64);
   EXPECT_EQ(parse(R"({"hadamard_type":"hadamard","block_size":null})")->rotation, 32);
@@ -153,10 +157,10 @@ TEST(AutoRound, CacheScalesDoNotChangeTheCache) {
 }
 
 TEST(AutoRoundConfig, RefusesWhatItCannotMean) {
-  EXPECT_EQ(Parse(R"({"bits":0})").error().code, Code::kCorrupt);
-  EXPECT_EQ(Parse(R"({"bits":4,"data_type":"best"})").error().code, Code::kUnsupported);
-  EXPECT_EQ(Parse(R"({"bits":4,"extra_config":{"a":3}})").error().code, Code::kCorrupt);
-  EXPECT_EQ(Parse(R"({"bits":4,"extra_config":{"(":{}}})").error().code, Code::kCorrupt);
+  EXPECT_EQ(ParseAutoRound(R"({"bits":0})").error().code, Code::kCorrupt);
+  EXPECT_EQ(ParseAutoRound(R"({"bits":4,"data_type":"best"})").error().code, Code::kUnsupported);
+  EXPECT_EQ(ParseAutoRound(R"({"bits":4,"extra_config":{"a":3}})").error().code, Code::kCorrupt);
+  EXPECT_EQ(ParseAutoRound(R"({"bits":4,"extra_config":{"(":{}}})").error().code, Code::kCorrupt);
 }
 
 }  // namespace

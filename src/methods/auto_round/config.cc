@@ -39,7 +39,7 @@ Status ParseGroup(const Json& json, const std::string& where, AutoRoundSettings&
 }
 
 // Missing keys keep the value of `settings`.
-Result<AutoRoundSettings> ParseSettings(const Json& json, const std::string& where, AutoRoundSettings settings) {
+Result<AutoRoundSettings> ParseAutoRoundSettings(const Json& json, const std::string& where, AutoRoundSettings settings) {
   NIBBLE_TRY_IN(where, settings.bits, JsonInt(json, "bits", settings.bits));
   NIBBLE_RETURN_IF_ERROR(ParseGroup(json, where, settings));
   NIBBLE_TRY_IN(where, settings.sym, JsonBool(json, "sym", settings.sym));
@@ -111,7 +111,7 @@ Status ParseRules(const Json& json, const ConfigSource& source, AutoRoundConfig&
     const Json& value = (*extra)[name];
     if (!value.is_object()) return Corrupt("{}: wanted an object, found {}", here, value.type_name());
     AutoRoundRule rule{.name = name};
-    NIBBLE_TRY(rule.settings, ParseSettings(value, here, config.base));
+    NIBBLE_TRY(rule.settings, ParseAutoRoundSettings(value, here, config.base));
     if (name.find_first_of("^$*+?{}[]\\|()") != name.npos) {
       NIBBLE_TRY(rule.pattern, CompileSearch(name, here));
     }
@@ -140,7 +140,7 @@ Status ParseRotation(const Json& json, const std::string& where, AutoRoundConfig
   return Corrupt("{}: block_size is {}, wanted a power of two", here, config.rotation);
 }
 
-Status CheckAllKeys(const Json& json, const std::string& where) {
+Status CheckAutoRoundKeys(const Json& json, const std::string& where) {
   return CheckKeys(json, where,
                    {"quant_method", "bits", "group_size", "sym", "data_type", "packing_format", "backend", "vllm_backend",
                     "block_name_to_quantize", "to_quant_block_names", "extra_config", "act_bits", "act_group_size", "act_data_type",
@@ -191,8 +191,8 @@ Status CheckAllKeys(const Json& json, const std::string& where) {
 
 Result<AutoRoundConfig> AutoRoundConfig::Parse(const Json& json, const ConfigSource& source) {
   AutoRoundConfig config;
-  NIBBLE_RETURN_IF_ERROR(CheckAllKeys(json, source.where));
-  NIBBLE_TRY(config.base, ParseSettings(json, source.where, {}));
+  NIBBLE_RETURN_IF_ERROR(CheckAutoRoundKeys(json, source.where));
+  NIBBLE_TRY(config.base, ParseAutoRoundSettings(json, source.where, {}));
   NIBBLE_RETURN_IF_ERROR(ParseRotation(json, source.where, config));
   NIBBLE_TRY(config.packing, ParsePacking(json, source.where));
   NIBBLE_RETURN_IF_ERROR(ParseBlocks(json, source.where, config.blocks));

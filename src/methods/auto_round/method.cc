@@ -252,7 +252,7 @@ class AutoRoundQuantizationConfig : public QuantizationConfig {
 };
 
 // Packing "auto_round:mlx": MLX's tensors under AutoRound's settings.
-Result<std::unique_ptr<QuantizationConfig>> MlxConfig(const AutoRoundConfig& config, const ConfigSource& source) {
+Result<std::unique_ptr<QuantizationConfig>> ReadAsMlx(const AutoRoundConfig& config, const ConfigSource& source) {
   const auto settings = [](const AutoRoundSettings& s) { return Json({{"bits", s.bits}, {"group_size", s.group_size}}); };
   Json json = settings(config.base);
   for (const AutoRoundRule& rule : config.rules) {
@@ -262,9 +262,9 @@ Result<std::unique_ptr<QuantizationConfig>> MlxConfig(const AutoRoundConfig& con
   return FindQuantization("mlx")->from_config(json, source);
 }
 
-Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
+Result<std::unique_ptr<QuantizationConfig>> AutoRoundFromConfig(const Json& json, const ConfigSource& source) {
   NIBBLE_TRY(AutoRoundConfig config, AutoRoundConfig::Parse(json, source));
-  if (config.packing == AutoRoundPacking::kMlx) return MlxConfig(config, source);
+  if (config.packing == AutoRoundPacking::kMlx) return ReadAsMlx(config, source);
   return std::make_unique<AutoRoundQuantizationConfig>(std::move(config), source.where);
 }
 
@@ -278,7 +278,7 @@ const QuantizationEntry* auto_round_method() {
       .summary = "AutoRound: integers of 2 to 8 bits in GPTQ's and AWQ's layouts, settings by layer; mx_int4, NVFP4, MX, FP8",
       .formats = {"int_group", "table", "fp8", "block_float"},
       .checked = {"auto-round 0.15.1"},
-      .from_config = FromConfig};
+      .from_config = AutoRoundFromConfig};
   return &entry;
 }
 

@@ -24,7 +24,7 @@ TEST_P(AwqGolden, DecodesAModuleCutFromAToolsFile) {
 }
 INSTANTIATE_TEST_SUITE_P(All, AwqGolden, ::testing::Values("autoawq-gemm-g128", "gptqmodel-awq-gemv-fast-g128"));
 
-Result<std::unique_ptr<QuantizationConfig>> Parse(const std::string& text) {
+Result<std::unique_ptr<QuantizationConfig>> ParseAwq(const std::string& text) {
   return FindQuantization("awq")->from_config(*ParseJson(text, "test"), {"config.json", nullptr});
 }
 
@@ -42,17 +42,17 @@ TEST(AwqConfig, ReadsOldAndNewKeys) {
       *AwqConfig::Parse(*ParseJson(R"({"bits":4,"group_size":128,"dynamic":{".*down_proj":{"group_size":32}}})", "test"), {"x"});
   EXPECT_EQ(ruled.LayoutOf({.name = "layers.0.mlp.down_proj"}).group_size, 32);
   EXPECT_EQ(ruled.LayoutOf({.name = "layers.0.mlp.up_proj"}).group_size, 128);
-  const auto config = *Parse(R"({"bits":4,"modules_to_not_convert":["mlp.gate"]})");
+  const auto config = *ParseAwq(R"({"bits":4,"modules_to_not_convert":["mlp.gate"]})");
   EXPECT_EQ(*config->GetQuantMethod({.name = "layers.0.mlp.gate"}), nullptr);
   EXPECT_NE(*config->GetQuantMethod({.name = "layers.0.mlp.up_proj"}), nullptr);
 }
 
 TEST(AwqConfig, RefusesWhatItCannotMean) {
-  EXPECT_EQ(Parse(R"({"bits":4,"version":"gemm","format":"gemv"})").error().code, Code::kCorrupt);
-  EXPECT_EQ(Parse(R"({"bits":4,"version":"best"})").error().ToString(),
+  EXPECT_EQ(ParseAwq(R"({"bits":4,"version":"gemm","format":"gemv"})").error().code, Code::kCorrupt);
+  EXPECT_EQ(ParseAwq(R"({"bits":4,"version":"best"})").error().ToString(),
             "unsupported: config.json: version \"best\"; readable are gemm, gemv, gemv_fast, marlin");
-  EXPECT_EQ(Parse(R"({"bits":16})").error().code, Code::kCorrupt);
-  EXPECT_EQ(Parse(R"({"bits":4,"modules_to_not_convert":"lm_head"})").error().code, Code::kCorrupt);
+  EXPECT_EQ(ParseAwq(R"({"bits":16})").error().code, Code::kCorrupt);
+  EXPECT_EQ(ParseAwq(R"({"bits":4,"modules_to_not_convert":"lm_head"})").error().code, Code::kCorrupt);
 }
 
 }  // namespace

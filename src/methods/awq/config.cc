@@ -37,7 +37,7 @@ Result<int64_t> FirstInt(const Json& json, std::initializer_list<std::string_vie
   return fallback;
 }
 
-Status CheckAllKeys(const Json& json, const std::string& where) {
+Status CheckAwqKeys(const Json& json, const std::string& where) {
   return CheckKeys(json, where,
                    {"quant_method", "method", "bits", "w_bit", "group_size", "q_group_size", "zero_point", "version",
                     "checkpoint_format", "format", "modules_to_not_convert", "lm_head", "pack_dtype", "dynamic", "backend"},
@@ -68,7 +68,7 @@ Status CheckAllKeys(const Json& json, const std::string& where) {
 Result<AwqConfig> AwqConfig::Parse(const Json& json, const ConfigSource& source) {
   const std::string& where = source.where;
   AwqConfig config;
-  NIBBLE_RETURN_IF_ERROR(CheckAllKeys(json, where));
+  NIBBLE_RETURN_IF_ERROR(CheckAwqKeys(json, where));
   NIBBLE_TRY_IN(where, const int64_t bits, FirstInt(json, {"bits", "w_bit"}, 4));
   if (bits < 2 || bits > 8) return Corrupt("{}: bits is {}, wanted 2 to 8", where, bits);
   config.layout.bits = static_cast<int>(bits);

@@ -52,7 +52,7 @@ class AwqQuantizationConfig : public QuantizationConfig {
   AwqConfig config_;
 };
 
-Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
+Result<std::unique_ptr<QuantizationConfig>> AwqFromConfig(const Json& json, const ConfigSource& source) {
   NIBBLE_TRY(AwqConfig config, AwqConfig::Parse(json, source));
   return std::make_unique<AwqQuantizationConfig>(std::move(config));
 }
@@ -67,7 +67,7 @@ const QuantizationEntry* awq_method() {
       .summary = "AWQ: 4-bit integers (other widths read too) with zero points, layouts gemm, gemv, gemv_fast, marlin",
       .formats = {"int_group"},
       .checked = {"autoawq 0.2.9", "gptqmodel 7.7.0"},
-      .from_config = FromConfig};
+      .from_config = AwqFromConfig};
   return &entry;
 }
 

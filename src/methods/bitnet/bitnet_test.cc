@@ -16,7 +16,7 @@ TEST(BitNetGolden, DecodesAModuleCutFromAToolsFile) {
   testing::ExpectDequantizedWeights(folder, folder + "/expected.safetensors");
 }
 
-Result<std::unique_ptr<QuantizationConfig>> Parse(const std::string& text) {
+Result<std::unique_ptr<QuantizationConfig>> ParseBitnet(const std::string& text) {
   return FindQuantization("bitnet")->from_config(*ParseJson(text, "test"), {"config.json"});
 }
 
@@ -32,14 +32,14 @@ TEST(BitNetWeight, TheClassTellsWhereTheScaleGoes) {
     return *std::max_element(row.begin(), row.end());
   };
   const float divided = first_weight();
-  checkpoint.config = *Parse(R"({"linear_class":"autobitlinear"})");
+  checkpoint.config = *ParseBitnet(R"({"linear_class":"autobitlinear"})");
   EXPECT_FLOAT_EQ(first_weight() * divided, 1);
 }
 
 TEST(BitNetConfig, RefusesWhatItCannotMean) {
-  EXPECT_EQ(Parse(R"({"linear_class":"best"})").error().code, Code::kUnsupported);
-  EXPECT_EQ(Parse(R"({"linear_class":"bitlinear","quantization_mode":"online"})").error().code, Code::kCorrupt);
-  const auto config = *Parse(R"({})");
+  EXPECT_EQ(ParseBitnet(R"({"linear_class":"best"})").error().code, Code::kUnsupported);
+  EXPECT_EQ(ParseBitnet(R"({"linear_class":"bitlinear","quantization_mode":"online"})").error().code, Code::kCorrupt);
+  const auto config = *ParseBitnet(R"({})");
   EXPECT_EQ(*config->GetQuantMethod({.kind = LayerKind::kLmHead, .name = "lm_head"}), nullptr);
   EXPECT_NE(*config->GetQuantMethod({.name = "model.layers.0.mlp.up_proj"}), nullptr);
 }

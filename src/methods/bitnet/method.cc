@@ -138,7 +138,7 @@ class BitNetConfig : public QuantizationConfig {
   BitNetSettings settings_;
 };
 
-Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
+Result<std::unique_ptr<QuantizationConfig>> BitnetFromConfig(const Json& json, const ConfigSource& source) {
   NIBBLE_TRY(BitNetSettings settings, BitNetSettings::Parse(json, source.where));
   return std::make_unique<BitNetConfig>(std::move(settings));
 }
@@ -152,7 +152,7 @@ const QuantizationEntry* bitnet_method() {
       .summary = "BitNet b1.58: ternary weights, one scale a matrix; int8 activations per token",
       .formats = {"int_group"},
       .checked = {"transformers 5.17.0"},
-      .from_config = FromConfig};
+      .from_config = BitnetFromConfig};
   return &entry;
 }
 

@@ -23,12 +23,12 @@ TEST_P(BnbGolden, DecodesAModuleCutFromAToolsFile) {
 }
 INSTANTIATE_TEST_SUITE_P(All, BnbGolden, ::testing::Values("bnb-fp4", "bnb-int8", "bnb-nf4-double-quant-storage-f32"));
 
-Result<std::unique_ptr<QuantizationConfig>> Parse(const std::string& text) {
+Result<std::unique_ptr<QuantizationConfig>> ParseBitsandbytes(const std::string& text) {
   return FindQuantization("bitsandbytes")->from_config(*ParseJson(text, "test"), {"config.json", nullptr});
 }
 
 // A 4-bit module [3,5] made here: blocks of 4 straddle the rows, rows begin inside bytes.
-struct Module {
+struct BnbModule {
   std::vector<uint8_t> bytes = {0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xe0};
   std::vector<float> absmax = {1, 2, 3, 4}, map = std::vector<float>(16);
   std::string state = R"({"quant_type":"nf4","blocksize":4,"dtype":"float16","shape":[3,5]})";
@@ -47,7 +47,7 @@ struct Module {
     add("weight.absmax", absmax.data(), DType::kF32, {static_cast<int64_t>(absmax.size())});
     add("weight.quant_map", map.data(), DType::kF32, {16});
     add("weight.quant_state.bitsandbytes__nf4", state.data(), DType::kU8, {static_cast<int64_t>(state.size())});
-    const auto config = Parse(R"({"load_in_4bit":true})").value();
+    const auto config = ParseBitsandbytes(R"({"load_in_4bit":true})").value();
     const LayerQuery query{.name = "m", .has = [&](std::string_view suffix) { return suffix == "weight.absmax"; }};
     const auto method = config->GetQuantMethod(query).value();
     BoundParams params{.name = "m", .n = n, .k = k};
@@ -57,7 +57,7 @@ struct Module {
 };
 
 TEST(Bnb, BlocksAndBytesStraddleRows) {
-  Module module;
+  BnbModule module;
   const auto part = module.Load(0, 0);
   ASSERT_TRUE(part) << part.error().ToString();
   ASSERT_EQ(part->weight->n, 3);
@@ -72,33 +72,33 @@ TEST(Bnb, BlocksAndBytesStraddleRows) {
 }
 
 TEST(Bnb, RefusesWhatDoesNotFit) {
-  const auto fails = [](Module module, int64_t n = 3, int64_t k = 5) {
+  const auto fails = [](BnbModule module, int64_t n = 3, int64_t k = 5) {
     const auto part = module.Load(n, k);
     EXPECT_FALSE(part);
     return part ? Code::kInternal : part.error().code;
   };
-  EXPECT_EQ(fails(Module(), 5, 3), Code::kCorrupt);
-  Module module;
+  EXPECT_EQ(fails(BnbModule(), 5, 3), Code::kCorrupt);
+  BnbModule module;
   module.bytes.pop_back();
   EXPECT_EQ(fails(module), Code::kCorrupt);
-  module = Module();
+  module = BnbModule();
   module.absmax.pop_back();
   EXPECT_EQ(fails(module), Code::kCorrupt);
   for (const char* state :
        {"", "[]", "{}", R"({"quant_type":"nf4","blocksize":0,"shape":[3,5]})", R"({"quant_type":"nf4","blocksize":4,"shape":[3]})",
         R"({"quant_type":"nf4","blocksize":4,"shape":[4611686018427387904,5]})",
         R"({"quant_type":"nf4","blocksize":4,"shape":[3,5],"nested_blocksize":256,"nested_offset":0.1})"}) {
-    module = Module();
+    module = BnbModule();
     module.state = state;
     EXPECT_EQ(fails(module), Code::kCorrupt) << state;
   }
 }
 
 TEST(BnbConfig, ContradictionsAndSkips) {
-  EXPECT_EQ(Parse(R"({"load_in_4bit":true,"load_in_8bit":true})").error().code, Code::kCorrupt);
-  EXPECT_EQ(Parse(R"({"llm_int8_threshold":-1})").error().code, Code::kCorrupt);
-  EXPECT_EQ(Parse(R"({"llm_int8_skip_modules":"lm_head"})").error().code, Code::kCorrupt);
-  const auto config = *Parse(R"({"_load_in_8bit":true,"llm_int8_skip_modules":["model.layers.1","lm_head"]})");
+  EXPECT_EQ(ParseBitsandbytes(R"({"load_in_4bit":true,"load_in_8bit":true})").error().code, Code::kCorrupt);
+  EXPECT_EQ(ParseBitsandbytes(R"({"llm_int8_threshold":-1})").error().code, Code::kCorrupt);
+  EXPECT_EQ(ParseBitsandbytes(R"({"llm_int8_skip_modules":"lm_head"})").error().code, Code::kCorrupt);
+  const auto config = *ParseBitsandbytes(R"({"_load_in_8bit":true,"llm_int8_skip_modules":["model.layers.1","lm_head"]})");
   EXPECT_EQ(config->EstimateBits({.name = "model.layers.1.mlp.up_proj"}), 0);
   EXPECT_EQ(config->EstimateBits({.name = "model.layers.10.mlp.up_proj"}), 8);
   EXPECT_EQ(config->EstimateBits({.kind = LayerKind::kLmHead, .name = "lm_head"}), 0);

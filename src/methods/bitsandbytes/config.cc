@@ -9,7 +9,7 @@ namespace {
 constexpr int64_t kMaxState = 1 << 16;          // bytes of a quant_state
 constexpr int64_t kMaxSize = int64_t{1} << 31;  // of a dimension or a block
 
-Status CheckAllKeys(const Json& json, const std::string& where) {
+Status CheckBitsandbytesKeys(const Json& json, const std::string& where) {
   return CheckKeys(json, where,
                    {"quant_method", "method", "load_in_4bit", "load_in_8bit", "_load_in_4bit", "_load_in_8bit",
                     "bnb_4bit_use_double_quant", "llm_int8_threshold", "llm_int8_skip_modules"},
@@ -53,7 +53,7 @@ Result<int64_t> Positive(const Json& json, const std::string& where, const char*
 
 Result<BnbConfig> BnbConfig::Parse(const Json& json, const std::string& where) {
   BnbConfig config;
-  NIBBLE_RETURN_IF_ERROR(CheckAllKeys(json, where));
+  NIBBLE_RETURN_IF_ERROR(CheckBitsandbytesKeys(json, where));
   NIBBLE_TRY(const bool four, Flag(json, where, "load_in_4bit"));
   NIBBLE_TRY(const bool eight, Flag(json, where, "load_in_8bit"));
   if (four && eight) return Corrupt("{}: load_in_4bit and load_in_8bit are both true; one of them must go", where);

@@ -14,10 +14,10 @@ namespace nibble {
 namespace {
 
 // Suffixes of a 4-bit module's tensors: transformers and bitsandbytes itself, and GPTQModel.
-struct Spelling {
+struct BnbSpelling {
   std::string_view absmax, map, nested_absmax, nested_map, states[2];
 };
-constexpr Spelling kSpellings[] = {
+constexpr BnbSpelling kSpellings[] = {
     {"weight.absmax",
      "weight.quant_map",
      "weight.nested_absmax",
@@ -31,7 +31,7 @@ const std::vector<DType> kScaleDTypes = {DType::kF32, DType::kBF16, DType::kF16}
 
 class Bnb4BitMethod : public LinearMethod {
  public:
-  explicit Bnb4BitMethod(const Spelling& spelling) : spelling_(spelling) {}
+  explicit Bnb4BitMethod(const BnbSpelling& spelling) : spelling_(spelling) {}
 
   std::vector<ParamDecl> CreateWeights(const LinearShape&) const override {
     std::vector<DType> absmax = kScaleDTypes;
@@ -112,7 +112,7 @@ class Bnb4BitMethod : public LinearMethod {
     return plane;
   }
 
-  const Spelling& spelling_;
+  const BnbSpelling& spelling_;
 };
 
 class BnbInt8Method : public LinearMethod {
@@ -166,7 +166,7 @@ class BnbQuantizationConfig : public QuantizationConfig {
   Result<std::shared_ptr<const LinearMethod>> GetQuantMethod(const LayerQuery& layer) const override {
     if (layer.kind == LayerKind::kAttention) return nullptr;
     if (!layer.has) return FromConfig(layer);
-    for (const Spelling& spelling : kSpellings) {
+    for (const BnbSpelling& spelling : kSpellings) {
       if (!layer.has(spelling.absmax)) continue;
       if (config_.load == BnbConfig::k8Bit) return Contradiction(layer, "load_in_8bit", spelling.absmax);
       return std::make_shared<const Bnb4BitMethod>(spelling);
@@ -205,7 +205,7 @@ class BnbQuantizationConfig : public QuantizationConfig {
   std::string where_;
 };
 
-Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
+Result<std::unique_ptr<QuantizationConfig>> BitsandbytesFromConfig(const Json& json, const ConfigSource& source) {
   NIBBLE_TRY(BnbConfig config, BnbConfig::Parse(json, source.where));
   return std::make_unique<BnbQuantizationConfig>(std::move(config), source.where);
 }
@@ -218,7 +218,7 @@ const QuantizationEntry* bitsandbytes_method() {
                                           .summary = "nf4 and fp4 with double quantization; LLM.int8 with outliers",
                                           .formats = {"table", "int_group"},
                                           .checked = {"bitsandbytes 0.50.2"},
-                                          .from_config = FromConfig};
+                                          .from_config = BitsandbytesFromConfig};
   return &entry;
 }
 

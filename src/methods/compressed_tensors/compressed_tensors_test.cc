@@ -46,7 +46,7 @@ INSTANTIATE_TEST_SUITE_P(All, CtGolden,
                                            "llmcompressor-old-marlin24-w4a16-g128",
                                            "llmcompressor-old-sparse24-bitmask-fp8-dynamic"));
 
-Result<std::unique_ptr<QuantizationConfig>> Parse(const std::string& text) {
+Result<std::unique_ptr<QuantizationConfig>> ParseCompressedTensors(const std::string& text) {
   return FindQuantization("compressed-tensors")->from_config(*ParseJson(text, "test"), {"config.json", nullptr});
 }
 
@@ -84,7 +84,8 @@ TEST(CtConfig, ActivationsAreThoseOfTheScheme) {
 
 TEST(CtConfig, RefusesWhatItCannotMean) {
   const auto with_weights = [](const std::string& weights, const std::string& format = "pack-quantized") {
-    return Parse(R"({"format":")" + format + R"(","config_groups":{"g":{"targets":["Linear"],"weights":)" + weights + "}}}");
+    return ParseCompressedTensors(R"({"format":")" + format + R"(","config_groups":{"g":{"targets":["Linear"],"weights":)" +
+                                  weights + "}}}");
   };
   EXPECT_EQ(with_weights(R"({"strategy":"group"})").error().code, Code::kCorrupt);
   EXPECT_EQ(with_weights(R"({"strategy":"block"})").error().code, Code::kCorrupt);
@@ -96,13 +97,13 @@ TEST(CtConfig, RefusesWhatItCannotMean) {
       *with_weights(R"({"num_bits":4,"type":"float","strategy":"tensor_group","group_size":16})", "fancy-quantized");
   const std::string text = config->GetQuantMethod({.name = "a"}).error().ToString();
   EXPECT_NE(text.find("fancy-quantized"), std::string::npos) << text;
-  EXPECT_EQ(Parse(R"({"sparsity_config":{"format":"sparse-5-of-7"}})").error().code, Code::kUnsupported);
-  EXPECT_TRUE(
-      Parse(R"({"sparsity_config":{},"transform_config":{},"config_groups":{},"kv_cache_scheme":{"num_bits":8,"type":"float"}})"));
+  EXPECT_EQ(ParseCompressedTensors(R"({"sparsity_config":{"format":"sparse-5-of-7"}})").error().code, Code::kUnsupported);
+  EXPECT_TRUE(ParseCompressedTensors(
+      R"({"sparsity_config":{},"transform_config":{},"config_groups":{},"kv_cache_scheme":{"num_bits":8,"type":"float"}})"));
 }
 
 TEST(CtConfig, KvScalesWarnWhenAbsentAndWhenNonsense) {
-  const auto config = *Parse(R"({"kv_cache_scheme":{"num_bits":8,"type":"float"}})");
+  const auto config = *ParseCompressedTensors(R"({"kv_cache_scheme":{"num_bits":8,"type":"float"}})");
   const auto method = *config->GetKvCacheMethod({.kind = LayerKind::kAttention, .name = "a.self_attn"});
   ASSERT_TRUE(method);
   const uint16_t half = 0x3f00, nan = 0x7fc0;
@@ -120,7 +121,7 @@ TEST(CtConfig, KvScalesWarnWhenAbsentAndWhenNonsense) {
 }
 
 TEST(CtConfig, KvScalesByHeadAndZeroPoints) {
-  const auto integers = *(*Parse(R"({"kv_cache_scheme":{"num_bits":8,"type":"int"}})"))->GetKvCacheMethod({});
+  const auto integers = *(*ParseCompressedTensors(R"({"kv_cache_scheme":{"num_bits":8,"type":"int"}})"))->GetKvCacheMethod({});
   EXPECT_EQ(integers->formats(), StaticInt8Kv());
   const float k_scales[2] = {0.5f, 2.0f}, v_scale = 0.25f;
   const int8_t k_zeros[2] = {0, -3}, v_zero = 0;
@@ -135,13 +136,13 @@ TEST(CtConfig, KvScalesByHeadAndZeroPoints) {
   EXPECT_EQ(second.scale, std::vector{2.0f});
   EXPECT_EQ(second.bias, (std::vector{6.0f, 6.0f, 6.0f}));
   EXPECT_EQ(rules.k.ForHeads(0, 4, 4, 3).error().message, "2 scales for 4 key/value heads");
-  const auto fewer = *(*Parse(R"({"kv_cache_scheme":{"num_bits":4,"type":"int"}})"))->GetKvCacheMethod({});
+  const auto fewer = *(*ParseCompressedTensors(R"({"kv_cache_scheme":{"num_bits":4,"type":"int"}})"))->GetKvCacheMethod({});
   EXPECT_FALSE(fewer->formats());
 }
 
 // The published matrix, stored as the values that are not zero.
 TEST(CtSparse, BitmasksOfPlainLayersAreExpanded) {
-  const auto config = *Parse(R"({"sparsity_config":{"format":"sparse-bitmask"}})");
+  const auto config = *ParseCompressedTensors(R"({"sparsity_config":{"format":"sparse-bitmask"}})");
   const LayerQuery layer{.name = "a", .has = [](std::string_view suffix) { return suffix == "bitmask" || suffix == "compressed"; }};
   const auto method = *config->GetQuantMethod(layer);
   ASSERT_TRUE(method);
@@ -162,7 +163,7 @@ TEST(CtSparse, BitmasksOfPlainLayersAreExpanded) {
 }
 
 TEST(CtTransforms, OnlineRotationsBecomeTransforms) {
-  const auto config = *Parse(
+  const auto config = *ParseCompressedTensors(
       R"({"format":"int-quantized","config_groups":{"g":{"targets":["Linear"],"weights":{"num_bits":8,"strategy":"channel"}}},
     "transform_config":{"config_groups":{"R4":{"type":"hadamard","head_dim":4,"apply":[
       {"targets":["re:.*down_proj$"],"location":"input"},{"targets":["re:.*"],"location":"weight_input","inverse":true}]}}}})");
@@ -259,9 +260,9 @@ TEST(CtTransforms, RandomizedOnesArePermuted) {
 
 TEST(CtTransforms, QueriesAndKeysMustTurnAlike) {
   const auto with = [](const char* type, const char* second) {
-    return Parse(fmt::format(R"({{"transform_config":{{"config_groups":{{"R3":{{"type":"{}","head_dim":4,
+    return ParseCompressedTensors(fmt::format(R"({{"transform_config":{{"config_groups":{{"R3":{{"type":"{}","head_dim":4,
         "apply":[{{"targets":["a"],"location":"q_attn"}}{}]}}}}}}}})",
-                             type, second));
+                                              type, second));
   };
   EXPECT_TRUE(with("hadamard", R"(,{"targets":["a"],"location":"k_cache"})"));
   EXPECT_EQ(with("hadamard", "").error().code, Code::kUnsupported);
@@ -271,7 +272,7 @@ TEST(CtTransforms, QueriesAndKeysMustTurnAlike) {
 
 // Groups that quantize what goes in or comes out of float weights.
 TEST(CtConfig, ActivationsAloneMayBeQuantized) {
-  const auto config = *Parse(R"({"format":"dense","config_groups":{"g":{"targets":["Linear"],
+  const auto config = *ParseCompressedTensors(R"({"format":"dense","config_groups":{"g":{"targets":["Linear"],
       "input_activations":{"num_bits":8,"type":"int","strategy":"tensor"}}},"ignore":["lm_head"]})");
   const auto has = [](std::string_view suffix) { return suffix == "weight" || suffix == "input_scale"; };
   const auto method = *config->GetQuantMethod({.name = "a.q_proj", .has = has});
@@ -290,7 +291,7 @@ TEST(CtConfig, ActivationsAloneMayBeQuantized) {
 TEST(CtWeights, UncompressedOnesAreQuantizedWhenRead) {
   const auto load = [](const char* status, const char* args, const StoredTensor& weight,
                        std::vector<std::pair<std::string_view, const StoredTensor*>> more) {
-    const auto config = *Parse(fmt::format(
+    const auto config = *ParseCompressedTensors(fmt::format(
         R"({{"format":"dense","quantization_status":"{}","config_groups":{{"g":{{"targets":["Linear"],"weights":{}}}}}}})", status,
         args));
     more.emplace_back("weight", &weight);
@@ -317,7 +318,7 @@ TEST(CtWeights, UncompressedOnesAreQuantizedWhenRead) {
 
 TEST(CtConfig, FormatNamesMeanWhatTheCodesAre) {
   const auto form = [](const char* format, const char* weights) {
-    return (*Parse(
+    return (*ParseCompressedTensors(
                 fmt::format(R"({{"format":"{}","config_groups":{{"g":{{"targets":["Linear"],"weights":{}}}}}}})", format, weights)))
         ->GetQuantMethod({.name = "a"});
   };

@@ -44,7 +44,7 @@ Status ParseStrategy(const Json& json, const std::string& where, CtArgs& args) {
 }
 
 // [128, 128] or "128x128".
-Status ParseBlock(const Json& json, const std::string& where, CtArgs& args) {
+Status ParseCtBlock(const Json& json, const std::string& where, CtArgs& args) {
   const Json* block = JsonFind(json, "block_structure");
   if (block && block->is_array() && block->size() == 2 && (*block)[0].is_number_integer() && (*block)[1].is_number_integer()) {
     args.block_n = (*block)[0].get<int64_t>();
@@ -88,7 +88,7 @@ Result<std::optional<CtArgs>> ParseArgs(const Json& object, const char* key, con
   args.is_float = type == "float";
   NIBBLE_TRY_IN(where, args.symmetric, JsonBool(*json, "symmetric", true));
   NIBBLE_RETURN_IF_ERROR(ParseStrategy(*json, where, args));
-  NIBBLE_RETURN_IF_ERROR(ParseBlock(*json, where, args));
+  NIBBLE_RETURN_IF_ERROR(ParseCtBlock(*json, where, args));
   NIBBLE_RETURN_IF_ERROR(ParseDynamic(*json, where, args));
   const Json* order = JsonFind(*json, "actorder");
   args.act_order = order && (*order == "group" || *order == "dynamic" || *order == true);

@@ -252,7 +252,7 @@ class CtQuantizationConfig : public QuantizationConfig {
   std::shared_ptr<const CtRotations> rotations_;
 };
 
-Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
+Result<std::unique_ptr<QuantizationConfig>> CompressedTensorsFromConfig(const Json& json, const ConfigSource& source) {
   NIBBLE_TRY(CtConfig config, CtConfig::Parse(json, source.where));
   return std::make_unique<CtQuantizationConfig>(std::move(config), source);
 }
@@ -267,7 +267,7 @@ const QuantizationEntry* compressed_tensors_method() {
       .formats = {"int_group", "fp8", "block_float"},
       .makes = {"int_group", "fp8"},
       .checked = {"llm-compressor 0.14.0", "llm-compressor 0.8.1"},
-      .from_config = FromConfig};
+      .from_config = CompressedTensorsFromConfig};
   return &entry;
 }
 

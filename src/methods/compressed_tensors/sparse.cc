@@ -15,12 +15,12 @@ constexpr std::string_view kCompressed[] = {"compressed", "weight.compressed"}, 
                            kRowOffsets[] = {"row_offsets", "weight.row_offsets"}, kShape[] = {"shape", "weight.shape"};
 
 // The spelling that the file has.
-std::string_view Spelling(const BoundParams& params, const std::string_view (&names)[2]) {
+std::string_view SparseSpelling(const BoundParams& params, const std::string_view (&names)[2]) {
   return params.Find(names[1]) ? names[1] : names[0];
 }
 
 Result<Tensor> Expand(const BoundParams& params) {
-  const std::string_view compressed = Spelling(params, kCompressed), bitmask = Spelling(params, kBitmask);
+  const std::string_view compressed = SparseSpelling(params, kCompressed), bitmask = SparseSpelling(params, kBitmask);
   NIBBLE_TRY(const TensorView mask, RequireParam(params, bitmask, {params.n, CeilDiv(params.k, 8)}));
   const TensorView values = params.View(compressed);
   if (!values || !values.contiguous() || !mask.contiguous()) {
@@ -46,7 +46,7 @@ Result<Tensor> Expand(const BoundParams& params) {
 // [n,k] as the file says, where nobody else knows.
 BoundParams WithSparseShape(const BoundParams& bound) {
   BoundParams params = bound;
-  const TensorView shape = params.View(Spelling(params, kShape));
+  const TensorView shape = params.View(SparseSpelling(params, kShape));
   if (!shape || shape.elems() != 2 || !shape.contiguous()) return params;
   const float n = LoadScalar(shape.dtype, shape.data, 0), k = LoadScalar(shape.dtype, shape.data, 1);
   if (n < 1 || k < 1 || n >= 0x1p24f || k >= 0x1p24f) return params;
@@ -83,7 +83,7 @@ std::vector<ParamDecl> SparseParams() {
   return params;
 }
 
-bool IsSparse(const BoundParams& params) { return params.Find(Spelling(params, kBitmask)) != nullptr; }
+bool IsSparse(const BoundParams& params) { return params.Find(SparseSpelling(params, kBitmask)) != nullptr; }
 bool IsSparse(const LayerQuery& layer) { return layer.has(kBitmask[0]) || layer.has(kBitmask[1]); }
 
 std::shared_ptr<const LinearMethod> MakeSparseMethod() { return std::make_shared<const SparseLinearMethod>(); }
@@ -95,7 +95,7 @@ Result<StoredWeight> ExpandSparse(const BoundParams& bound, const std::function<
   tensor.name = params.name + ".weight";
   tensor.view = expanded.view;
   tensor.shape = expanded.view.shape;
-  tensor.file = params.origin(Spelling(params, kCompressed)).file;
+  tensor.file = params.origin(SparseSpelling(params, kCompressed)).file;
   BoundParams whole = params;
   whole.params.emplace_back("weight", &tensor);
   NIBBLE_TRY(StoredWeight weight, make(whole));

@@ -13,23 +13,23 @@
 namespace nibble {
 namespace {
 
-struct Blocks {
+struct CtBlocks {
   int64_t n = 1, k = 0;
 };
-Blocks BlocksOf(const CtArgs& args) {
+CtBlocks CtBlocksOf(const CtArgs& args) {
   if (args.strategy == CtArgs::kGroup || args.strategy == CtArgs::kTensorGroup) return {1, args.group_size};
   if (args.strategy == CtArgs::kBlock) return {args.block_n, args.block_k};
   return {1, 0};  // tensor and channel: the shape of the scale tells
 }
 
 Result<Plane> Scale(const BoundParams& params, const CtArgs& args) {
-  const Blocks blocks = BlocksOf(args);
+  const CtBlocks blocks = CtBlocksOf(args);
   return ScalePlane(params, "weight_scale", blocks.n, blocks.k);
 }
 
 // int8 zero points [rows of the scale, groups], shifted like the codes.
 Result<std::optional<Plane>> ByteZeros(const BoundParams& params, const CtArgs& args) {
-  const Blocks blocks = BlocksOf(args);
+  const CtBlocks blocks = CtBlocksOf(args);
   NIBBLE_TRY(Plane zero, ScalePlane(params, "weight_zero_point", blocks.n, blocks.k));
   zero.packed = ByteCodes(zero.data, static_cast<int>(args.bits), 1 << (args.bits - 1));
   zero.data = {};
@@ -130,7 +130,7 @@ Result<StoredWeight> MakeInts(const BoundParams& bound, const CtArgs& args) {
 Result<StoredWeight> MakeFloats(const BoundParams& params, const CtArgs& args) {
   if (args.bits != 8) return Unsupported("{}: float weights of {} bits", params.name, args.bits);
   if (!args.symmetric) return Corrupt("{}: float weights cannot be asymmetric", params.name);
-  const Blocks blocks = BlocksOf(args);
+  const CtBlocks blocks = CtBlocksOf(args);
   return MakeFp8Weight(params, {.block_n = blocks.n, .block_k = blocks.k});
 }
 

@@ -11,12 +11,6 @@
 namespace nibble {
 namespace {
 
-std::vector<float> Decode(const StoredWeight& weight) {
-  std::vector<float> out(static_cast<size_t>(weight.n * weight.k));
-  DecodeRows(weight, {0, weight.n}, {0, weight.k}, out.data());
-  return out;
-}
-
 Result<LinearPart> ReadBack(const CtWritten& written, const std::string& name, int64_t n, int64_t k) {
   const Json json = MakeCtConfig({{written.group, {"Linear"}}}, {"lm_head"});
   NIBBLE_TRY(const auto config, FindQuantization("compressed-tensors")->from_config(json, {"test", nullptr}));
@@ -45,7 +39,7 @@ void ExpectRoundTrip(const std::string& folder, const std::vector<std::string>& 
     ASSERT_TRUE(written) << written.error().ToString();
     const auto back = ReadBack(*written, name, shape[0], shape[1]);
     ASSERT_TRUE(back) << back.error().ToString();
-    EXPECT_EQ(Decode(*back->weight), Decode(*part->weight));
+    EXPECT_EQ(testing::Decoded(*back->weight), testing::Decoded(*part->weight));
     EXPECT_EQ(back->act, part->act);
     EXPECT_EQ(Describe(*back->weight), Describe(*part->weight));
     if (!same_bytes) continue;

@@ -138,7 +138,7 @@ class DeepSpeedConfig : public QuantizationConfig {
   int64_t group_;
 };
 
-Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
+Result<std::unique_ptr<QuantizationConfig>> DeepspeedfpFromConfig(const Json& json, const ConfigSource& source) {
   NIBBLE_RETURN_IF_ERROR(CheckKeys(json, source.where, {"quant_method", "bits", "weight_bits", "group_size"},
                                    {"packed_modules_mapping", "rounding", "mantissa_bits"}));
   NIBBLE_TRY_IN(source.where, const int64_t stated, JsonInt(json, "weight_bits", 8));
@@ -158,7 +158,7 @@ const QuantizationEntry* deepspeedfp_method() {
       .quant_methods = {"deepspeedfp"},
       .summary = "DeepSpeedFP: float checkpoints quantized to floats of 4, 6, 8, 12 bits while loading",
       .formats = {"table"},
-      .from_config = FromConfig};
+      .from_config = DeepspeedfpFromConfig};
   return &entry;
 }
 

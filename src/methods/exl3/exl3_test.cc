@@ -8,14 +8,14 @@
 namespace nibble {
 namespace {
 
-struct Module {
+struct Exl3Module {
   std::vector<uint16_t> tiles = std::vector<uint16_t>(8 * 16 * 48), signs = std::vector<uint16_t>(8, 0x8001);
   std::vector<float> svh = std::vector<float>(256, 2);
   int32_t flag = 0;
   std::vector<StoredTensor> tensors = std::vector<StoredTensor>(4);
   BoundParams params{.name = "m"};
 
-  Module() {
+  Exl3Module() {
     for (size_t i = 0; i < tiles.size(); ++i) tiles[i] = static_cast<uint16_t>(i * 40503);
     tensors[0].view = TensorView(tiles.data(), DType::kI16, {8, 16, 48});
     tensors[1].view = TensorView(signs.data(), DType::kI16, {8});
@@ -31,7 +31,7 @@ struct Module {
 };
 
 TEST(Exl3, BindsTrellisCodeAndRotations) {
-  Module module;
+  Exl3Module module;
   const auto part = module.Load();
   ASSERT_TRUE(part) << part.error().ToString();
   const StoredWeight& weight = *part->weight;
@@ -50,16 +50,16 @@ TEST(Exl3, BindsTrellisCodeAndRotations) {
 }
 
 TEST(Exl3, RefusesWhatDoesNotFit) {
-  Module module;
+  Exl3Module module;
   module.params.n = 128;
   module.params.k = 128;
   EXPECT_EQ(module.Load().error().code, Code::kCorrupt);
   module.params.n = 250;
   EXPECT_EQ(module.Load().error().code, Code::kUnsupported);
-  Module both;
+  Exl3Module both;
   both.params.params.emplace_back("mcg", &both.tensors[3]);
   EXPECT_EQ(both.Load().error().code, Code::kCorrupt);
-  Module odd;
+  Exl3Module odd;
   odd.tensors[0].view = TensorView(odd.tiles.data(), DType::kI16, {8, 16, 47});
   EXPECT_EQ(odd.Load().error().code, Code::kCorrupt);
 }

@@ -81,7 +81,7 @@ class Exl3QuantizationConfig : public QuantizationConfig {
   double bits_, head_bits_;
 };
 
-Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
+Result<std::unique_ptr<QuantizationConfig>> Exl3FromConfig(const Json& json, const ConfigSource& source) {
   NIBBLE_RETURN_IF_ERROR(CheckKeys(json, source.where, {"quant_method", "bits", "head_bits"},
                                    {"version", "calibration", "out_scales", "codebook", "tensor_storage", "original_path", "meta",
                                     "format", "checkpoint_format", "method", "lm_head", "group_size", "desc_act", "sym"}));
@@ -97,7 +97,7 @@ const QuantizationEntry* exl3_method() {
                                           .quant_methods = {"exl3"},
                                           .summary = "EXL3 of ExLlamaV3: trellis codes 3inst, mcg, mul1, 1 to 8 bits by module",
                                           .formats = {"trellis"},
-                                          .from_config = FromConfig};
+                                          .from_config = Exl3FromConfig};
   return &entry;
 }
 

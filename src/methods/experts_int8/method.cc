@@ -11,7 +11,7 @@
 namespace nibble {
 namespace {
 
-const std::vector<DType> kFloats = {DType::kBF16, DType::kF16, DType::kF32};
+const std::vector<DType> kExpertFloats = {DType::kBF16, DType::kF16, DType::kF32};
 
 // scale = max|w| / 127 of a row, code = clamp(rne(w / scale), -127, 127).
 Result<LinearPart> QuantizeRows(const BoundParams& params, std::string_view suffix, const TensorView& view) {
@@ -48,7 +48,7 @@ Result<LinearPart> QuantizeRows(const BoundParams& params, std::string_view suff
 class ExpertModule : public LinearMethod {
  public:
   std::vector<ParamDecl> CreateWeights(const LinearShape&) const override {
-    return {{"weight", kFloats, ParamDecl::kWeight, true}};
+    return {{"weight", kExpertFloats, ParamDecl::kWeight, true}};
   }
   Result<LinearPart> MakeWeight(const BoundParams& bound) const override {
     const BoundParams params = WithStoredShape(bound, {.suffix = "weight"});
@@ -58,12 +58,12 @@ class ExpertModule : public LinearMethod {
 };
 
 // gate_up_proj [E, 2I, H], gate rows first, and down_proj [E, H, I], with or without ".weight".
-class StackedExperts : public MoeMethod {
+class StackedInt8Experts : public MoeMethod {
  public:
   std::vector<ParamDecl> CreateWeights(std::string_view) const override {
     std::vector<ParamDecl> params;
     for (const std::string_view suffix : {"gate_up_proj", "gate_up_proj.weight", "down_proj", "down_proj.weight"})
-      params.push_back({suffix, kFloats, ParamDecl::kWeight, false});
+      params.push_back({suffix, kExpertFloats, ParamDecl::kWeight, false});
     return params;
   }
   Result<LinearPart> MakeWeight(const BoundParams& bound, int64_t expert, MoeMatrix which) const override {
@@ -90,13 +90,13 @@ class ExpertsInt8Config : public QuantizationConfig {
   }
   Result<std::shared_ptr<const MoeMethod>> GetMoeMethod(const LayerQuery& layer) const override {
     if (layer.has && !layer.has("gate_up_proj") && !layer.has("gate_up_proj.weight")) return nullptr;
-    return std::make_shared<const StackedExperts>();
+    return std::make_shared<const StackedInt8Experts>();
   }
   double EstimateBits(const LayerQuery& layer) const override { return MemoryBits(layer); }
   double MemoryBits(const LayerQuery& layer) const override { return layer.kind == LayerKind::kExpert ? 8 : 0; }
 };
 
-Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
+Result<std::unique_ptr<QuantizationConfig>> ExpertsInt8FromConfig(const Json& json, const ConfigSource& source) {
   NIBBLE_RETURN_IF_ERROR(CheckKeys(json, source.where, {"quant_method"}, {"packed_modules_mapping"}));
   return std::make_unique<ExpertsInt8Config>();
 }
@@ -108,7 +108,7 @@ const QuantizationEntry* experts_int8_method() {
                                           .quant_methods = {"experts_int8"},
                                           .summary = "float checkpoints whose experts become int8 by rows while loading",
                                           .formats = {"int_group"},
-                                          .from_config = FromConfig};
+                                          .from_config = ExpertsInt8FromConfig};
   return &entry;
 }
 

@@ -6,7 +6,7 @@
 namespace nibble {
 namespace {
 
-Status CheckAllKeys(const Json& json, const std::string& where) {
+Status CheckFp8Keys(const Json& json, const std::string& where) {
   return CheckKeys(json, where,
                    {"quant_method", "method", "activation_scheme", "ignored_layers", "modules_to_not_convert", "weight_block_size",
                     "fmt", "scale_fmt", "kv_cache_scheme", "checkpoint_format", "format", "bits", "weight_scale_method",
@@ -15,7 +15,7 @@ Status CheckAllKeys(const Json& json, const std::string& where) {
                     "sym", "packed_modules_mapping", "provider", "true_sequential"});
 }
 
-Status ParseBlock(const Json& json, const std::string& where, Fp8Config& config) {
+Status ParseFp8Block(const Json& json, const std::string& where, Fp8Config& config) {
   const Json* block = JsonFind(json, "weight_block_size");
   if (!block) return {};
   if (!block->is_array() || block->size() != 2 || !(*block)[0].is_number_integer() || !(*block)[1].is_number_integer()) {
@@ -48,7 +48,7 @@ Status ParseIgnored(const Json& json, const std::string& where, Fp8Config& confi
   return {};
 }
 
-Status ParseActivations(const Json& json, const std::string& where, Fp8Config& config) {
+Status ParseFp8Activations(const Json& json, const std::string& where, Fp8Config& config) {
   NIBBLE_TRY_IN(where, const std::string scheme, JsonString(json, "activation_scheme", ""));
   NIBBLE_TRY_IN(where, const std::string method, JsonString(json, "quant_method", ""));
   if (method == "fbgemm_fp8" || method == "ptpc_fp8") config.activations = Fp8Config::kDynamic;  // always per token
@@ -76,7 +76,7 @@ Result<std::string> OneOf(const Json& json, const std::string& where, const char
   return Unsupported("{}: {} is \"{}\"; readable are{}", where, key, *text, names);
 }
 
-Status ParseFormat(const Json& json, const std::string& where, Fp8Config& config) {
+Status ParseFp8Format(const Json& json, const std::string& where, Fp8Config& config) {
   NIBBLE_RETURN_IF_ERROR(
       OneOf(json, where, "fmt", {"e4m3", "e4m3fn", "float8_e4m3fn", "e5m2", "float8_e5m2"}));  // the tensors' dtype tells
   NIBBLE_TRY(const std::string scale_format, OneOf(json, where, "scale_fmt", {"", "float", "ue8m0"}));
@@ -97,11 +97,11 @@ Status ParseFormat(const Json& json, const std::string& where, Fp8Config& config
 
 Result<Fp8Config> Fp8Config::Parse(const Json& json, const std::string& where) {
   Fp8Config config;
-  NIBBLE_RETURN_IF_ERROR(CheckAllKeys(json, where));
-  NIBBLE_RETURN_IF_ERROR(ParseBlock(json, where, config));
+  NIBBLE_RETURN_IF_ERROR(CheckFp8Keys(json, where));
+  NIBBLE_RETURN_IF_ERROR(ParseFp8Block(json, where, config));
   NIBBLE_RETURN_IF_ERROR(ParseIgnored(json, where, config));
-  NIBBLE_RETURN_IF_ERROR(ParseActivations(json, where, config));
-  NIBBLE_RETURN_IF_ERROR(ParseFormat(json, where, config));
+  NIBBLE_RETURN_IF_ERROR(ParseFp8Activations(json, where, config));
+  NIBBLE_RETURN_IF_ERROR(ParseFp8Format(json, where, config));
   return config;
 }
 

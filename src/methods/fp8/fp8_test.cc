@@ -23,7 +23,7 @@ TEST_P(Fp8Golden, DecodesAModuleCutFromAToolsFile) {
 }
 INSTANTIATE_TEST_SUITE_P(All, Fp8Golden, ::testing::Values("hf-fp8-block128", "gptqmodel-fp8-row"));
 
-Result<std::unique_ptr<QuantizationConfig>> Parse(const std::string& text) {
+Result<std::unique_ptr<QuantizationConfig>> ParseFp8(const std::string& text) {
   return FindQuantization("fp8")->from_config(*ParseJson(text, "test"), {"config.json", nullptr});
 }
 
@@ -37,17 +37,17 @@ TEST(Fp8Config, ActivationsFollowTheScheme) {
 }
 
 TEST(Fp8Config, RefusesWhatItCannotMean) {
-  EXPECT_EQ(Parse(R"({"activation_scheme":"static","weight_block_size":[128,128]})").error().ToString(),
+  EXPECT_EQ(ParseFp8(R"({"activation_scheme":"static","weight_block_size":[128,128]})").error().ToString(),
             "corrupt: config.json: activation_scheme static contradicts weight_block_size: block scales need dynamic activations");
-  EXPECT_EQ(Parse(R"({"activation_scheme":"sometimes"})").error().code, Code::kCorrupt);
-  EXPECT_EQ(Parse(R"({"weight_block_size":[128]})").error().code, Code::kCorrupt);
-  EXPECT_EQ(Parse(R"({"weight_block_size":[0,128]})").error().code, Code::kCorrupt);
-  EXPECT_EQ(Parse(R"({"store_dtype":"int4"})").error().code, Code::kUnsupported);
-  EXPECT_EQ(Parse(R"({"weight_scale_semantics":"sideways"})").error().code, Code::kUnsupported);
+  EXPECT_EQ(ParseFp8(R"({"activation_scheme":"sometimes"})").error().code, Code::kCorrupt);
+  EXPECT_EQ(ParseFp8(R"({"weight_block_size":[128]})").error().code, Code::kCorrupt);
+  EXPECT_EQ(ParseFp8(R"({"weight_block_size":[0,128]})").error().code, Code::kCorrupt);
+  EXPECT_EQ(ParseFp8(R"({"store_dtype":"int4"})").error().code, Code::kUnsupported);
+  EXPECT_EQ(ParseFp8(R"({"weight_scale_semantics":"sideways"})").error().code, Code::kUnsupported);
 }
 
 TEST(Fp8Config, ExceptionsAreExactNames) {
-  const auto config = *Parse(R"({"activation_scheme":"dynamic","ignored_layers":["a.gate"],"modules_to_not_convert":null})");
+  const auto config = *ParseFp8(R"({"activation_scheme":"dynamic","ignored_layers":["a.gate"],"modules_to_not_convert":null})");
   EXPECT_EQ(*config->GetQuantMethod({.name = "a.gate"}), nullptr);
   EXPECT_NE(*config->GetQuantMethod({.name = "a.gate_proj"}), nullptr);
   EXPECT_EQ(*config->GetQuantMethod({.kind = LayerKind::kLmHead, .name = "lm_head"}), nullptr);
@@ -75,7 +75,7 @@ TEST(Fp8, FbgemmBoundsTheScaleOfAToken) {
 }
 
 TEST(Fp8, ExpertsMayBeMxfp4) {
-  const auto config = *Parse(R"({"activation_scheme":"dynamic","weight_block_size":[128,128],"scale_fmt":"ue8m0"})");
+  const auto config = *ParseFp8(R"({"activation_scheme":"dynamic","weight_block_size":[128,128],"scale_fmt":"ue8m0"})");
   uint8_t codes[16] = {0x21};
   const uint8_t exponent = 128;
   StoredTensor weight{.view = TensorView(codes, DType::kU8, {1, 16})}, scale{.view = TensorView(&exponent, DType::kE8M0, {1, 1})};

@@ -153,7 +153,7 @@ class Fp8QuantizationConfig : public QuantizationConfig {
   TensorIndex shared_;  // scales of all experts together
 };
 
-Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
+Result<std::unique_ptr<QuantizationConfig>> Fp8FromConfig(const Json& json, const ConfigSource& source) {
   NIBBLE_TRY(Fp8Config config, Fp8Config::Parse(json, source.where));
   NIBBLE_TRY(TensorIndex shared, ExpertScales::Collect(source.tensors));
   return std::make_unique<Fp8QuantizationConfig>(std::move(config), std::move(shared));
@@ -168,7 +168,7 @@ const QuantizationEntry* fp8_method() {
       .summary = "FP8 weights per tensor, row or block, MXFP4 experts beside them; static, dynamic or float activations",
       .formats = {"fp8", "block_float"},
       .checked = {"transformers 5.17.0", "transformers 5.23.0", "gptqmodel 7.7.0"},
-      .from_config = FromConfig};
+      .from_config = Fp8FromConfig};
   return &entry;
 }
 

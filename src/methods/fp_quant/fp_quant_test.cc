@@ -12,7 +12,7 @@ namespace {
 
 constexpr int64_t kN = 2, kK = 64;
 
-std::unique_ptr<QuantizationConfig> Parse(const std::string& text) {
+std::unique_ptr<QuantizationConfig> ParseFpQuant(const std::string& text) {
   auto config = FindQuantization("fp_quant")->from_config(*ParseJson(text, "test"), {.where = "test"});
   EXPECT_TRUE(config) << config.error().ToString();
   return config ? *std::move(config) : nullptr;
@@ -44,12 +44,12 @@ struct Layer {
 };
 
 Result<LinearPart> Make(const std::string& json, Layer& layer, int64_t group, int64_t block) {
-  const auto config = Parse(json);
+  const auto config = ParseFpQuant(json);
   NIBBLE_TRY(const auto method, config->GetQuantMethod({.name = "a", .has = [](std::string_view s) { return s == "qweight"; }}));
   return method->MakeWeight(layer.Bind(group, block));
 }
 
-void ExpectWeights(const Layer& layer, const StoredWeight& weight, int64_t group, DType scale_type) {
+void ExpectFpQuantWeights(const Layer& layer, const StoredWeight& weight, int64_t group, DType scale_type) {
   std::vector<float> got(kN * kK);
   DecodeRows(weight, {0, kN}, {0, kK}, got.data());
   for (int64_t i = 0; i < kN * kK; ++i) {
@@ -64,7 +64,7 @@ TEST(FpQuant, Nvfp4WeightsAndActivations) {
   layer.weight_global = layer.act_global = 10;
   const auto part = Make(R"({"forward_dtype":"nvfp4","forward_method":"abs_max","hadamard_group_size":32})", layer, 16, 32);
   ASSERT_TRUE(part) << part.error().ToString();
-  ExpectWeights(layer, *part->weight, 16, DType::kE4M3);
+  ExpectFpQuantWeights(layer, *part->weight, 16, DType::kE4M3);
   // S = e4m3(10 * 3 / 6) = 5, codes e2m1(x * 10 / 5)
   std::vector<float> x(16, 0.0f), y(16);
   x[0] = 3, x[1] = -0.3f, x[2] = 1.1f;
@@ -82,7 +82,7 @@ TEST(FpQuant, Mxfp4ScalesOfBothMethods) {
   layer.weight_global = 3;
   const auto largest = Make(R"({"forward_dtype":"mxfp4","forward_method":"abs_max"})", layer, 32, 32);
   ASSERT_TRUE(largest) << largest.error().ToString();
-  ExpectWeights(layer, *largest->weight, 32, DType::kE8M0);
+  ExpectFpQuantWeights(layer, *largest->weight, 32, DType::kE8M0);
   std::vector<float> x(32, 0.0f), y(32);
   x[0] = 5, x[1] = 1;  // scale 4 / 3: 5 is 3.75 steps, 1 is 0.75 steps, a tie that goes to the even code
   QuantizeActivationRow(largest->act, x.data(), 32, y.data(), nullptr, nullptr);

@@ -130,7 +130,7 @@ class FpQuantConfig : public QuantizationConfig {
   FpQuantSettings settings_;
 };
 
-Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
+Result<std::unique_ptr<QuantizationConfig>> FpQuantFromConfig(const Json& json, const ConfigSource& source) {
   NIBBLE_TRY(FpQuantSettings settings, FpQuantSettings::Parse(json, source.where));
   return std::make_unique<FpQuantConfig>(std::move(settings));
 }
@@ -143,7 +143,7 @@ const QuantizationEntry* fp_quant_method() {
       .quant_methods = {"fp_quant"},
       .summary = "FP-Quant: MXFP4 and NVFP4 weights and activations behind rotations of blocks of channels",
       .formats = {"block_float"},
-      .from_config = FromConfig};
+      .from_config = FpQuantFromConfig};
   return &entry;
 }
 

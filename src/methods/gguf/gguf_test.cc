@@ -18,7 +18,7 @@ namespace {
 using ::testing::HasSubstr;
 
 // Every matrix of `expected` (first rows, hub names and order), bit for bit.
-void ExpectWeights(const std::string& gguf, const std::string& expected_path) {
+void ExpectGgufWeights(const std::string& gguf, const std::string& expected_path) {
   const auto checkpoint = Checkpoint::Open(gguf, CheckpointKind::kGguf);
   ASSERT_TRUE(checkpoint) << checkpoint.error().ToString();
   const auto expected = OpenSafetensors(expected_path);
@@ -44,7 +44,7 @@ void ExpectWeights(const std::string& gguf, const std::string& expected_path) {
 
 TEST(GgufMethod, DecodesWhatLlamaCppDecodes) {
   const std::string folder = testing::Repo("tests/data/checkpoints/llamacpp-q2-k");
-  ExpectWeights(folder + "/q2-k.gguf", folder + "/expected/weights.safetensors");
+  ExpectGgufWeights(folder + "/q2-k.gguf", folder + "/expected/weights.safetensors");
 }
 
 TEST(GgufMethod, DecodesTheSharedCheckpoints) {
@@ -56,7 +56,7 @@ TEST(GgufMethod, DecodesTheSharedCheckpoints) {
         "llamacpp-iq2-xxs/iq2-xxs.gguf", "llamacpp-mxfp4/mxfp4.gguf", "llamacpp-nvfp4/nvfp4.gguf", "llamacpp-tq2-0/tq2-0.gguf"}) {
     SCOPED_TRACE(name);
     const std::filesystem::path path = root + "/" + name;
-    ExpectWeights(path.string(), (path.parent_path() / "expected/weights.safetensors").string());
+    ExpectGgufWeights(path.string(), (path.parent_path() / "expected/weights.safetensors").string());
   }
 }
 

@@ -6,7 +6,7 @@
 namespace nibble {
 namespace {
 
-Result<GptqFormat> ParseFormat(const Json& json, const std::string& where) {
+Result<GptqFormat> ParseGptqFormat(const Json& json, const std::string& where) {
   NIBBLE_TRY(const std::string old_name, JsonString(json, "checkpoint_format", ""));
   NIBBLE_TRY(const std::string new_name, JsonString(json, "format", ""));
   NIBBLE_TRY(const bool old_marlin, JsonBool(json, "is_marlin_format", false));
@@ -83,7 +83,7 @@ Status ParseModules(const Json& json, const std::string& where, std::vector<std:
   return {};
 }
 
-Status CheckAllKeys(const Json& json, const std::string& where) {
+Status CheckGptqKeys(const Json& json, const std::string& where) {
   return CheckKeys(json, where,
                    {"quant_method", "method", "bits", "group_size", "desc_act", "sym", "lm_head", "dynamic", "checkpoint_format",
                     "format", "modules_in_block_to_quantize", "static_groups", "rotation", "pack_dtype", "activation",
@@ -137,7 +137,7 @@ Status CheckAllKeys(const Json& json, const std::string& where) {
 Result<GptqConfig> GptqConfig::Parse(const Json& json, const ConfigSource& source) {
   const std::string& where = source.where;
   GptqConfig config;
-  NIBBLE_RETURN_IF_ERROR(CheckAllKeys(json, where));
+  NIBBLE_RETURN_IF_ERROR(CheckGptqKeys(json, where));
   // The first Marlin checkpoints state group_size alone.
   NIBBLE_TRY_IN(where, const std::string method, JsonString(json, "quant_method", ""));
   NIBBLE_TRY_IN(where, config.base.bits, JsonInt(json, "bits", method == "marlin" ? std::optional<int64_t>(4) : std::nullopt));
@@ -150,7 +150,7 @@ Result<GptqConfig> GptqConfig::Parse(const Json& json, const ConfigSource& sourc
     return Unsupported("{}: rotation \"{}\"; known are hadamard, random", where, config.rotation);
   }
   NIBBLE_RETURN_IF_ERROR(CheckSettings(config.base, where));
-  NIBBLE_TRY(config.format, ParseFormat(json, where));
+  NIBBLE_TRY(config.format, ParseGptqFormat(json, where));
   NIBBLE_TRY_IN(where, config.fp8_activations, ParseActivation(json, where));
   NIBBLE_TRY_IN(where, config.word_bits, ParseWordBits(json, config));
   NIBBLE_TRY_IN(where, const std::string zeros, JsonString(json, "zeros_mode", "quantized"));

@@ -29,7 +29,7 @@ TEST_P(GptqGolden, DecodesAModuleCutFromAToolsFile) {
 }
 INSTANTIATE_TEST_SUITE_P(All, GptqGolden, ::testing::Values("gptqmodel-4bit-g128-asym-desc", "gptqmodel-3bit-g128"));
 
-Result<std::unique_ptr<QuantizationConfig>> Parse(const std::string& text) {
+Result<std::unique_ptr<QuantizationConfig>> ParseGptq(const std::string& text) {
   return FindQuantization("gptq")->from_config(*ParseJson(text, "test"), {"config.json", nullptr});
 }
 
@@ -62,7 +62,7 @@ TEST(GptqConfig, DynamicRulesKeepTheOrderOfTheFile) {
 
 TEST(GptqConfig, WithoutTensorsTheSettingsDecide) {
   const auto config =
-      *Parse(R"({"bits":4,"lm_head":false,"modules_in_block_to_quantize":[["self_attn.q_proj"]],"dynamic":{"-:.*1.*":{}}})");
+      *ParseGptq(R"({"bits":4,"lm_head":false,"modules_in_block_to_quantize":[["self_attn.q_proj"]],"dynamic":{"-:.*1.*":{}}})");
   const auto quantized = [&](LayerKind kind, const char* name) {
     return *config->GetQuantMethod({.kind = kind, .name = name}) != nullptr;
   };
@@ -74,27 +74,27 @@ TEST(GptqConfig, WithoutTensorsTheSettingsDecide) {
 }
 
 TEST(GptqConfig, RefusesWhatItCannotMean) {
-  const auto error = [](const std::string& text) { return Parse(text).error().ToString(); };
-  EXPECT_EQ(Parse(R"({"bits":9})").error().code, Code::kCorrupt);
+  const auto error = [](const std::string& text) { return ParseGptq(text).error().ToString(); };
+  EXPECT_EQ(ParseGptq(R"({"bits":9})").error().code, Code::kCorrupt);
   EXPECT_EQ(error(R"({"bits":4,"group_size":0})"), "corrupt: config.json: group_size is 0, wanted -1 or a positive number");
   EXPECT_EQ(error(R"({"bits":4,"format":"gptq","checkpoint_format":"gptq_v2"})"),
             "corrupt: config.json: checkpoint_format \"gptq_v2\" contradicts format \"gptq\"");
   EXPECT_EQ(error(R"({"bits":4,"checkpoint_format":"best"})"),
             "unsupported: config.json: checkpoint_format \"best\"; readable are gptq, gptq_v2, gptq_p, gemm, gemv, gemv_fast, "
             "llm-awq, marlin, marlin_24, bitblas");
-  EXPECT_EQ(Parse(R"({"bits":4,"dynamic":{"(":{}}})").error().code, Code::kCorrupt);
-  EXPECT_EQ(Parse(R"({"bits":4,"dynamic":{"a":{"bits":0}}})").error().code, Code::kCorrupt);
-  EXPECT_EQ(Parse(R"({"bits":"four"})").error().code, Code::kCorrupt);
+  EXPECT_EQ(ParseGptq(R"({"bits":4,"dynamic":{"(":{}}})").error().code, Code::kCorrupt);
+  EXPECT_EQ(ParseGptq(R"({"bits":4,"dynamic":{"a":{"bits":0}}})").error().code, Code::kCorrupt);
+  EXPECT_EQ(ParseGptq(R"({"bits":"four"})").error().code, Code::kCorrupt);
   EXPECT_EQ(error(R"({"bits":4,"pack_dtype":"int64"})"),
             "unsupported: config.json: pack_dtype \"int64\"; readable are int8, int16, int32: save the model again with pack_dtype "
             "int32");
-  EXPECT_EQ(Parse(R"({"bits":3,"pack_dtype":"int16"})").error().code, Code::kUnsupported);
+  EXPECT_EQ(ParseGptq(R"({"bits":3,"pack_dtype":"int16"})").error().code, Code::kUnsupported);
 }
 
 TEST(GptqConfig, UnknownKeysAreNamed) {
   std::vector<std::string> warnings;
   SetLogSink([&](LogLevel, const std::string& text) { warnings.push_back(text); });
-  ASSERT_TRUE(Parse(R"({"bits":4,"bitz":3,"damp_percent":0.1})"));
+  ASSERT_TRUE(ParseGptq(R"({"bits":4,"bitz":3,"damp_percent":0.1})"));
   SetLogSink(nullptr);
   ASSERT_EQ(warnings.size(), 1u);
   EXPECT_NE(warnings[0].find("\"bitz\""), std::string::npos);
@@ -105,7 +105,7 @@ TEST(GptqConfig, AwqLayoutsUnderTheNameGptq) {
     SCOPED_TRACE(format);
     const bool fast = format[4] == '_' || format[0] == 'l';
     const auto config =
-        *Parse(fmt::format(R"({{"bits":4,"checkpoint_format":"{}","pack_dtype":"{}"}})", format, fast ? "int16" : "int32"));
+        *ParseGptq(fmt::format(R"({{"bits":4,"checkpoint_format":"{}","pack_dtype":"{}"}})", format, fast ? "int16" : "int32"));
     const auto method = *config->GetQuantMethod({.kind = LayerKind::kLinear, .name = "x"});
     const std::vector<ParamDecl> params = method->CreateWeights({"x", 64, 128});
     const auto qweight = std::find_if(params.begin(), params.end(), [](const ParamDecl& p) { return p.suffix == "qweight"; });
@@ -151,15 +151,15 @@ TEST(GptqWeight, WordsOfEightAndSixteenBits) {
     const BoundParams params{
         .name = "x", .n = n, .k = k, .params = {{"qweight", &stored[0]}, {"qzeros", &stored[1]}, {"scales", &stored[2]}}};
     const LayerQuery layer{.kind = LayerKind::kLinear, .name = "x"};
-    const auto config = *Parse(word == 8 ? R"({"bits":4,"group_size":-1,"pack_dtype":"int8"})"
-                                         : R"({"bits":4,"group_size":-1,"pack_dtype":"int16"})");
+    const auto config = *ParseGptq(word == 8 ? R"({"bits":4,"group_size":-1,"pack_dtype":"int8"})"
+                                             : R"({"bits":4,"group_size":-1,"pack_dtype":"int16"})");
     const auto part = (*config->GetQuantMethod(layer))->MakeWeight(params);
     ASSERT_TRUE(part) << part.error().ToString();
     std::vector<float> got(static_cast<size_t>(n * k));
     DecodeRows(*part->weight, {0, n}, {0, k}, got.data());
     for (int64_t i = 0; i < n * k; ++i)
       EXPECT_EQ(got[static_cast<size_t>(i)], 0.5f * static_cast<float>(code(i / k, i % k) - (i / k + 1))) << i;
-    const auto plain = *Parse(R"({"bits":4,"group_size":-1})");
+    const auto plain = *ParseGptq(R"({"bits":4,"group_size":-1})");
     const std::string text = (*plain->GetQuantMethod(layer))->MakeWeight(params).error().ToString();
     EXPECT_NE(text.find(fmt::format("x.qweight is i{}, but the config's pack_dtype is int32", word)), std::string::npos) << text;
   }

@@ -179,7 +179,7 @@ class GptqQuantizationConfig : public QuantizationConfig {
   std::string where_;
 };
 
-Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
+Result<std::unique_ptr<QuantizationConfig>> GptqFromConfig(const Json& json, const ConfigSource& source) {
   NIBBLE_TRY(GptqConfig config, GptqConfig::Parse(json, source));
   return std::make_unique<GptqQuantizationConfig>(std::move(config), source.where);
 }
@@ -195,7 +195,7 @@ const QuantizationEntry* gptq_method() {
       .summary = "GPTQ: integers of 2 to 8 bits in groups, with or without act-order; split planes, Marlin tiles, BitBLAS",
       .formats = {"int_group"},
       .checked = {"gptqmodel 7.7.0"},
-      .from_config = FromConfig};
+      .from_config = GptqFromConfig};
   return &entry;
 }
 

@@ -9,7 +9,7 @@ namespace {
 constexpr int64_t kMaxExtent = 1 << 24;  // of a matrix
 
 // quant_config as hqq writes it: weight_quant_params and what is null nowadays.
-Result<HqqSettings> ParseSettings(const Json& json, const std::string& where) {
+Result<HqqSettings> ParseHqqSettings(const Json& json, const std::string& where) {
   const Json* params = JsonFind(json, "weight_quant_params");
   if (!params || !params->is_object()) return Corrupt("{}: weight_quant_params is missing (wanted an object)", where);
   NIBBLE_RETURN_IF_ERROR(
@@ -53,10 +53,10 @@ Result<HqqConfig> HqqConfig::Parse(const Json& json, const std::string& where) {
   if (!quant->is_object()) return Corrupt("{}: quant_config is {}, wanted an object", where, quant->type_name());
   config.stated = true;
   if (quant->contains("weight_quant_params")) {
-    NIBBLE_TRY(config.base, ParseSettings(*quant, where));
+    NIBBLE_TRY(config.base, ParseHqqSettings(*quant, where));
   } else {
     for (const auto& [layer, value] : quant->items()) {
-      NIBBLE_TRY(config.by_layer[layer], ParseSettings(value, fmt::format("{}, quant_config \"{}\"", where, layer)));
+      NIBBLE_TRY(config.by_layer[layer], ParseHqqSettings(value, fmt::format("{}, quant_config \"{}\"", where, layer)));
     }
   }
   NIBBLE_TRY(config.skip_modules, NameList(json, "skip_modules", where));

@@ -209,7 +209,7 @@ class HqqQuantizationConfig : public QuantizationConfig {
   HqqConfig config_;
 };
 
-Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
+Result<std::unique_ptr<QuantizationConfig>> HqqFromConfig(const Json& json, const ConfigSource& source) {
   NIBBLE_TRY(HqqConfig config, HqqConfig::Parse(json, source.where));
   NIBBLE_RETURN_IF_ERROR(config.ReadModules(source.metadata));
   return std::make_unique<HqqQuantizationConfig>(std::move(config));
@@ -230,7 +230,7 @@ const QuantizationEntry* hqq_method() {
       .summary = "HQQ: integers of 1 to 8 bits with real scales and zero points, groups along inputs or outputs",
       .formats = {"int_group"},
       .checked = {"hqq 0.1.8", "hqq 0.2.8.post1"},
-      .from_config = FromConfig,
+      .from_config = HqqFromConfig,
       .recognizes = Recognizes};
   return &entry;
 }

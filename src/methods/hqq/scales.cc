@@ -7,13 +7,15 @@
 namespace nibble {
 namespace {
 
-struct Names {
+struct HqqScaleNames {
   std::string_view plain, bytes, scale, zero, stacked;
 };
-constexpr Names kScale[] = {{"scale", "scale_q", "meta_scale.scale", "meta_scale.zero", "zero_scale"},
-                            {"meta.scale", "meta.scale_q", "meta.meta_scale.scale", "meta.meta_scale.zero", "meta.zero_scale"}};
-constexpr Names kZero[] = {{"zero", "zero_q", "meta_zero.scale", "meta_zero.zero", "zero_scale"},
-                           {"meta.zero", "meta.zero_q", "meta.meta_zero.scale", "meta.meta_zero.zero", "meta.zero_scale"}};
+constexpr HqqScaleNames kHqqScale[] = {
+    {"scale", "scale_q", "meta_scale.scale", "meta_scale.zero", "zero_scale"},
+    {"meta.scale", "meta.scale_q", "meta.meta_scale.scale", "meta.meta_scale.zero", "meta.zero_scale"}};
+constexpr HqqScaleNames kHqqZero[] = {
+    {"zero", "zero_q", "meta_zero.scale", "meta_zero.zero", "zero_scale"},
+    {"meta.zero", "meta.zero_q", "meta.meta_zero.scale", "meta.meta_zero.zero", "meta.zero_scale"}};
 
 // Of which of `meta`'s elements element i of `bytes` [r,c] is: the only one, its column's or its row's.
 Result<int64_t> Step(const BoundParams& params, std::string_view name, const TensorView& bytes, bool& by_row) {
@@ -26,7 +28,7 @@ Result<int64_t> Step(const BoundParams& params, std::string_view name, const Ten
                  meta ? meta.shape.ToString() : "missing", bytes.shape.ToString());
 }
 
-Result<TensorView> Decode(const BoundParams& params, const Names& names, const TensorView& bytes, HqqScales& out) {
+Result<TensorView> DecodeHqqScales(const BoundParams& params, const HqqScaleNames& names, const TensorView& bytes, HqqScales& out) {
   if (!bytes.contiguous()) return Corrupt("{} is strided", ParamName(params, names.bytes));
   bool by_row = false, zero_by_row = false;
   NIBBLE_TRY(const int64_t columns, Step(params, names.scale, bytes, by_row));
@@ -45,16 +47,17 @@ Result<TensorView> Decode(const BoundParams& params, const Names& names, const T
 }
 
 // Under the names that the module has.
-Result<TensorView> Read(const BoundParams& params, std::span<const Names> spellings, int64_t stacked_at, HqqScales& out) {
-  for (const Names& names : spellings) {
+Result<TensorView> FindHqqScales(const BoundParams& params, std::span<const HqqScaleNames> spellings, int64_t stacked_at,
+                                 HqqScales& out) {
+  for (const HqqScaleNames& names : spellings) {
     if (const TensorView plain = params.View(names.plain)) return plain;
-    if (const TensorView bytes = params.View(names.bytes)) return Decode(params, names, bytes, out);
+    if (const TensorView bytes = params.View(names.bytes)) return DecodeHqqScales(params, names, bytes, out);
     const TensorView stacked = params.View(names.stacked);
     if (!stacked) continue;
     if (stacked.rank() < 2 || stacked.dim(0) != 2)
       return Corrupt("{} is {}, wanted two stacked tensors", ParamName(params, names.stacked), stacked.shape.ToString());
     const TensorView own = stacked.Select(0, stacked_at);
-    return own.dtype == DType::kU8 ? Decode(params, names, own, out) : own;
+    return own.dtype == DType::kU8 ? DecodeHqqScales(params, names, own, out) : own;
   }
   return Corrupt("{} is missing", ParamName(params, spellings[0].plain));
 }
@@ -66,9 +69,9 @@ std::vector<ParamDecl> HqqScaleParams() {
   std::vector<DType> any = floats;
   any.push_back(DType::kU8);
   std::vector<ParamDecl> params;
-  for (size_t spelling = 0; spelling < std::size(kScale); ++spelling) {
-    params.push_back({kScale[spelling].stacked, any, ParamDecl::kGroupScale, false});
-    for (const Names& names : {kScale[spelling], kZero[spelling]}) {
+  for (size_t spelling = 0; spelling < std::size(kHqqScale); ++spelling) {
+    params.push_back({kHqqScale[spelling].stacked, any, ParamDecl::kGroupScale, false});
+    for (const HqqScaleNames& names : {kHqqScale[spelling], kHqqZero[spelling]}) {
       params.push_back({names.plain, floats, ParamDecl::kGroupScale, false});
       params.push_back({names.bytes, {DType::kU8}, ParamDecl::kGroupScale, false});
       params.push_back({names.scale, floats, ParamDecl::kGroupScale, false});
@@ -80,8 +83,8 @@ std::vector<ParamDecl> HqqScaleParams() {
 
 Result<HqqScales> ReadHqqScales(const BoundParams& params) {
   HqqScales scales;
-  NIBBLE_TRY(scales.zero, Read(params, kZero, 0, scales));
-  NIBBLE_TRY(scales.scale, Read(params, kScale, 1, scales));
+  NIBBLE_TRY(scales.zero, FindHqqScales(params, kHqqZero, 0, scales));
+  NIBBLE_TRY(scales.scale, FindHqqScales(params, kHqqScale, 1, scales));
   return scales;
 }
 

@@ -19,7 +19,7 @@ Result<MlxMode> ParseMode(const Json& json, const std::string& where) {
   return Unsupported("{}: mode \"{}\"; readable are affine, mxfp4, mxfp8, nvfp4", where, name);
 }
 
-Result<MlxSettings> ParseSettings(const Json& json, const std::string& where, MlxSettings settings) {
+Result<MlxSettings> ParseMlxSettings(const Json& json, const std::string& where, MlxSettings settings) {
   NIBBLE_TRY(settings.mode, ParseMode(json, where));
   const ModeFacts facts = kFacts[static_cast<size_t>(settings.mode)];
   NIBBLE_TRY_IN(where, settings.bits, JsonInt(json, "bits", facts.bits ? facts.bits : settings.bits));
@@ -38,11 +38,11 @@ std::string_view MlxModeName(MlxMode mode) { return kModes[static_cast<size_t>(m
 
 Result<MlxConfig> MlxConfig::Parse(const Json& json, const std::string& where) {
   MlxConfig config;
-  NIBBLE_TRY(config.base, ParseSettings(json, where, {}));
+  NIBBLE_TRY(config.base, ParseMlxSettings(json, where, {}));
   for (const auto& [key, value] : json.items()) {
     if (value.is_object()) {
       // The model's settings do not reach here: in an mxfp4 model a router's {"bits": 8, "group_size": 64} is affine.
-      NIBBLE_TRY(config.modules[key], ParseSettings(value, fmt::format("{}, \"{}\"", where, key), {}));
+      NIBBLE_TRY(config.modules[key], ParseMlxSettings(value, fmt::format("{}, \"{}\"", where, key), {}));
     } else if (value.is_boolean() && key != "quantize_activations") {
       config.modules[key] = value.get<bool>() ? std::optional(config.base) : std::nullopt;
     } else {

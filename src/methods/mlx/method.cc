@@ -85,7 +85,7 @@ class MlxQuantizationConfig : public QuantizationConfig {
   MlxConfig config_;
 };
 
-Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
+Result<std::unique_ptr<QuantizationConfig>> MlxFromConfig(const Json& json, const ConfigSource& source) {
   NIBBLE_TRY(MlxConfig config, MlxConfig::Parse(json, source.where));
   return std::make_unique<MlxQuantizationConfig>(std::move(config));
 }
@@ -99,7 +99,7 @@ const QuantizationEntry* mlx_method() {
       .summary = "MLX: integers of 2 to 8 bits with scale and additive term per group; mxfp4, mxfp8, nvfp4",
       .formats = {"int_group", "fp8"},
       .checked = {"mlx-lm 0.32.2", "auto-round 0.15.1"},
-      .from_config = FromConfig};
+      .from_config = MlxFromConfig};
   return &entry;
 }
 

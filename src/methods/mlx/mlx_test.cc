@@ -19,10 +19,10 @@ TEST(MlxGolden, DecodesAModuleCutFromAToolsFile) {
   testing::ExpectDequantizedWeights(folder, folder + "/expected.safetensors");
 }
 
-Result<MlxConfig> Parse(const std::string& text) { return MlxConfig::Parse(*ParseJson(text, "test"), "config.json"); }
+Result<MlxConfig> ParseMlx(const std::string& text) { return MlxConfig::Parse(*ParseJson(text, "test"), "config.json"); }
 
 TEST(MlxConfig, ModulesHaveSettingsOfTheirOwn) {
-  const MlxConfig config = *Parse(R"({"group_size":64,"bits":4,"mode":"affine","model.embed_tokens":false,
+  const MlxConfig config = *ParseMlx(R"({"group_size":64,"bits":4,"mode":"affine","model.embed_tokens":false,
       "model.layers.0.mlp.down_proj":{"bits":8,"group_size":32},"lm_head":{"mode":"mxfp8"},"model.norm":true})");
   EXPECT_FALSE(config.Find("model.embed_tokens"));
   EXPECT_EQ(config.Find("model.layers.0.mlp.down_proj")->bits, 8);
@@ -34,19 +34,19 @@ TEST(MlxConfig, ModulesHaveSettingsOfTheirOwn) {
 
 // mlx-lm's own: a router of 8 bits in a model of mxfp4, without a word about its mode.
 TEST(MlxConfig, AModuleWithoutAModeIsAffine) {
-  const MlxConfig config = *Parse(R"({"group_size":32,"bits":4,"mode":"mxfp4","a.mlp.gate":{"group_size":64,"bits":8}})");
+  const MlxConfig config = *ParseMlx(R"({"group_size":32,"bits":4,"mode":"mxfp4","a.mlp.gate":{"group_size":64,"bits":8}})");
   EXPECT_EQ(config.Find("a.mlp.gate")->mode, MlxMode::kAffine);
   EXPECT_EQ(config.Find("a.mlp.gate")->bits, 8);
   EXPECT_EQ(config.Find("a.mlp.up_proj")->mode, MlxMode::kMxFp4);
 }
 
 TEST(MlxConfig, RefusesWhatItCannotMean) {
-  EXPECT_EQ(Parse(R"({"bits":4,"group_size":64,"mode":"best"})").error().ToString(),
+  EXPECT_EQ(ParseMlx(R"({"bits":4,"group_size":64,"mode":"best"})").error().ToString(),
             "unsupported: config.json: mode \"best\"; readable are affine, mxfp4, mxfp8, nvfp4");
-  EXPECT_EQ(Parse(R"({"bits":8,"group_size":32,"mode":"mxfp4"})").error().ToString(),
+  EXPECT_EQ(ParseMlx(R"({"bits":8,"group_size":32,"mode":"mxfp4"})").error().ToString(),
             "corrupt: config.json: bits is 8 in mode mxfp4, wanted 4");
-  EXPECT_EQ(Parse(R"({"bits":4,"group_size":0})").error().code, Code::kCorrupt);
-  EXPECT_EQ(Parse(R"({"bits":9,"group_size":64})").error().code, Code::kCorrupt);
+  EXPECT_EQ(ParseMlx(R"({"bits":4,"group_size":0})").error().code, Code::kCorrupt);
+  EXPECT_EQ(ParseMlx(R"({"bits":9,"group_size":64})").error().code, Code::kCorrupt);
 }
 
 TEST(MlxWeight, ContradictionsNameBothSides) {

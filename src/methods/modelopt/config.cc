@@ -57,7 +57,7 @@ bool Excludes(const std::string& entry, const std::string& name) {
   return fnmatch(entry.c_str(), name.c_str(), FNM_NOESCAPE) == 0;
 }
 
-Status ParseLayers(const Json& json, const std::string& where, ModelOptConfig& config) {
+Status ParseModelOptLayers(const Json& json, const std::string& where, ModelOptConfig& config) {
   const Json* layers = JsonFind(json, "quantized_layers");
   if (!layers || !layers->is_object() || layers->empty())
     return Corrupt("{}: quant_algo MIXED_PRECISION needs quantized_layers, an object with the scheme of each layer", where);
@@ -72,7 +72,7 @@ Status ParseLayers(const Json& json, const std::string& where, ModelOptConfig& c
   return {};
 }
 
-Status ParseExcluded(const Json& json, const std::string& where, ModelOptConfig& config) {
+Status ParseModelOptExcluded(const Json& json, const std::string& where, ModelOptConfig& config) {
   for (const char* key : {"exclude_modules", "ignore"}) {
     const Json* names = JsonFind(json, key);
     if (!names) continue;
@@ -119,11 +119,11 @@ Result<ModelOptConfig> ModelOptConfig::Parse(const Json& top, const std::string&
   if (algo.empty() && JsonFind(json, "quantized_layers") == nullptr)
     return Corrupt("{}: quant_algo is missing; it names the scheme of the weights (FP8, NVFP4, W4A16_AWQ ...)", where);
   if (algo.empty() || Lower(algo) == "mixed_precision") {
-    NIBBLE_RETURN_IF_ERROR(ParseLayers(json, where, config));
+    NIBBLE_RETURN_IF_ERROR(ParseModelOptLayers(json, where, config));
   } else {
     NIBBLE_TRY(config.algo, FindAlgo(algo, where));
   }
-  NIBBLE_RETURN_IF_ERROR(ParseExcluded(json, where, config));
+  NIBBLE_RETURN_IF_ERROR(ParseModelOptExcluded(json, where, config));
   NIBBLE_RETURN_IF_ERROR(ParseKvCache(json, where, config));
   const auto attention = [](const std::string& name) { return name.find("self_attn") != std::string::npos; };
   config.mxfp4_weights_only =

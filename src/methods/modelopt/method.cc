@@ -245,7 +245,7 @@ class ModelOptQuantizationConfig : public QuantizationConfig {
   std::string where_;
 };
 
-Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
+Result<std::unique_ptr<QuantizationConfig>> ModeloptFromConfig(const Json& json, const ConfigSource& source) {
   NIBBLE_TRY(ModelOptConfig config, ModelOptConfig::Parse(json, source.where));
   if (config.kv_cache == ModelOptConfig::kOtherKv) {
     Warn("{}: K/V cache format {} is not applied; the cache keeps its own format", source.where, config.kv_name);
@@ -270,7 +270,7 @@ const QuantizationEntry* modelopt_method() {
       .summary = "NVIDIA ModelOpt: FP8, NVFP4, MX, int8 and int4 AWQ, SVDQuant, mixed by layer; quantized activations",
       .formats = {"fp8", "block_float", "int_group", "table"},
       .checked = {"nvidia-modelopt 0.47.0"},
-      .from_config = FromConfig};
+      .from_config = ModeloptFromConfig};
   return &entry;
 }
 

@@ -58,31 +58,31 @@ TEST(ModelOpt, RoundedWeightsSurviveSlices) {
   EXPECT_EQ(part.act.code, DType::kE4M3);
 }
 
-Result<std::unique_ptr<QuantizationConfig>> Parse(const std::string& text) {
+Result<std::unique_ptr<QuantizationConfig>> ParseModelopt(const std::string& text) {
   return FindQuantization("modelopt")->from_config(*ParseJson(text, "test"), {"config.json", nullptr});
 }
 
 TEST(ModelOptConfig, LayersAndWildcards) {
-  const auto mixed = *Parse(R"({"quantization":{"quant_algo":"MIXED_PRECISION","quantized_layers":{
+  const auto mixed = *ParseModelopt(R"({"quantization":{"quant_algo":"MIXED_PRECISION","quantized_layers":{
     "layers.0.ffn.experts":{"quant_algo":"NVFP4","group_size":16},"layers.0.q":{"quant_algo":"fp8"}}}})");
   EXPECT_EQ(mixed->EstimateBits({.kind = LayerKind::kExpert, .name = "layers.0.ffn.experts.3.w1"}), 4.5);
   EXPECT_EQ(mixed->EstimateBits({.name = "layers.0.q"}), 8);
   EXPECT_EQ(mixed->EstimateBits({.name = "layers.0.k"}), 0);
-  const auto plain = *Parse(R"({"quant_algo":"nvfp4","ignore":["lm_head","model.layers.1.*"]})");
+  const auto plain = *ParseModelopt(R"({"quant_algo":"nvfp4","ignore":["lm_head","model.layers.1.*"]})");
   EXPECT_EQ(plain->EstimateBits({.kind = LayerKind::kLmHead, .name = "lm_head"}), 0);
   EXPECT_EQ(plain->EstimateBits({.name = "model.layers.1.mlp.up_proj"}), 0);
   EXPECT_EQ(plain->EstimateBits({.name = "model.layers.10.mlp.up_proj"}), 4.5);
 }
 
 TEST(ModelOptConfig, RefusesWhatItCannotMean) {
-  EXPECT_EQ(Parse("{}").error().code, Code::kCorrupt);
-  EXPECT_EQ(Parse(R"({"quant_algo":"MIXED_PRECISION"})").error().code, Code::kCorrupt);
-  const std::string text = Parse(R"({"quant_algo":"NVFP5"})").error().ToString();
+  EXPECT_EQ(ParseModelopt("{}").error().code, Code::kCorrupt);
+  EXPECT_EQ(ParseModelopt(R"({"quant_algo":"MIXED_PRECISION"})").error().code, Code::kCorrupt);
+  const std::string text = ParseModelopt(R"({"quant_algo":"NVFP5"})").error().ToString();
   EXPECT_NE(text.find("nvfp4"), std::string::npos) << text;
-  const auto config = *Parse(R"({"quant_algo":"FP8","ignore":["a"]})");
+  const auto config = *ParseModelopt(R"({"quant_algo":"FP8","ignore":["a"]})");
   const auto has = [](std::string_view) { return true; };
   EXPECT_TRUE(*config->GetQuantMethod({.name = "a", .has = has}));  // the tensors are believed
-  const auto mixed = *Parse(R"({"quant_algo":"MIXED_PRECISION","quantized_layers":{"b":{"quant_algo":"FP8"}}})");
+  const auto mixed = *ParseModelopt(R"({"quant_algo":"MIXED_PRECISION","quantized_layers":{"b":{"quant_algo":"FP8"}}})");
   EXPECT_EQ(mixed->GetQuantMethod({.name = "a", .has = has}).error().code, Code::kCorrupt);
 }
 
@@ -93,7 +93,7 @@ TEST(ModelOpt, BlockScalesHaveFourDimensions) {
   const float scales[4] = {1, 2, 3, 4};
   StoredTensor weight{.view = TensorView(codes.data(), DType::kE4M3, {n, k})},
       scale{.view = TensorView(scales, DType::kF32, {2, 1, 2, 1})};
-  const auto config = *Parse(R"({"quant_algo":"fp8_pb_wo"})");
+  const auto config = *ParseModelopt(R"({"quant_algo":"fp8_pb_wo"})");
   const auto part = (*config->GetQuantMethod({.name = "a"}))
                         ->MakeWeight({.name = "a", .n = n, .k = k, .params = {{"weight", &weight}, {"weight_scale", &scale}}});
   ASSERT_TRUE(part) << part.error().ToString();
@@ -114,7 +114,7 @@ ActivationSpec SmallBlocks(const std::string& config, DType scale_type, const fl
   BoundParams params{.name = "a", .n = 2, .k = 64, .params = {{"weight", &weight}, {"weight_scale", &scale}}};
   if (input_scale) params.params.emplace_back("input_scale", &input);
   if (global) params.params.emplace_back("weight_scale_2", &second);
-  const auto part = (*(*Parse(config))->GetQuantMethod({.name = "a"}))->MakeWeight(params);
+  const auto part = (*(*ParseModelopt(config))->GetQuantMethod({.name = "a"}))->MakeWeight(params);
   EXPECT_TRUE(part) << part.error().ToString();
   return part ? part->act : ActivationSpec{};
 }

@@ -15,9 +15,9 @@ struct WnaSettings {
 
 // w13_* hold gate rows, then up rows; w2_* the down projection. qweight u8 [E, n, k*b/8], scales [E, n, G], qzeros u8 [E, n*b/8, G]
 // packed along n, absent: 2^(b-1).
-class StackedExperts : public MoeMethod {
+class StackedWna16Experts : public MoeMethod {
  public:
-  explicit StackedExperts(WnaSettings settings) : settings_(settings) {}
+  explicit StackedWna16Experts(WnaSettings settings) : settings_(settings) {}
 
   std::vector<ParamDecl> CreateWeights(std::string_view) const override {
     std::vector<ParamDecl> params;
@@ -86,7 +86,7 @@ class MoeWnaConfig : public QuantizationConfig {
   }
   Result<std::shared_ptr<const MoeMethod>> GetMoeMethod(const LayerQuery& layer) const override {
     if (!layer.has || !layer.has("w13_qweight")) return nullptr;
-    return std::make_shared<const StackedExperts>(settings_);
+    return std::make_shared<const StackedWna16Experts>(settings_);
   }
   double EstimateBits(const LayerQuery& layer) const override { return linear_->EstimateBits(layer); }
 
@@ -95,7 +95,7 @@ class MoeWnaConfig : public QuantizationConfig {
   std::unique_ptr<QuantizationConfig> linear_;
 };
 
-Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
+Result<std::unique_ptr<QuantizationConfig>> MoeWna16FromConfig(const Json& json, const ConfigSource& source) {
   NIBBLE_TRY_IN(source.where, const std::string linear, JsonString(json, "linear_quant_method", "gptq"));
   if (linear != "gptq" && linear != "awq") {
     return Unsupported("{}: linear_quant_method \"{}\"; moe_wna16 reads gptq and awq", source.where, linear);
@@ -120,7 +120,7 @@ const QuantizationEntry* moe_wna16_method() {
       .quant_methods = {"moe_wna16"},
       .summary = "GPTQ or AWQ mixtures of experts, experts stacked in bytes (w13_qweight, w2_qweight) too",
       .formats = {"int_group"},
-      .from_config = FromConfig};
+      .from_config = MoeWna16FromConfig};
   return &entry;
 }
 

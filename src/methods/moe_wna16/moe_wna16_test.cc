@@ -2,16 +2,11 @@
 // Experts that are stacked in one tensor: in bytes (moe_wna16), or float and made int8 while loading (experts_int8).
 #include <gtest/gtest.h>
 
+#include "methods/checkpoint_test.h"
 #include "methods/registry.h"
 
 namespace nibble {
 namespace {
-
-std::vector<float> Decode(const StoredWeight& weight) {
-  std::vector<float> values(static_cast<size_t>(weight.n * weight.k));
-  DecodeRows(weight, {0, weight.n}, {0, weight.k}, values.data());
-  return values;
-}
 
 TEST(MoeWna16, ReadsPublishedBytesOfOneExpert) {
   // One row of codes 0..15 is 10 32 54 .. fe; zero points 7 and 6 of rows 0 and 1 are one byte 0x67.
@@ -29,9 +24,9 @@ TEST(MoeWna16, ReadsPublishedBytesOfOneExpert) {
   const auto config = FindQuantization("moe_wna16")->from_config(*ParseJson(R"({"bits":4,"group_size":128})", "test"), {"c"});
   ASSERT_TRUE(config) << config.error().ToString();
   const auto method = *(*config)->GetMoeMethod({.has = [](std::string_view) { return true; }});
-  const std::vector<float> gate = Decode(*method->MakeWeight(params, 0, MoeMatrix::kGate)->weight);
-  const std::vector<float> up = Decode(*method->MakeWeight(params, 0, MoeMatrix::kUp)->weight);
-  const std::vector<float> other = Decode(*method->MakeWeight(params, 1, MoeMatrix::kUp)->weight);
+  const std::vector<float> gate = testing::Decoded(*method->MakeWeight(params, 0, MoeMatrix::kGate)->weight);
+  const std::vector<float> up = testing::Decoded(*method->MakeWeight(params, 0, MoeMatrix::kUp)->weight);
+  const std::vector<float> other = testing::Decoded(*method->MakeWeight(params, 1, MoeMatrix::kUp)->weight);
   for (int i = 0; i < 16; ++i) {
     EXPECT_EQ(gate[static_cast<size_t>(i)], static_cast<float>(i - 7));
     EXPECT_EQ(up[static_cast<size_t>(i)], static_cast<float>(2 * (i - 6)));
@@ -49,7 +44,7 @@ TEST(ExpertsInt8, QuantizesRowsOfExpertsAlone) {
   BoundParams params{.name = "experts.0.up_proj", .n = 3, .k = 3};
   params.params = {{"weight", &tensor}};
   const auto method = *config->GetQuantMethod({.kind = LayerKind::kExpert, .name = params.name});
-  const std::vector<float> found = Decode(*method->MakeWeight(params)->weight);
+  const std::vector<float> found = testing::Decoded(*method->MakeWeight(params)->weight);
   for (size_t i = 0; i < 9; ++i) {
     const float amax = i < 3 ? 2 : i < 6 ? 0 : 100, scale = amax / 127;
     EXPECT_EQ(found[i], scale == 0 ? 0 : scale * std::nearbyint(w[i] / scale)) << i;
@@ -59,7 +54,7 @@ TEST(ExpertsInt8, QuantizesRowsOfExpertsAlone) {
   BoundParams down{.name = "experts", .n = 3, .k = 3};
   down.params = {{"down_proj", &stacked}};
   const auto moe = *config->GetMoeMethod({.has = [](std::string_view) { return true; }});
-  EXPECT_EQ(Decode(*moe->MakeWeight(down, 0, MoeMatrix::kDown)->weight), found);
+  EXPECT_EQ(testing::Decoded(*moe->MakeWeight(down, 0, MoeMatrix::kDown)->weight), found);
 }
 
 }  // namespace

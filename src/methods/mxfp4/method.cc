@@ -8,11 +8,11 @@
 namespace nibble {
 namespace {
 
-struct Names {
+struct Mxfp4Names {
   std::string_view blocks, scales, bias;
 };
-constexpr Names kGateUp = {"gate_up_proj_blocks", "gate_up_proj_scales", "gate_up_proj_bias"};
-constexpr Names kDown = {"down_proj_blocks", "down_proj_scales", "down_proj_bias"};
+constexpr Mxfp4Names kGateUp = {"gate_up_proj_blocks", "gate_up_proj_scales", "gate_up_proj_bias"};
+constexpr Mxfp4Names kDown = {"down_proj_blocks", "down_proj_scales", "down_proj_bias"};
 
 // Rows of one expert: [rows, ...] of [E, rows, ...]. of 2: every second one, from `first`.
 TensorView Rows(const TensorView& all, int64_t expert, int64_t every, int64_t first) {
@@ -27,7 +27,7 @@ class Mxfp4MoeMethod : public MoeMethod {
     const std::vector<DType> bytes = {DType::kU8}, exponents = {DType::kU8, DType::kE8M0};
     const std::vector<DType> floats = {DType::kBF16, DType::kF16, DType::kF32};
     std::vector<ParamDecl> params;
-    for (const Names& names : {kGateUp, kDown}) {
+    for (const Mxfp4Names& names : {kGateUp, kDown}) {
       params.push_back({names.blocks, bytes, ParamDecl::kPacked, true});
       params.push_back({names.scales, exponents, ParamDecl::kGroupScale, true});
       params.push_back({names.bias, floats, ParamDecl::kMeta, false});
@@ -36,7 +36,7 @@ class Mxfp4MoeMethod : public MoeMethod {
   }
 
   Result<LinearPart> MakeWeight(const BoundParams& params, int64_t expert, MoeMatrix which) const override {
-    const Names& names = which == MoeMatrix::kDown ? kDown : kGateUp;
+    const Mxfp4Names& names = which == MoeMatrix::kDown ? kDown : kGateUp;
     const int64_t every = which == MoeMatrix::kDown ? 1 : 2, first = which == MoeMatrix::kUp ? 1 : 0;
     NIBBLE_RETURN_IF_ERROR(Check(params, names, expert, every));
     StoredTensor codes = *params.Find(names.blocks), scales = *params.Find(names.scales);
@@ -59,7 +59,7 @@ class Mxfp4MoeMethod : public MoeMethod {
 
  private:
   // [E, rows, k / 32, 16] and [E, rows, k / 32].
-  static Status Check(const BoundParams& params, const Names& names, int64_t expert, int64_t every) {
+  static Status Check(const BoundParams& params, const Mxfp4Names& names, int64_t expert, int64_t every) {
     NIBBLE_TRY(const TensorView blocks, RequireRank(params, names.blocks, 4));
     NIBBLE_TRY(const TensorView scales, RequireRank(params, names.scales, 3));
     const int64_t experts = blocks.dim(0), rows = params.n * every, groups = params.k / 32;
@@ -92,7 +92,7 @@ class Mxfp4QuantizationConfig : public QuantizationConfig {
   Mxfp4Config config_;
 };
 
-Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
+Result<std::unique_ptr<QuantizationConfig>> Mxfp4FromConfig(const Json& json, const ConfigSource& source) {
   NIBBLE_TRY(Mxfp4Config config, Mxfp4Config::Parse(json, source.where));
   return std::make_unique<Mxfp4QuantizationConfig>(std::move(config));
 }
@@ -104,7 +104,7 @@ const QuantizationEntry* mxfp4_method() {
                                           .quant_methods = {"mxfp4", "gpt_oss_mxfp4"},
                                           .summary = "gpt-oss: MXFP4 experts, all of a layer in one tensor; the rest is float",
                                           .formats = {"block_float"},
-                                          .from_config = FromConfig};
+                                          .from_config = Mxfp4FromConfig};
   return &entry;
 }
 

@@ -8,7 +8,7 @@
 namespace nibble {
 namespace {
 
-Result<std::unique_ptr<QuantizationConfig>> Parse(const std::string& text) {
+Result<std::unique_ptr<QuantizationConfig>> ParseMxfp4(const std::string& text) {
   return FindQuantization("mxfp4")->from_config(*ParseJson(text, "test"), {"config.json", nullptr});
 }
 
@@ -44,7 +44,8 @@ TEST(Mxfp4, GateAndUpTakeTurns) {
   Experts experts;
   experts.params.n = Experts::kInter;
   experts.params.k = Experts::kHidden;
-  const auto method = *(*Parse(R"({"modules_to_not_convert":["lm_head"]})"))->GetMoeMethod({.name = "model.layers.0.mlp.experts"});
+  const auto method =
+      *(*ParseMxfp4(R"({"modules_to_not_convert":["lm_head"]})"))->GetMoeMethod({.name = "model.layers.0.mlp.experts"});
   ASSERT_TRUE(method);
   for (int64_t e = 0; e < Experts::kExperts; ++e) {
     for (const MoeMatrix which : {MoeMatrix::kGate, MoeMatrix::kUp}) {
@@ -70,7 +71,7 @@ TEST(Mxfp4, DownIsPlainAndShapesAreChecked) {
   Experts experts;
   experts.params.n = Experts::kHidden;
   experts.params.k = Experts::kDownK;
-  const auto method = *(*Parse("{}"))->GetMoeMethod({.name = "experts"});
+  const auto method = *(*ParseMxfp4("{}"))->GetMoeMethod({.name = "experts"});
   const auto part = method->MakeWeight(experts.params, 1, MoeMatrix::kDown);
   ASSERT_TRUE(part) << part.error().ToString();
   EXPECT_FALSE(part->bias);
@@ -85,12 +86,12 @@ TEST(Mxfp4, DownIsPlainAndShapesAreChecked) {
 }
 
 TEST(Mxfp4, WildcardsNameWhatStaysFloat) {
-  const auto config = *Parse(R"({"modules_to_not_convert":["model.layers.*.self_attn","lm_head"]})");
+  const auto config = *ParseMxfp4(R"({"modules_to_not_convert":["model.layers.*.self_attn","lm_head"]})");
   EXPECT_EQ(config->EstimateBits({.kind = LayerKind::kExpert, .name = "model.layers.3.mlp.experts"}), 4.25);
   EXPECT_EQ(config->EstimateBits({.kind = LayerKind::kLinear, .name = "model.layers.3.self_attn.q_proj"}), 0);
-  const auto excluded = *Parse(R"({"modules_to_not_convert":["model.layers.*.mlp"]})");
+  const auto excluded = *ParseMxfp4(R"({"modules_to_not_convert":["model.layers.*.mlp"]})");
   EXPECT_EQ(*excluded->GetMoeMethod({.name = "model.layers.3.mlp.experts"}), nullptr);
-  EXPECT_EQ(Parse(R"({"modules_to_not_convert":3})").error().code, Code::kCorrupt);
+  EXPECT_EQ(ParseMxfp4(R"({"modules_to_not_convert":3})").error().code, Code::kCorrupt);
 }
 
 }  // namespace

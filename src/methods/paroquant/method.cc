@@ -129,7 +129,7 @@ class ParoConfig : public QuantizationConfig {
   ParoSettings settings_;
 };
 
-Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
+Result<std::unique_ptr<QuantizationConfig>> ParoquantFromConfig(const Json& json, const ConfigSource& source) {
   NIBBLE_TRY(ParoSettings settings, ParoSettings::Parse(json, source));
   return std::make_unique<ParoConfig>(std::move(settings));
 }
@@ -143,7 +143,7 @@ const QuantizationEntry* paroquant_method() {
       .summary = "ParoQuant: AWQ's 4-bit layout behind channel scales and rotations of pairs of channels",
       .formats = {"int_group"},
       .checked = {"gptqmodel 7.7.0"},
-      .from_config = FromConfig};
+      .from_config = ParoquantFromConfig};
   return &entry;
 }
 

@@ -117,7 +117,7 @@ class QqqConfig : public QuantizationConfig {
   QqqSettings settings_;
 };
 
-Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
+Result<std::unique_ptr<QuantizationConfig>> QqqFromConfig(const Json& json, const ConfigSource& source) {
   NIBBLE_TRY(QqqSettings settings, QqqSettings::Parse(json, source));
   return std::make_unique<QqqConfig>(std::move(settings));
 }
@@ -130,7 +130,7 @@ const QuantizationEntry* qqq_method() {
                                           .summary = "QQQ: 4-bit integers in groups under a scale per output, int8 activations",
                                           .formats = {"int_group"},
                                           .checked = {"gptqmodel 7.7.0"},
-                                          .from_config = FromConfig};
+                                          .from_config = QqqFromConfig};
   return &entry;
 }
 

@@ -18,7 +18,7 @@ TEST(QqqGolden, DecodesAModuleCutFromAToolsFile) {
   testing::ExpectDequantizedWeights(folder, folder + "/expected.safetensors");
 }
 
-Result<std::unique_ptr<QuantizationConfig>> Parse(const std::string& text) {
+Result<std::unique_ptr<QuantizationConfig>> ParseQqq(const std::string& text) {
   return FindQuantization("qqq")->from_config(*ParseJson(text, "test"), {"config.json"});
 }
 
@@ -36,7 +36,7 @@ TEST(QqqWeight, PerChannelCodesAreSigned) {
   channel.view = TensorView(scales.data(), DType::kF32, {1, kN});
   BoundParams params{.name = "x", .n = kN, .k = kK};
   params.params = {{"B", &tiles}, {"s_channel", &channel}};
-  const auto config = *Parse(R"({"bits":4,"group_size":-1})");
+  const auto config = *ParseQqq(R"({"bits":4,"group_size":-1})");
   const auto part = (*config->GetQuantMethod({.name = "x"}))->MakeWeight(params);
   ASSERT_TRUE(part) << part.error().ToString();
   std::vector<float> found(static_cast<size_t>(kN * kK));
@@ -49,8 +49,8 @@ TEST(QqqWeight, PerChannelCodesAreSigned) {
 }
 
 TEST(QqqConfig, RefusesWhatItCannotMean) {
-  EXPECT_EQ(Parse(R"({"bits":8})").error().ToString(), "corrupt: config.json: bits is 8, wanted 4");
-  EXPECT_EQ(Parse(R"({"wbits":4,"group_size":0})").error().code, Code::kCorrupt);
+  EXPECT_EQ(ParseQqq(R"({"bits":8})").error().ToString(), "corrupt: config.json: bits is 8, wanted 4");
+  EXPECT_EQ(ParseQqq(R"({"wbits":4,"group_size":0})").error().code, Code::kCorrupt);
 }
 
 }  // namespace

@@ -9,7 +9,7 @@
 namespace nibble {
 namespace {
 
-const std::vector<DType> kFloats = {DType::kF32, DType::kF16, DType::kBF16};
+const std::vector<DType> kQtipFloats = {DType::kF32, DType::kF16, DType::kBF16};
 const std::vector<DType> kIntegers = {DType::kI64, DType::kI32, DType::kI16, DType::kU8};
 
 class QtipMethod : public LinearMethod {
@@ -18,9 +18,9 @@ class QtipMethod : public LinearMethod {
 
   std::vector<ParamDecl> CreateWeights(const LinearShape&) const override {
     return {{"trellis", {DType::kI16, DType::kU16}, ParamDecl::kPacked, true},
-            {"SU", kFloats, ParamDecl::kTransform, true},
-            {"SV", kFloats, ParamDecl::kTransform, true},
-            {"tlut", kFloats, ParamDecl::kMeta, false},
+            {"SU", kQtipFloats, ParamDecl::kTransform, true},
+            {"SV", kQtipFloats, ParamDecl::kTransform, true},
+            {"tlut", kQtipFloats, ParamDecl::kMeta, false},
             {"rcp", kIntegers, ParamDecl::kMeta, false},
             {"tp_rank", kIntegers, ParamDecl::kMeta, false}};
   }
@@ -96,7 +96,7 @@ class QtipQuantizationConfig : public QuantizationConfig {
   std::string where_;
 };
 
-Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
+Result<std::unique_ptr<QuantizationConfig>> QtipFromConfig(const Json& json, const ConfigSource& source) {
   NIBBLE_TRY(const QtipConfig config, QtipConfig::Parse(json, source.where));
   return std::make_unique<QtipQuantizationConfig>(config, source.where);
 }
@@ -108,7 +108,7 @@ const QuantizationEntry* qtip_method() {
                                           .quant_methods = {"qtip"},
                                           .summary = "QTIP: trellis codes 1mad, 3inst, lut, quantlut between Hadamard rotations",
                                           .formats = {"trellis"},
-                                          .from_config = FromConfig};
+                                          .from_config = QtipFromConfig};
   return &entry;
 }
 

@@ -8,27 +8,27 @@
 namespace nibble {
 namespace {
 
-Result<QtipConfig> Parse(const std::string& text) { return QtipConfig::Parse(*ParseJson(text, "test"), "config.json"); }
+Result<QtipConfig> ParseQtip(const std::string& text) { return QtipConfig::Parse(*ParseJson(text, "test"), "config.json"); }
 
 TEST(QtipConfig, NamesCodeAndOrder) {
-  const auto hyb = Parse(R"({"K":2,"V":2,"tlut_bits":9,"decode_mode":"quantlut_sym","L":16,"td_x":16,"td_y":16})");
+  const auto hyb = ParseQtip(R"({"K":2,"V":2,"tlut_bits":9,"decode_mode":"quantlut_sym","L":16,"td_x":16,"td_y":16})");
   ASSERT_TRUE(hyb) << hyb.error().ToString();
   EXPECT_EQ(hyb->order, TrellisOrder::kKernel);
   EXPECT_EQ(hyb->code, TrellisCode::kQuantLutSym);
-  const auto mad = Parse(R"({"K":3,"V":1,"decode_mode":"1mad"})");
+  const auto mad = ParseQtip(R"({"K":3,"V":1,"decode_mode":"1mad"})");
   ASSERT_TRUE(mad) << mad.error().ToString();
   EXPECT_EQ(mad->order, TrellisOrder::kPlain);
   EXPECT_EQ(mad->bits, 3);
 }
 
 TEST(QtipConfig, RefusesWhatItCannotMean) {
-  EXPECT_EQ(Parse(R"({"L":18})").error().code, Code::kUnsupported);
-  EXPECT_EQ(Parse(R"({"td_x":8})").error().code, Code::kUnsupported);
-  EXPECT_EQ(Parse(R"({"codebook":"e8p"})").error().code, Code::kUnsupported);
-  EXPECT_EQ(Parse(R"({"decode_mode":"mul1"})").error().code, Code::kUnsupported);
-  EXPECT_EQ(Parse(R"({"decode_mode":"1mad","V":2})").error().code, Code::kCorrupt);
-  EXPECT_EQ(Parse(R"({"decode_mode":"lut","tlut_bits":9,"V":1})").error().code, Code::kCorrupt);
-  EXPECT_EQ(Parse(R"({"decode_mode":"quantlut_sym","tlut_bits":9,"V":1})").error().code, Code::kCorrupt);
+  EXPECT_EQ(ParseQtip(R"({"L":18})").error().code, Code::kUnsupported);
+  EXPECT_EQ(ParseQtip(R"({"td_x":8})").error().code, Code::kUnsupported);
+  EXPECT_EQ(ParseQtip(R"({"codebook":"e8p"})").error().code, Code::kUnsupported);
+  EXPECT_EQ(ParseQtip(R"({"decode_mode":"mul1"})").error().code, Code::kUnsupported);
+  EXPECT_EQ(ParseQtip(R"({"decode_mode":"1mad","V":2})").error().code, Code::kCorrupt);
+  EXPECT_EQ(ParseQtip(R"({"decode_mode":"lut","tlut_bits":9,"V":1})").error().code, Code::kCorrupt);
+  EXPECT_EQ(ParseQtip(R"({"decode_mode":"quantlut_sym","tlut_bits":9,"V":1})").error().code, Code::kCorrupt);
 }
 
 TEST(Qtip, BindsALayer) {

@@ -134,7 +134,7 @@ class QuantoConfig : public QuantizationConfig {
 };
 
 // {"<module>": {"weights": "qint4", "activations": "none"}}
-Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
+Result<std::unique_ptr<QuantizationConfig>> QuantoFromConfig(const Json& json, const ConfigSource& source) {
   auto config = std::make_unique<QuantoConfig>();
   for (const auto& [module, value] : json.items()) {
     if (module == "quant_method") continue;
@@ -170,7 +170,7 @@ const QuantizationEntry* quanto_method() {
                                           .summary = "Quanto: qint2, qint4 in groups, qint8 and qfloat8 by rows",
                                           .formats = {"int_group", "fp8"},
                                           .checked = {"optimum-quanto 0.2.7"},
-                                          .from_config = FromConfig};
+                                          .from_config = QuantoFromConfig};
   return &entry;
 }
 

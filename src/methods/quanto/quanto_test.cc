@@ -9,7 +9,7 @@ namespace {
 constexpr const char* kModule = "model.layers.0.self_attn.k_proj";
 
 // Shapes are the model's: the file has none.
-void ExpectWeights(const std::string& folder, const std::string& expected_file) {
+void ExpectQuantoWeights(const std::string& folder, const std::string& expected_file) {
   const testing::TestCheckpoint checkpoint = testing::TestCheckpoint::Open(folder);
   ASSERT_TRUE(checkpoint.config);
   const auto expected = OpenSafetensors(expected_file);
@@ -28,15 +28,15 @@ void ExpectWeights(const std::string& folder, const std::string& expected_file) 
 
 TEST(QuantoCheckpoint, DecodesBitForBit) {
   NIBBLE_NEED_CHECKPOINT(folder, "quanto-qint4");
-  ExpectWeights(folder, folder + "/expected/weights.safetensors");
+  ExpectQuantoWeights(folder, folder + "/expected/weights.safetensors");
 }
 
 TEST(QuantoGolden, DecodesAModuleCutFromAToolsFile) {
   const std::string folder = testing::Repo("src/methods/quanto/golden/quanto-qint4");
-  ExpectWeights(folder, folder + "/expected.safetensors");
+  ExpectQuantoWeights(folder, folder + "/expected.safetensors");
 }
 
-Result<std::unique_ptr<QuantizationConfig>> Parse(const std::string& text) {
+Result<std::unique_ptr<QuantizationConfig>> ParseQuanto(const std::string& text) {
   return FindQuantization("quanto")->from_config(*ParseJson(text, "test"), {"quanto_qmap.json"});
 }
 
@@ -48,7 +48,7 @@ TEST(QuantoWeight, BytesDecodeInTheDTypeOfTheirScales) {
   scales.view = TensorView(scale, DType::kBF16, {2, 1});
   BoundParams params{.name = "x", .n = 2, .k = 3};
   params.params = {{"weight._data", &bytes}, {"weight._scale", &scales}};
-  const auto config = *Parse(R"({"x":{"weights":"qint8"}})");
+  const auto config = *ParseQuanto(R"({"x":{"weights":"qint8"}})");
   const auto part = (*config->GetQuantMethod({.name = "x"}))->MakeWeight(params);
   ASSERT_TRUE(part) << part.error().ToString();
   float found[6];
@@ -62,9 +62,9 @@ TEST(QuantoWeight, BytesDecodeInTheDTypeOfTheirScales) {
 }
 
 TEST(QuantoConfig, RefusesWhatItCannotMean) {
-  EXPECT_EQ(Parse(R"({"x":{"weights":"qint3"}})").error().code, Code::kUnsupported);
-  EXPECT_EQ(Parse(R"({"weights":"int4"})").error().code, Code::kUnsupported);
-  EXPECT_EQ(*(*Parse(R"({"x":{"weights":"qint4"}})"))->GetQuantMethod({.name = "y"}), nullptr);
+  EXPECT_EQ(ParseQuanto(R"({"x":{"weights":"qint3"}})").error().code, Code::kUnsupported);
+  EXPECT_EQ(ParseQuanto(R"({"weights":"int4"})").error().code, Code::kUnsupported);
+  EXPECT_EQ(*(*ParseQuanto(R"({"x":{"weights":"qint4"}})"))->GetQuantMethod({.name = "y"}), nullptr);
 }
 
 TEST(QuantoConfig, FloatsOfAmdAreNamed) {

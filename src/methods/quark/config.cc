@@ -82,7 +82,7 @@ Result<QuarkSpecs> ParseSpecs(const Json& object, const char* key, const std::st
   return specs;
 }
 
-Result<QuarkLayer> ParseLayer(const Json& json, const std::string& where) {
+Result<QuarkLayer> ParseQuarkLayer(const Json& json, const std::string& where) {
   if (!json.is_object()) return Corrupt("{}: wanted an object, found {}", where, json.type_name());
   NIBBLE_RETURN_IF_ERROR(CheckKeys(json, where, {"weight", "input_tensors", "output_tensors", "bias"}, {"target_device"}));
   QuarkLayer layer;
@@ -93,16 +93,17 @@ Result<QuarkLayer> ParseLayer(const Json& json, const std::string& where) {
   return layer;
 }
 
-Status ParseLayers(const Json& json, const ConfigSource& source, QuarkConfig& config) {
+Status ParseQuarkLayers(const Json& json, const ConfigSource& source, QuarkConfig& config) {
   const std::string& where = source.where;
   const Json* global = JsonFind(json, "global_quant_config");
   if (global) {
-    NIBBLE_TRY(config.global, ParseLayer(*global, where + ", global_quant_config"));
+    NIBBLE_TRY(config.global, ParseQuarkLayer(*global, where + ", global_quant_config"));
   }
   if (const Json* layers = JsonFind(json, "layer_quant_config"); layers && layers->is_object()) {
     NIBBLE_TRY(const std::vector<std::string> patterns, KeyOrder(json, "layer_quant_config", source));
     for (const std::string& pattern : patterns) {
-      NIBBLE_TRY(QuarkLayer parsed, ParseLayer((*layers)[pattern], fmt::format("{}, layer_quant_config \"{}\"", where, pattern)));
+      NIBBLE_TRY(QuarkLayer parsed,
+                 ParseQuarkLayer((*layers)[pattern], fmt::format("{}, layer_quant_config \"{}\"", where, pattern)));
       config.layers.emplace_back(pattern, std::move(parsed));
     }
   }
@@ -110,11 +111,11 @@ Status ParseLayers(const Json& json, const ConfigSource& source, QuarkConfig& co
   const Json* linear = types && types->is_object() ? JsonFind(*types, "Linear") : nullptr;
   if (!linear && types && types->is_object()) linear = JsonFind(*types, "nn.Linear");
   if (!linear) return {};
-  NIBBLE_TRY(config.linear, ParseLayer(*linear, where + ", layer_type_quant_config"));
+  NIBBLE_TRY(config.linear, ParseQuarkLayer(*linear, where + ", layer_type_quant_config"));
   return {};
 }
 
-Status ParseExcluded(const Json& json, const std::string& where, QuarkConfig& config) {
+Status ParseQuarkExcluded(const Json& json, const std::string& where, QuarkConfig& config) {
   const Json* names = JsonFind(json, "exclude");
   if (!names) return {};
   if (!names->is_array()) return Corrupt("{}: exclude is {}, wanted a list", where, names->type_name());
@@ -143,7 +144,7 @@ Status ParseExport(const Json& json, const std::string& where, QuarkConfig& conf
   const Json* kv = JsonFind(json, "kv_cache_quant_config");
   if (!kv || !kv->is_object()) return {};
   for (const auto& [pattern, value] : kv->items()) {
-    NIBBLE_TRY(const QuarkLayer layer, ParseLayer(value, fmt::format("{}, kv_cache_quant_config \"{}\"", where, pattern)));
+    NIBBLE_TRY(const QuarkLayer layer, ParseQuarkLayer(value, fmt::format("{}, kv_cache_quant_config \"{}\"", where, pattern)));
     if (!layer.output.empty()) config.kv_output = layer.output;
   }
   return {};
@@ -163,8 +164,8 @@ Result<QuarkConfig> QuarkConfig::Parse(const Json& json, const ConfigSource& sou
                                    {"algo_config", "quant_mode", "version", "kv_cache_post_rope", "kv_cache_group", "min_kv_scale",
                                     "log_severity_level", "quant_algo"}));
   QuarkConfig config;
-  NIBBLE_RETURN_IF_ERROR(ParseLayers(json, source, config));
-  NIBBLE_RETURN_IF_ERROR(ParseExcluded(json, where, config));
+  NIBBLE_RETURN_IF_ERROR(ParseQuarkLayers(json, source, config));
+  NIBBLE_RETURN_IF_ERROR(ParseQuarkExcluded(json, where, config));
   NIBBLE_RETURN_IF_ERROR(ParseExport(json, where, config));
   if (JsonFind(json, "softmax_quant_spec")) return Unsupported("{}: softmax_quant_spec: quantized attention is not run", where);
   return config;

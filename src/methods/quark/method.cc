@@ -97,7 +97,7 @@ class QuarkQuantizationConfig : public QuantizationConfig {
   std::string where_;
 };
 
-Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
+Result<std::unique_ptr<QuantizationConfig>> QuarkFromConfig(const Json& json, const ConfigSource& source) {
   NIBBLE_TRY(QuarkConfig config, QuarkConfig::Parse(json, source));
   return std::make_unique<QuarkQuantizationConfig>(std::move(config), source.where);
 }
@@ -111,7 +111,7 @@ const QuantizationEntry* quark_method() {
       .summary = "AMD Quark: FP8, int8, int4, MXFP4, MXFP6, NVFP4, int4 of FP8, mixed by layer; quantized activations",
       .formats = {"fp8", "int_group", "table", "block_float"},
       .checked = {"amd-quark 0.13"},
-      .from_config = FromConfig};
+      .from_config = QuarkFromConfig};
   return &entry;
 }
 

@@ -37,7 +37,7 @@ TEST(Quark, OutputsOfKeysAreQuantized) {
   EXPECT_EQ(part->act.grain, ActivationSpec::kTensor);
 }
 
-Result<std::unique_ptr<QuantizationConfig>> Parse(const std::string& text) {
+Result<std::unique_ptr<QuantizationConfig>> ParseQuark(const std::string& text) {
   return FindQuantization("quark")->from_config(*ParseJson(text, "test"), {"config.json", nullptr});
 }
 
@@ -79,7 +79,7 @@ TEST(Quark, PlainOrderOfNibblesRunsAlongTheRows) {
 }
 
 TEST(QuarkConfig, PatternsBeforeTypesBeforeGlobal) {
-  const auto config = *Parse(R"({"global_quant_config":{"weight":{"dtype":"fp4","qscheme":"per_group","group_size":32}},
+  const auto config = *ParseQuark(R"({"global_quant_config":{"weight":{"dtype":"fp4","qscheme":"per_group","group_size":32}},
     "layer_type_quant_config":{"Linear":{"weight":{"dtype":"int8","qscheme":"per_channel"}}},
     "layer_quant_config":{"*layers.1.[qk]_proj":{"weight":{"dtype":"fp8_e4m3"}},"*.v_proj":{"weight":null}},
     "exclude":["lm_head","re:.*gate$"]})");
@@ -91,13 +91,13 @@ TEST(QuarkConfig, PatternsBeforeTypesBeforeGlobal) {
 }
 
 TEST(QuarkConfig, RefusesWhatItCannotMean) {
-  const auto with_weight = [](const std::string& spec) { return Parse(R"({"global_quant_config":{"weight":)" + spec + "}}"); };
+  const auto with_weight = [](const std::string& spec) { return ParseQuark(R"({"global_quant_config":{"weight":)" + spec + "}}"); };
   EXPECT_EQ(with_weight(R"({"dtype":"mx9"})").error().code, Code::kUnsupported);
   EXPECT_EQ(with_weight(R"({"dtype":"int8","qscheme":"per_mood"})").error().code, Code::kUnsupported);
   EXPECT_EQ(with_weight(R"({"dtype":"fp4","qscheme":"per_group"})").error().code, Code::kCorrupt);
   EXPECT_EQ(with_weight(R"({"dtype":"fp8_e4m3","qscheme":"per_block","block_size":[0,128]})").error().code, Code::kCorrupt);
   EXPECT_EQ(with_weight("3").error().code, Code::kCorrupt);
-  EXPECT_EQ(Parse(R"({"export":{"weight_format":"fake_quantized"}})").error().code, Code::kUnsupported);
+  EXPECT_EQ(ParseQuark(R"({"export":{"weight_format":"fake_quantized"}})").error().code, Code::kUnsupported);
 }
 
 }  // namespace

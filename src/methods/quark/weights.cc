@@ -65,7 +65,7 @@ Result<Plane> IntScale(const BoundParams& params, const Ints& ints) {
   return Plane{.data = stored, .block_k = ints.spec.group};
 }
 
-bool AllZero(const TensorView& view) {
+bool AllValuesZero(const TensorView& view) {
   for (int64_t i = 0; i < view.elems(); ++i)
     if (LoadScalar(view.dtype, view.data, i) != 0) return false;
   return true;
@@ -74,7 +74,7 @@ bool AllZero(const TensorView& view) {
 // Zero points of unsigned codes, packed as the codes are; of int8 as bytes. Absent, or zero: none.
 Result<std::optional<Plane>> IntZeros(const BoundParams& params, const Ints& ints, const Plane& scale) {
   TensorView stored = params.View(ints.zero);
-  if (!stored || !stored.contiguous() || (ints.spec.is_signed && AllZero(stored))) return std::optional<Plane>();
+  if (!stored || !stored.contiguous() || (ints.spec.is_signed && AllValuesZero(stored))) return std::optional<Plane>();
   if (ints.spec.is_signed && ints.spec.bits != 8)
     return Unsupported("{}: zero points of signed integers of {} bits", ParamName(params, ints.zero), ints.spec.bits);
   const int64_t groups = ints.groups(params.k);
@@ -106,7 +106,7 @@ TensorView SignedValues(int bits) {
   return bits == 3 ? TensorView(kThree, DType::kF32, {8}) : SignedNibbleValues();
 }
 
-Result<StoredWeight> MakeInts(const BoundParams& bound, const Ints& ints) {
+Result<StoredWeight> MakeQuarkInts(const BoundParams& bound, const Ints& ints) {
   const BoundParams params = WithIntShape(bound, ints);
   const bool table = ints.spec.is_signed && (ints.spec.bits == 3 || ints.spec.bits == 4);
   StoredWeight weight = StartWeight(params, table ? "table" : "int_group", "weight");
@@ -171,13 +171,13 @@ Result<StoredWeight> MakeQuarkWeight(const BoundParams& params, const QuarkSpecs
   const QuarkSpec& first = specs[0];
   if (specs.size() == 2 && first.element == DType::kE4M3 && specs[1].element == DType::kI8) {
     // Integers of FP8 numbers that have a scale of their own: W = (code * weight_scale_2) * weight_scale.
-    NIBBLE_TRY(StoredWeight weight, MakeInts(params, {specs[1], reorder, "weight_scale_2", "weight_zero_point_2"}));
+    NIBBLE_TRY(StoredWeight weight, MakeQuarkInts(params, {specs[1], reorder, "weight_scale_2", "weight_zero_point_2"}));
     Coded& coded = std::get<Coded>(weight.body);
     NIBBLE_TRY(coded.scale2, ScalePlane(params, "weight_scale", 1, 0));
     coded.scale2_last = true;
     return weight;
   }
-  if (first.element == DType::kI8) return MakeInts(params, {first, reorder});
+  if (first.element == DType::kI8) return MakeQuarkInts(params, {first, reorder});
   if (first.element == DType::kE4M3 || first.element == DType::kE5M2) return MakeFp8(params, first);
   if (first.scheme == QuarkSpec::kPerGroup) return MakeSmallFloats(params, specs);
   return Unsupported("{}: {} weights that are not quantized by groups", params.name, DTypeName(first.element));

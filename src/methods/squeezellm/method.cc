@@ -50,7 +50,7 @@ class SqueezeLlmConfig : public QuantizationConfig {
   int bits_;
 };
 
-Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
+Result<std::unique_ptr<QuantizationConfig>> SqueezellmFromConfig(const Json& json, const ConfigSource& source) {
   NIBBLE_RETURN_IF_ERROR(CheckKeys(json, source.where, {"quant_method", "wbits", "bits"}, {"format", "group_size"}));
   NIBBLE_TRY_IN(source.where, const int64_t bits, JsonInt(json, "bits", 4));
   NIBBLE_TRY_IN(source.where, const int64_t wbits, JsonInt(json, "wbits", bits));
@@ -65,7 +65,7 @@ const QuantizationEntry* squeezellm_method() {
                                           .quant_methods = {"squeezellm"},
                                           .summary = "SqueezeLLM: 3- and 4-bit codes with a table for each row",
                                           .formats = {"table"},
-                                          .from_config = FromConfig};
+                                          .from_config = SqueezellmFromConfig};
   return &entry;
 }
 

@@ -46,7 +46,7 @@ int IntegerBits(std::string_view name) {
 
 // ---- tensors -----------------------------------------------------------------------------------------------------------------
 
-Status ParseBlock(const Json& data, const std::string& where, TorchaoTensor& tensor) {
+Status ParseTorchaoBlock(const Json& data, const std::string& where, TorchaoTensor& tensor) {
   const Json* block = JsonFind(data, "block_size");
   if (!block) return {};
   if (block->is_number_integer()) {  // MX, NVFP4: along the row
@@ -134,7 +134,7 @@ Status ParseBlockActivations(const Json& kwargs, const std::string& type, const 
 }
 
 // Integers follow the rule that Quark has too (half steps, ranges hold 0, x times 1/scale), floats amax / max.
-Status ParseActivations(const Json& data, const std::string& where, TorchaoTensor& tensor) {
+Status ParseTorchaoActivations(const Json& data, const std::string& where, TorchaoTensor& tensor) {
   ActivationSpec& act = tensor.act;
   act.rule = ActivationSpec::kCompressedTensors;
   if (const Json* named = JsonFind(data, "activation_quantization")) {
@@ -232,8 +232,8 @@ Result<TorchaoTensor> TorchaoTensor::Parse(const std::string& text, const std::s
   tensor.type = TypeName(&json);
   const Json* data = JsonFind(json, "_data");
   if (!data || !data->is_object()) return tensor;  // "Tensor"
-  NIBBLE_RETURN_IF_ERROR(ParseBlock(*data, where, tensor));
-  NIBBLE_RETURN_IF_ERROR(ParseActivations(*data, where, tensor));
+  NIBBLE_RETURN_IF_ERROR(ParseTorchaoBlock(*data, where, tensor));
+  NIBBLE_RETURN_IF_ERROR(ParseTorchaoActivations(*data, where, tensor));
   NIBBLE_RETURN_IF_ERROR(ParseElement(*data, where, tensor));
   tensor.swizzled = True(*data, "is_swizzled_scales");
   if (const Json* shape = JsonFind(*data, "shape"); shape && shape->is_array() && shape->size() == 2) {

@@ -55,7 +55,7 @@ class TorchaoQuantizationConfig : public QuantizationConfig {
   std::map<std::string, std::string> metadata_;
 };
 
-Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
+Result<std::unique_ptr<QuantizationConfig>> TorchaoFromConfig(const Json& json, const ConfigSource& source) {
   NIBBLE_TRY(TorchaoConfig config, TorchaoConfig::Parse(json, source.where));
   return std::make_unique<TorchaoQuantizationConfig>(std::move(config), source);
 }
@@ -69,7 +69,7 @@ const QuantizationEntry* torchao_method() {
       .summary = "int4, int8, intx, float8, MX and NVFP4 tensor subclasses; safetensors and pickled",
       .formats = {"int_group", "fp8", "block_float"},
       .checked = {"torchao 0.18.0"},
-      .from_config = FromConfig};
+      .from_config = TorchaoFromConfig};
   return &entry;
 }
 

@@ -15,30 +15,30 @@
 namespace nibble {
 namespace {
 
-constexpr std::string_view kCodes = "_weight_qdata", kScale = "_weight_scale", kZero = "_weight_zero_point",
+constexpr std::string_view kCodes = "_weight_qdata", kTorchaoScale = "_weight_scale", kTorchaoZero = "_weight_zero_point",
                            kScaleAndZero = "_weight_scale_and_zero", kPreScale = "_weight_act_pre_scale",
                            kActScale = "_weight_act_quant_scale", kActZero = "_weight_act_quant_zero_point",
                            kGlobal = "_weight_per_tensor_scale", kActGlobal = "_weight_act_per_tensor_scale";
 
 // The blocks of scales, with 0 for the whole extent as planes have it.
-struct Blocks {
+struct TorchaoBlocks {
   int64_t n = 0, k = 0, rows = 1, columns = 1;
 };
-Result<Blocks> BlocksOf(const BoundParams& params, const TorchaoTensor& tensor) {
+Result<TorchaoBlocks> TorchaoBlocksOf(const BoundParams& params, const TorchaoTensor& tensor) {
   const int64_t n = tensor.block_n > 0 ? tensor.block_n : params.n, k = tensor.block_k > 0 ? tensor.block_k : params.k;
   if (n > params.n || k > params.k || params.n % n != 0 || params.k % k != 0)
     return Corrupt("{}: block_size [{},{}] does not divide the weight [{},{}]", ParamName(params, kCodes), n, k, params.n,
                    params.k);
-  return Blocks{n == params.n ? 0 : n, k == params.k ? 0 : k, params.n / n, params.k / k};
+  return TorchaoBlocks{n == params.n ? 0 : n, k == params.k ? 0 : k, params.n / n, params.k / k};
 }
 
 // Scales or zero points [rows, columns] of the blocks. A row of a matrix with one row is a block of one row.
-Result<Plane> BlockPlane(const BoundParams& params, std::string_view suffix, const Blocks& blocks) {
+Result<Plane> BlockPlane(const BoundParams& params, std::string_view suffix, const TorchaoBlocks& blocks) {
   NIBBLE_TRY(TensorView view, RequireParam(params, suffix, {blocks.rows, blocks.columns}));
   return Plane{.data = view, .block_n = blocks.n, .block_k = blocks.k};
 }
 
-bool AllZero(const TensorView& view) {
+bool AllBytesZero(const TensorView& view) {
   return view.contiguous() && std::all_of(view.data, view.data + view.size_bytes(), [](std::byte b) { return b == std::byte{0}; });
 }
 
@@ -46,7 +46,7 @@ bool AllZero(const TensorView& view) {
 Status SetZero(Plane plane, int bits, StoredWeight& weight, Coded& coded) {
   const int shift = 1 << (bits - 1);
   coded.zero_default = static_cast<float>(shift);
-  if (AllZero(plane.data)) return {};
+  if (AllBytesZero(plane.data)) return {};
   if (plane.data.dtype == DType::kI8) {
     plane.packed = ByteCodes(plane.data, bits, shift);
   } else {
@@ -65,13 +65,13 @@ Result<StoredWeight> MakeBytes(const BoundParams& params, const TorchaoTensor& t
   StoredWeight weight = StartWeight(params, "int_group", kCodes);
   NIBBLE_TRY(const TensorView bytes, RequireParam(params, kCodes, {params.n, params.k}));
   if (bytes.dtype != DType::kI8) return Corrupt("{} is {}, wanted i8", ParamName(params, kCodes), DTypeName(bytes.dtype));
-  NIBBLE_TRY(const Blocks blocks, BlocksOf(params, tensor));
+  NIBBLE_TRY(const TorchaoBlocks blocks, TorchaoBlocksOf(params, tensor));
   Coded coded;
   coded.codes = ByteCodes(bytes, tensor.bits, 1 << (tensor.bits - 1));
-  NIBBLE_TRY(coded.scale, BlockPlane(params, kScale, blocks));
+  NIBBLE_TRY(coded.scale, BlockPlane(params, kTorchaoScale, blocks));
   coded.zero_default = static_cast<float>(1 << (tensor.bits - 1));
-  if (params.Find(kZero)) {
-    NIBBLE_TRY(Plane zero, BlockPlane(params, kZero, blocks));
+  if (params.Find(kTorchaoZero)) {
+    NIBBLE_TRY(Plane zero, BlockPlane(params, kTorchaoZero, blocks));
     NIBBLE_RETURN_IF_ERROR(SetZero(std::move(zero), tensor.bits, weight, coded));
   }
   weight.body = std::move(coded);
@@ -110,9 +110,9 @@ Result<StoredWeight> MakeInt4(const BoundParams& params, const TorchaoTensor& te
   if (params.k % 2 != 0) return Corrupt("{}: {} columns, wanted an even number", ParamName(params, kCodes), params.k);
   StoredWeight weight = StartWeight(params, "int_group", kCodes);
   NIBBLE_TRY(TensorView bytes, RequireParam(params, kCodes, {params.n, params.k / 2}));
-  NIBBLE_TRY(const Blocks blocks, BlocksOf(params, tensor));
-  NIBBLE_TRY(const TensorView scale, Transposed(params, kScale, blocks.columns));
-  NIBBLE_TRY(const TensorView zero, Transposed(params, kZero, blocks.columns));
+  NIBBLE_TRY(const TorchaoBlocks blocks, TorchaoBlocksOf(params, tensor));
+  NIBBLE_TRY(const TensorView scale, Transposed(params, kTorchaoScale, blocks.columns));
+  NIBBLE_TRY(const TensorView zero, Transposed(params, kTorchaoZero, blocks.columns));
   // Flipping the top bit of a nibble adds 8.
   Tensor flipped(DType::kU8, bytes.shape);
   std::transform(bytes.data, bytes.data + bytes.size_bytes(), flipped.as<std::byte>(),
@@ -150,11 +150,11 @@ Result<StoredWeight> MakeInt4Tiles(const BoundParams& params, const TorchaoTenso
 Result<StoredWeight> MakeInt4Words(const BoundParams& params, const TorchaoTensor& tensor) {
   StoredWeight weight = StartWeight(params, "int_group", kCodes);
   NIBBLE_TRY(const TensorView words, RequireParam(params, kCodes, {params.n, CeilDiv(params.k, 8)}));
-  NIBBLE_TRY(const Blocks blocks, BlocksOf(params, tensor));
-  NIBBLE_TRY(const TensorView scale, Transposed(params, kScale, blocks.columns));
-  NIBBLE_TRY(const TensorView zero, Transposed(params, kZero, blocks.columns));
+  NIBBLE_TRY(const TorchaoBlocks blocks, TorchaoBlocksOf(params, tensor));
+  NIBBLE_TRY(const TensorView scale, Transposed(params, kTorchaoScale, blocks.columns));
+  NIBBLE_TRY(const TensorView zero, Transposed(params, kTorchaoZero, blocks.columns));
   if (zero.dtype != DType::kI8 && zero.dtype != DType::kU8)
-    return Unsupported("{} is {}: the form for NPUs; readable is that for XPUs, i8", ParamName(params, kZero),
+    return Unsupported("{} is {}: the form for NPUs; readable is that for XPUs, i8", ParamName(params, kTorchaoZero),
                        DTypeName(zero.dtype));
   Coded coded;
   coded.codes = DenseStream(words, 4, StreamAxis::kAlongK);
@@ -165,26 +165,27 @@ Result<StoredWeight> MakeInt4Words(const BoundParams& params, const TorchaoTenso
 }
 
 Result<StoredWeight> MakeFloat8(const BoundParams& params, const TorchaoTensor& tensor) {
-  NIBBLE_TRY(const Blocks blocks, BlocksOf(params, tensor));
-  return MakeFp8Weight(
-      params,
-      {.block_n = blocks.n == 0 ? params.n : blocks.n, .block_k = blocks.k, .scale_suffix = kScale, .weight_suffix = kCodes});
+  NIBBLE_TRY(const TorchaoBlocks blocks, TorchaoBlocksOf(params, tensor));
+  return MakeFp8Weight(params, {.block_n = blocks.n == 0 ? params.n : blocks.n,
+                                .block_k = blocks.k,
+                                .scale_suffix = kTorchaoScale,
+                                .weight_suffix = kCodes});
 }
 
 // One-byte scales of `group` columns each, in either order, as [n, k / group] of dtype `meaning`.
 Result<Plane> BlockScales(const BoundParams& params, const TorchaoTensor& tensor, DType meaning, StoredWeight& weight) {
   const int64_t group = tensor.block_k;
   if (group < 1 || params.k % group != 0)
-    return Corrupt("{}: blocks of {} do not divide {} columns", ParamName(params, kScale), group, params.k);
+    return Corrupt("{}: blocks of {} do not divide {} columns", ParamName(params, kTorchaoScale), group, params.k);
   const int64_t columns = params.k / group;
-  TensorView scales = params.View(kScale);
+  TensorView scales = params.View(kTorchaoScale);
   if (DTypeBytes(scales.dtype) != 1)
-    return Corrupt("{} is {}, wanted {}", ParamName(params, kScale), DTypeName(scales.dtype), DTypeName(meaning));
+    return Corrupt("{} is {}, wanted {}", ParamName(params, kTorchaoScale), DTypeName(scales.dtype), DTypeName(meaning));
   if (!tensor.swizzled) {
-    NIBBLE_TRY(scales, RequireParam(params, kScale, {params.n, columns}));
+    NIBBLE_TRY(scales, RequireParam(params, kTorchaoScale, {params.n, columns}));
   } else {
     if (!scales.contiguous() || scales.size_bytes() != SwizzledScaleBytes(params.n, columns))
-      return Corrupt("{} is {}, wanted {} bytes for [{},{}] in tiles of 128 x 4", ParamName(params, kScale),
+      return Corrupt("{} is {}, wanted {} bytes for [{},{}] in tiles of 128 x 4", ParamName(params, kTorchaoScale),
                      scales.shape.ToString(), SwizzledScaleBytes(params.n, columns), params.n, columns);
     const Tensor plain = UnswizzleScales(scales, params.n, columns);
     weight.keep.push_back(plain.bytes);
@@ -283,8 +284,8 @@ std::vector<ParamDecl> TorchaoParams() {
   scales.insert(scales.end(), {DType::kE8M0, DType::kE4M3, DType::kU8});
   zeros.insert(zeros.end(), {DType::kI8, DType::kU8});
   const std::vector<DType> codes = {DType::kI8, DType::kU8, DType::kI32, DType::kE4M3, DType::kE5M2};
-  return {{kCodes, codes, ParamDecl::kPacked, true},           {kScale, scales, ParamDecl::kGroupScale, false},
-          {kZero, zeros, ParamDecl::kZeroPoint, false},        {kScaleAndZero, floats, ParamDecl::kGroupScale, false},
+  return {{kCodes, codes, ParamDecl::kPacked, true},           {kTorchaoScale, scales, ParamDecl::kGroupScale, false},
+          {kTorchaoZero, zeros, ParamDecl::kZeroPoint, false}, {kScaleAndZero, floats, ParamDecl::kGroupScale, false},
           {kPreScale, floats, ParamDecl::kTransform, false},   {kActScale, floats, ParamDecl::kTensorScale, false},
           {kActZero, zeros, ParamDecl::kTensorScale, false},   {kGlobal, floats, ParamDecl::kTensorScale, false},
           {kActGlobal, floats, ParamDecl::kTensorScale, false}};

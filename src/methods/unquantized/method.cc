@@ -28,7 +28,7 @@ class UnquantizedConfig : public QuantizationConfig {
   }
 };
 
-Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json&, const ConfigSource&) {
+Result<std::unique_ptr<QuantizationConfig>> UnquantizedFromConfig(const Json&, const ConfigSource&) {
   return std::make_unique<UnquantizedConfig>();
 }
 
@@ -41,7 +41,7 @@ const QuantizationEntry* unquantized_method() {
                                           .formats = {"dense"},
                                           .makes = {"dense"},
                                           .checked = {"transformers 5.17.0"},
-                                          .from_config = FromConfig};
+                                          .from_config = UnquantizedFromConfig};
   return &entry;
 }
 

@@ -189,7 +189,7 @@ Result<int64_t> First(const Json& json, const std::string& where, const char* ke
   return number;
 }
 
-Result<VptqLayer> ParseLayer(const Json& json, const std::string& where) {
+Result<VptqLayer> ParseVptqLayer(const Json& json, const std::string& where) {
   if (!json.is_object()) return Corrupt("{}: found {}, wanted an object", where, json.type_name());
   VptqLayer layer;
   NIBBLE_TRY(layer.vector, Last(json, where, "vector_lens", 8, 4096));
@@ -241,13 +241,13 @@ class VptqConfig : public QuantizationConfig {
   std::optional<VptqLayer> all_;  // of every module
 };
 
-Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const ConfigSource& source) {
+Result<std::unique_ptr<QuantizationConfig>> VptqFromConfig(const Json& json, const ConfigSource& source) {
   const Json* layers = JsonFind(json, "config_for_layers");
   std::map<std::string, VptqLayer> parsed;
   if (!layers && JsonFind(json, "vector_lens")) {  // GPTQModel's: one setting for all
     Json sizes = json;
     sizes.erase("group_num");  // -1, not decided: the tensors tell
-    NIBBLE_TRY(VptqLayer all, ParseLayer(sizes, source.where));
+    NIBBLE_TRY(VptqLayer all, ParseVptqLayer(sizes, source.where));
     all.from_tensors = true;
     return std::make_unique<VptqConfig>(std::move(parsed), all);
   }
@@ -255,7 +255,7 @@ Result<std::unique_ptr<QuantizationConfig>> FromConfig(const Json& json, const C
     return Unsupported("{}: neither config_for_layers nor vector_lens is there: nothing else says the sizes of the codebooks",
                        source.where);
   for (const auto& [name, value] : layers->items()) {
-    NIBBLE_TRY(parsed[name], ParseLayer(value, fmt::format("{}, config_for_layers \"{}\"", source.where, name)));
+    NIBBLE_TRY(parsed[name], ParseVptqLayer(value, fmt::format("{}, config_for_layers \"{}\"", source.where, name)));
   }
   return std::make_unique<VptqConfig>(std::move(parsed), std::nullopt);
 }
@@ -268,7 +268,7 @@ const QuantizationEntry* vptq_method() {
                                           .summary = "VPTQ: vector codebooks with residuals and outlier columns",
                                           .formats = {"codebook"},
                                           .checked = {"gptqmodel 7.7.0"},
-                                          .from_config = FromConfig};
+                                          .from_config = VptqFromConfig};
   return &entry;
 }
 

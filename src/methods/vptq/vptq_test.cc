@@ -8,7 +8,7 @@ namespace nibble {
 namespace {
 
 // Vectors of 2 rows, 16 centroids and 4 residuals (6 bits a field), 2 groups of 3 columns, 1 outlier column, a permutation.
-struct Module {
+struct VptqModule {
   std::vector<uint32_t> indices = std::vector<uint32_t>(2 * 2), outlier = {5, 2};
   std::vector<float> centroids = std::vector<float>(2 * 16 * 2), residuals = std::vector<float>(2 * 4 * 2),
                      outlier_centroids = std::vector<float>(8 * 4), scale = {1, 2, 3, 4, 5, 6, 7}, bias = {0, 1, 0, 1, 0, 1, 0};
@@ -52,7 +52,7 @@ struct Module {
     return method->MakeWeight(params);
   }
 };
-constexpr const char* kConfig =
+constexpr const char* kVptqConfig =
     R"({"config_for_layers":{"m":{"vector_lens":[4,2],"num_centroids":[8,16],"num_res_centroids":[-1,4],"group_num":2,"outlier_size":1}}})";
 
 // GPTQModel's: one setting for all modules; groups and outlier columns stand in the tensors.
@@ -60,10 +60,10 @@ constexpr const char* kOneForAll =
     R"({"vector_lens":[4,2],"num_centroids":[8,16],"num_res_centroids":[-1,4],"group_num":-1,"npercent":15.0})";
 
 class VptqSettings : public ::testing::TestWithParam<const char*> {};
-INSTANTIATE_TEST_SUITE_P(All, VptqSettings, ::testing::Values(kConfig, kOneForAll));
+INSTANTIATE_TEST_SUITE_P(All, VptqSettings, ::testing::Values(kVptqConfig, kOneForAll));
 
 TEST_P(VptqSettings, PutVectorsAndColumnsInPlace) {
-  Module module;
+  VptqModule module;
   const auto part = module.Load(GetParam());
   ASSERT_TRUE(part) << part.error().ToString();
   std::vector<float> out(4 * 7);
@@ -74,7 +74,7 @@ TEST_P(VptqSettings, PutVectorsAndColumnsInPlace) {
       if (stored == 0) {
         wanted = 1000 + static_cast<float>(5 * 4 + row);
       } else {
-        const size_t group = (stored - 1) / 3, code = Module::Code(group, row / 2, (stored - 1) % 3);
+        const size_t group = (stored - 1) / 3, code = VptqModule::Code(group, row / 2, (stored - 1) % 3);
         wanted = module.centroids[group * 32 + code % 16 * 2 + row % 2] + module.residuals[group * 8 + code / 16 * 2 + row % 2];
       }
       const auto column = static_cast<size_t>(module.perm[stored]);
@@ -83,10 +83,10 @@ TEST_P(VptqSettings, PutVectorsAndColumnsInPlace) {
 }
 
 TEST(Vptq, RefusesWhatDoesNotFit) {
-  Module module;
+  VptqModule module;
   module.perm[2] = 3;
-  EXPECT_EQ(module.Load(kConfig).error().code, Code::kCorrupt);
-  module = Module();
+  EXPECT_EQ(module.Load(kVptqConfig).error().code, Code::kCorrupt);
+  module = VptqModule();
   EXPECT_EQ(module.Load(R"({"config_for_layers":{"m":{"vector_lens":[-1,2],"num_centroids":[-1,16],"group_num":2}}})").error().code,
             Code::kCorrupt);
   EXPECT_EQ(module.Load(R"({"config_for_layers":{"m":{"vector_lens":[-1,0],"num_centroids":[-1,16]}}})").error().code,

@@ -43,7 +43,7 @@ std::vector<float> Decode(const StoredWeight& weight) {
   return out;
 }
 
-double Error(const Case& c, const StoredWeight& weight) {
+double ErrorOf(const Case& c, const StoredWeight& weight) {
   const std::vector<float> got = Decode(weight);
   double error = 0;
   for (size_t i = 0; i < got.size(); ++i) error += std::pow(static_cast<double>(got[i]) - static_cast<double>(c.w[i]), 2);
@@ -79,9 +79,9 @@ TEST(Rtn, SearchIsNeverWorse) {
           const auto plain = Round(c, Ints(bits, symmetric, group), false, 1, scales),
                      searched = Round(c, Ints(bits, symmetric, group), true, 1, scales);
           ASSERT_TRUE(plain && searched);
-          EXPECT_LE(Error(c, *searched), Error(c, *plain) * (1 + 1e-6)) << bits << " bits, group " << group;
+          EXPECT_LE(ErrorOf(c, *searched), ErrorOf(c, *plain) * (1 + 1e-6)) << bits << " bits, group " << group;
           if (bits <= 4) {
-            EXPECT_LT(Error(c, *searched), 0.97 * Error(c, *plain)) << bits << " bits, group " << group;
+            EXPECT_LT(ErrorOf(c, *searched), 0.97 * ErrorOf(c, *plain)) << bits << " bits, group " << group;
           }
           EXPECT_TRUE(VerifyValues(*searched));
         }
@@ -129,7 +129,7 @@ TEST(Rtn, FloatsAreWithinTheirStep) {
     ASSERT_TRUE(weight) << weight.error().ToString();
     double norm = 0;
     for (const float x : c.w) norm += static_cast<double>(x) * static_cast<double>(x);
-    EXPECT_LT(std::sqrt(Error(c, *weight) / norm), 0.035);
+    EXPECT_LT(std::sqrt(ErrorOf(c, *weight) / norm), 0.035);
   }
 }
 

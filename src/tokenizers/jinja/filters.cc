@@ -44,7 +44,7 @@ Result<Value> Title(Interpreter& interpreter, const Value& input, const Argument
   return MakeText(interpreter.budget(), std::move(out));
 }
 
-Result<Value> Replace(Interpreter& interpreter, const Value& input, const Arguments& arguments) {
+Result<Value> ReplaceFilter(Interpreter& interpreter, const Value& input, const Arguments& arguments) {
   NIBBLE_TRY(auto values, Bind("replace", arguments, {{"old", std::nullopt}, {"new", std::nullopt}, {"count", None{}}}));
   Arguments forwarded;
   for (size_t i = 0; i < 2; ++i) {
@@ -216,7 +216,7 @@ const FilterTable& ValueFilters() {
                                     {"capitalize", TextMethod<kCapitalize>},
                                     {"title", Title},
                                     {"trim", Trim},
-                                    {"replace", Replace},
+                                    {"replace", ReplaceFilter},
                                     {"center", Center},
                                     {"string", ToString},
                                     {"safe", Safe},

@@ -33,7 +33,7 @@ Result<Value> MakeNamespace(Interpreter& interpreter, Arguments& arguments) {
   return interpreter.KeepNamespace(std::move(space));
 }
 
-Result<Value> Range(Interpreter& interpreter, Arguments& arguments) {
+Result<Value> RangeFunction(Interpreter& interpreter, Arguments& arguments) {
   NIBBLE_TRY(const auto values, Bind("range", arguments, {{"start", std::nullopt}, {"stop", None{}}, {"step", Value(1)}}));
   NIBBLE_TRY(int64_t start, ToInteger("range", values[0]));
   int64_t stop = start;
@@ -112,7 +112,7 @@ Result<Value> Joiner(Interpreter&, Arguments& arguments) {
 
 std::vector<std::pair<std::string, Value>> GlobalFunctions() {
   return {{"namespace", Function("namespace", MakeNamespace)},
-          {"range", Function("range", Range)},
+          {"range", Function("range", RangeFunction)},
           {"dict", Function("dict", DictFunction)},
           {"raise_exception", Function("raise_exception", RaiseException)},
           {"strftime_now", Function("strftime_now", StrftimeNow)},

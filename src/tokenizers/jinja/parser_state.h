@@ -2,6 +2,8 @@
 // What both halves of the parser (expressions, statements) work on. Private to the parser.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <string>
 #include <string_view>
@@ -49,7 +51,7 @@ class TokenStream {
       case Token::Type::kEnd: return "end of template";
       case Token::Type::kBlockEnd: return "end of statement block";
       case Token::Type::kVariableEnd: return "end of print statement";
-      default: return "'" + current().text.substr(0, 40) + "'";
+      default: return fmt::format("'{}'", current().text.substr(0, 40));
     }
   }
 

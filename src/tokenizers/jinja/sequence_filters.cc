@@ -62,7 +62,7 @@ Result<Value> Path(Interpreter& interpreter, const Value& item, const Value& pat
   }
 }
 
-Result<Value> Join(Interpreter& interpreter, const Value& input, const Arguments& arguments) {
+Result<Value> JoinFilter(Interpreter& interpreter, const Value& input, const Arguments& arguments) {
   NIBBLE_TRY(const auto values, Bind("join", arguments, {{"d", Value("")}, {"attribute", None{}}}));
   NIBBLE_TRY(const std::string separator, ToStr(interpreter.budget(), values[0]));
   NIBBLE_TRY(const auto items, Iterate(interpreter.budget(), input));
@@ -270,7 +270,7 @@ const FilterTable& SequenceFilters() {
                                     {"count", Length},
                                     {"list", ToList},
                                     {"items", Items},
-                                    {"join", Join},
+                                    {"join", JoinFilter},
                                     {"select", Select<true, false>},
                                     {"reject", Select<false, false>},
                                     {"selectattr", Select<true, true>},

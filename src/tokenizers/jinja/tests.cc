@@ -20,7 +20,7 @@ bool IsString(const Value& value) { return value.IsString(); }
 bool IsMapping(const Value& value) { return value.IsDict(); }
 bool IsNumber(const Value& value) { return value.IsNumber() || value.IsBigInteger(); }
 bool IsInteger(const Value& value) { return (value.IsInteger() && !value.IsBool()) || value.IsBigInteger(); }
-bool IsFloat(const Value& value) { return value.IsFloat(); }
+bool IsFloatTest(const Value& value) { return value.IsFloat(); }
 bool IsBoolean(const Value& value) { return value.IsBool(); }
 bool IsTrue(const Value& value) { return value.IsBool() && value.Truth(); }
 bool IsFalse(const Value& value) { return value.IsBool() && !value.Truth(); }
@@ -101,7 +101,7 @@ Result<bool> ApplyTest(Interpreter& interpreter, const std::string& name, const 
                                                                    {"mapping", Plain<IsMapping>},
                                                                    {"number", Plain<IsNumber>},
                                                                    {"integer", Plain<IsInteger>},
-                                                                   {"float", Plain<IsFloat>},
+                                                                   {"float", Plain<IsFloatTest>},
                                                                    {"boolean", Plain<IsBoolean>},
                                                                    {"true", Plain<IsTrue>},
                                                                    {"false", Plain<IsFalse>},

@@ -137,7 +137,7 @@ Result<Value> StartsEnds(Interpreter& interpreter, const Value& self, const Argu
   return Value(false);
 }
 
-Result<Value> Replace(Interpreter& interpreter, const Value& self, const Arguments& arguments) {
+Result<Value> ReplaceMethod(Interpreter& interpreter, const Value& self, const Arguments& arguments) {
   NIBBLE_TRY(const auto values, Bind("replace", arguments, {{"old", std::nullopt}, {"new", std::nullopt}, {"count", Value(-1)}}));
   NIBBLE_TRY(const std::string from, ToText("replace", values[0]));
   NIBBLE_TRY(const std::string to, ToText("replace", values[1]));
@@ -186,7 +186,7 @@ Result<Value> Capitalize(Interpreter& interpreter, const Value& self, const Argu
   return MakeText(interpreter.budget(), std::move(out));
 }
 
-Result<Value> Join(Interpreter& interpreter, const Value& self, const Arguments& arguments) {
+Result<Value> JoinMethod(Interpreter& interpreter, const Value& self, const Arguments& arguments) {
   NIBBLE_TRY(const auto values, Bind("join", arguments, {{"iterable", std::nullopt}}));
   NIBBLE_TRY(const auto items, Iterate(interpreter.budget(), values[0]));
   std::string out;
@@ -349,13 +349,13 @@ const Table& TextMethods() {
                               {"splitlines", SplitLines},
                               {"startswith", StartsEnds<true>},
                               {"endswith", StartsEnds<false>},
-                              {"replace", Replace},
+                              {"replace", ReplaceMethod},
                               {"upper", Upper},
                               {"lower", Lower},
                               {"casefold", Lower},
                               {"title", Capitalize<true>},
                               {"capitalize", Capitalize<false>},
-                              {"join", Join},
+                              {"join", JoinMethod},
                               {"find", Find<false, false>},
                               {"rfind", Find<true, false>},
                               {"index", Find<false, true>},

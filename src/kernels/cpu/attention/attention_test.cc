@@ -19,7 +19,7 @@ namespace {
 bool IsSmallFloat(DType dtype) { return dtype == DType::kE4M3 || dtype == DType::kE5M2; }
 
 // Keys and values of one sequence and head, stored as `dtype`, and queries at its last positions.
-struct Case {
+struct AttentionCase {
   DType dtype = DType::kF32;
   int64_t dim = 32, v_dim = 48, positions = 600, queries = 3, window = 0;
   float scale = 0.3f, softcap = 0, v_scale = 1;
@@ -45,7 +45,7 @@ void StoreAt(DType dtype, std::vector<std::byte>& out, int64_t index, float x) {
     StoreScalar(dtype, out.data(), index, x);
 }
 
-Data Make(const Case& c) {
+Data Make(const AttentionCase& c) {
   std::mt19937 rng(7);
   std::normal_distribution<float> normal;
   const int64_t pages = CeilDiv(c.positions, kPageTokens);
@@ -80,7 +80,7 @@ Data Make(const Case& c) {
 }
 
 // Queries [begin, end) through the kernels; [end - begin][v_dim].
-std::vector<float> Attend(const AttentionKernels& kernels, const Case& c, const Data& d, int64_t begin, int64_t end) {
+std::vector<float> Attend(const AttentionKernels& kernels, const AttentionCase& c, const Data& d, int64_t begin, int64_t end) {
   const int64_t queries = end - begin, v_stride = c.v_stride(), page_k = c.page_bytes(c.stride()), page_v = c.page_bytes(v_stride);
   std::vector<float> max(static_cast<size_t>(queries), -std::numeric_limits<float>::infinity()), sum(max.size(), 0),
       out(static_cast<size_t>(queries * v_stride), 0), part_max(max), part_sum(sum), part_out(out);
@@ -120,7 +120,7 @@ std::vector<float> Attend(const AttentionKernels& kernels, const Case& c, const 
   return result;
 }
 
-std::vector<double> Expected(const Case& c, const Data& d) {
+std::vector<double> Expected(const AttentionCase& c, const Data& d) {
   std::vector<double> out(static_cast<size_t>(c.queries * c.v_dim));
   for (int64_t i = 0; i < c.queries; ++i) {
     long double sum = c.sink ? std::exp(static_cast<long double>(*c.sink)) : 0;  // exp of large scores fits
@@ -144,7 +144,7 @@ std::vector<double> Expected(const Case& c, const Data& d) {
   return out;
 }
 
-void Check(const Case& c, double tolerance = 2e-5) {
+void CheckAttention(const AttentionCase& c, double tolerance = 2e-5) {
   const Data d = Make(c);
   const std::vector<double> expected = Expected(c, d);
   const std::vector<float> scalar = Attend(AttentionScalar(), c, d, 0, c.queries);
@@ -161,40 +161,41 @@ void Check(const Case& c, double tolerance = 2e-5) {
 
 TEST(Attention, MatchesSoftmaxOfDotProducts) {
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kE4M3, DType::kE5M2})
-    for (const int64_t queries : {1, 4, 7, 40}) Check({.dtype = dtype, .queries = queries});
+    for (const int64_t queries : {1, 4, 7, 40}) CheckAttention({.dtype = dtype, .queries = queries});
 }
 
 TEST(Attention, RowsOfCodesWithAScaleOfTheirOwn) {
   for (const DType dtype : {DType::kI8, DType::kE4M3})
     for (const int64_t queries : {1, 4, 7, 50}) {
-      Check({.dtype = dtype, .queries = queries, .row_scale = true}, 1e-4);
-      Check({.dtype = dtype, .queries = queries, .window = 100, .row_scale = true}, 1e-4);
+      CheckAttention({.dtype = dtype, .queries = queries, .row_scale = true}, 1e-4);
+      CheckAttention({.dtype = dtype, .queries = queries, .window = 100, .row_scale = true}, 1e-4);
     }
 }
 
 TEST(Attention, LengthsAndWidths) {
-  for (const int64_t positions : {1, 2, 31, 33, 64, 255, 256, 257, 700}) Check({.positions = positions, .queries = 1});
-  for (const int64_t dim : {1, 8, 16, 24, 80, 192}) Check({.dtype = DType::kBF16, .dim = dim, .v_dim = 200 - dim, .queries = 2});
+  for (const int64_t positions : {1, 2, 31, 33, 64, 255, 256, 257, 700}) CheckAttention({.positions = positions, .queries = 1});
+  for (const int64_t dim : {1, 8, 16, 24, 80, 192})
+    CheckAttention({.dtype = DType::kBF16, .dim = dim, .v_dim = 200 - dim, .queries = 2});
 }
 
 TEST(Attention, Windows) {
-  for (const int64_t window : {1, 5, 32, 100, 300}) Check({.dtype = DType::kBF16, .queries = 20, .window = window});
+  for (const int64_t window : {1, 5, 32, 100, 300}) CheckAttention({.dtype = DType::kBF16, .queries = 20, .window = window});
 }
 
 // A sink takes its share of the softmax and adds nothing; a slope lowers a score by the distance to the query; a cap bounds it.
 TEST(Attention, SinksSlopesCapsAndScales) {
   const float sink = 0.7f, large = 30;
-  Check({.sink = &sink});
-  Check({.sink = &large});
-  Check({.slopes = {0.25f, 0.5f, 0.01f}});
-  Check({.softcap = 1.5f});
-  Check({.softcap = 1.5f, .sink = &sink, .slopes = {0.25f, 0.5f, 0.01f}});
-  Check({.dtype = DType::kE4M3, .scale = 0.02f, .v_scale = 0.5f});
+  CheckAttention({.sink = &sink});
+  CheckAttention({.sink = &large});
+  CheckAttention({.slopes = {0.25f, 0.5f, 0.01f}});
+  CheckAttention({.softcap = 1.5f});
+  CheckAttention({.softcap = 1.5f, .sink = &sink, .slopes = {0.25f, 0.5f, 0.01f}});
+  CheckAttention({.dtype = DType::kE4M3, .scale = 0.02f, .v_scale = 0.5f});
 }
 
 // Scores far apart from stretch to stretch: the largest decides nearly alone. Their rounding, 2^-24 of 400, is that of exp's
 // argument.
-TEST(Attention, LargeScores) { Check({.scale = 40}, 1e-3); }
+TEST(Attention, LargeScores) { CheckAttention({.scale = 40}, 1e-3); }
 
 }  // namespace
 }  // namespace nibble

@@ -21,7 +21,7 @@ std::vector<float> Random(size_t n, unsigned seed, float spread = 1) {
   return x;
 }
 
-std::vector<Isa> IsasHere() {
+std::vector<Isa> IsasWithOps() {
   std::vector<Isa> isas;
   for (Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512})
     if (isa <= Cpu().isa) isas.push_back(isa);
@@ -37,7 +37,7 @@ TEST(Ops, RmsNormMatchesItsFormula) {
     std::vector<float> scalar(x.size());
     OpsScalar().rms_norm(x.data(), w.data(), 0, 1e-5f, width, scalar.data());
     for (size_t i = 0; i < x.size(); ++i) EXPECT_NEAR(scalar[i], x[i] * scale * w[i], 1e-5);
-    for (Isa isa : IsasHere()) {
+    for (Isa isa : IsasWithOps()) {
       std::vector<float> y(x.size());
       OpsFor(isa).rms_norm(x.data(), w.data(), 0, 1e-5f, width, y.data());
       EXPECT_EQ(y, scalar) << IsaName(isa);
@@ -51,7 +51,7 @@ TEST(Ops, LayerNormMatchesItsFormula) {
   double mean = 0, variance = 0;
   for (float v : x) mean += v / 50.0;
   for (float v : x) variance += (v - mean) * (v - mean) / 50.0;
-  for (Isa isa : IsasHere()) {
+  for (Isa isa : IsasWithOps()) {
     std::vector<float> y(x.size());
     OpsFor(isa).layer_norm(x.data(), w.data(), b.data(), 0, 1e-5f, width, y.data());
     for (size_t i = 0; i < x.size(); ++i) EXPECT_NEAR(y[i], (x[i] - mean) / std::sqrt(variance + 1e-5) * w[i] + b[i], 1e-5);
@@ -83,7 +83,7 @@ TEST(Ops, ActivationsMatchTheirFormulas) {
     for (size_t i = 0; i < gate.size(); ++i)
       EXPECT_NEAR(scalar[i], exact(act, gate[i]) * up[i], 1e-6 * (1 + std::fabs(exact(act, gate[i]) * up[i])))
           << static_cast<int>(act) << " at " << gate[i];
-    for (Isa isa : IsasHere()) {
+    for (Isa isa : IsasWithOps()) {
       std::vector<float> y(gate.size());
       OpsFor(isa).gated(act, gate.data(), up.data(), 203, y.data());
       EXPECT_EQ(y, scalar) << IsaName(isa) << static_cast<int>(act);
@@ -104,7 +104,7 @@ TEST(Ops, ClampedGateMatchesItsFormula) {
     const double exact = (u + 1) * g / (1 + std::exp(-1.702 * g));
     EXPECT_NEAR(scalar[i], exact, 1e-5 * (1 + std::fabs(exact))) << gate[i] << " " << up[i];
   }
-  for (Isa isa : IsasHere()) {
+  for (Isa isa : IsasWithOps()) {
     std::vector<float> y(gate.size());
     OpsFor(isa).gated_clamped(gate.data(), up.data(), 1.702f, 7, 203, y.data());
     EXPECT_EQ(y, scalar) << IsaName(isa);
