@@ -36,10 +36,9 @@ float DotRounds(int64_t rounds) {
   for (int i = 0; i < 96; ++i) bytes[i] = static_cast<std::byte>(i % 15);
   Dot chain[kChains];
   Unroll<kChains>([&](auto j) { chain[j] = Dot::Start(XHeader{}, 0, 0); });
-  const Bytes64 codes = Bytes64::Load(bytes);
   for (int64_t i = 0; i < rounds; ++i) {
-    const auto w = Dot::template Phase<0>(codes);
-    asm volatile("" ::: "memory");  // x are loaded anew, as in the kernels
+    asm volatile("" ::: "memory");  // codes and x are loaded anew, as in the kernels; kept, g++ spills them and halves the peak
+    const auto w = Dot::template Phase<0>(Bytes64::Load(bytes));
     Unroll<kChains>([&](auto j) { chain[j] = chain[j].Plus(w, bytes + 64 + 4 * j); });
   }
   F32x16 sum = F32x16::Zero();

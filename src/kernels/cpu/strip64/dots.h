@@ -19,7 +19,7 @@ constexpr int64_t kPrefetchSteps = 6;  // ahead of the codes that are multiplied
 constexpr int64_t kPanelSteps = 4;     // 128 columns: the panel stays in L1
 constexpr int64_t kPanelBytes = kPanelSteps * kQuads * kChunkBytes;
 constexpr int64_t kPanelTermFloats = kPanelSteps * 2 * 2 * kStripRows;  // scale and bias of each half step
-constexpr int64_t kDotSumRows = (kLinearScratchBytes - kPanelBytes - kPanelTermFloats * 4) / 4 / kStripRows;
+constexpr int64_t kDotXBytes = 192 << 10;                               // of x, in L2
 
 // Codes of quad q of a step, 16 rows from `unit` on.
 template <CodeKind kind, int q>
@@ -119,9 +119,7 @@ void DotGemv(const State& s, const std::byte* strip, const std::byte* x, float* 
       }
       for (int unit = 0; unit < kVectors; ++unit) {
         constexpr int lines = UnitBytes(kind) / kLaneBytes * quads / kQuads;
-        Unroll<lines>([&](auto i) {
-          __builtin_prefetch(ahead + unit * UnitBytes(kind) + (half * lines + i) * kLaneBytes);
-        });
+        Unroll<lines>([&](auto i) { __builtin_prefetch(ahead + unit * UnitBytes(kind) + (half * lines + i) * kLaneBytes); });
         Dot dot = Dot::Start(header, span, zero);
         Unroll<quads>([&](auto i) {
           constexpr int q = decltype(half)::value * quads + decltype(i)::value;
@@ -144,11 +142,12 @@ void DotGemv(const State& s, const std::byte* strip, const std::byte* x, float* 
 // Steps [begin, end) of a strip as bytes, one a column and row, and the scales and biases of each sum beside them.
 struct Panel {
   std::byte* codes;  // [step][quad][64] lanes
-  float* terms;      // [step][half][scale, bias][64]
+  float* terms;      // [step][half][scale, bias][64]; biases where there are some
 };
 
 template <CodeKind kind, bool lookup>
 void DecodeSteps(const State& s, const std::byte* strip, Range steps, const Panel& panel) {
+  const bool biased = IsBiased(s);
   std::byte* out = panel.codes;
   float* terms_out = panel.terms;
   for (int64_t step = steps.begin; step < steps.end; ++step, out += kQuads * kChunkBytes) {
@@ -158,11 +157,13 @@ void DecodeSteps(const State& s, const std::byte* strip, Range steps, const Pane
         DecodeQuad<kind, lookup, decltype(q)::value>(s, codes, unit).Store(out + q * kChunkBytes + unit * kLaneBytes);
       });
     for (int half = 0; half < kXStep / s.sum_columns; ++half, terms_out += 2 * kStripRows) {
-      Terms terms = {};
-      LoadDotTerms(s, strip, GroupOf(s, step * kXStep + half * s.sum_columns), &terms);
+      Terms terms;
+      const int64_t group = GroupOf(s, step * kXStep + half * s.sum_columns);
+      LoadDotTerms(s, strip, group, &terms);
+      PrefetchTerms(s, strip, group + kPanelSteps * kXStep / s.sum_columns);
       for (int i = 0; i < kVectors; ++i) {
         terms.scale[i].Store(terms_out + 16 * i);
-        terms.zero[i].Store(terms_out + kStripRows + 16 * i);
+        if (biased) terms.zero[i].Store(terms_out + kStripRows + 16 * i);
       }
     }
   }
@@ -211,8 +212,10 @@ inline void DotTile(const State& s, const Panel& panel, int64_t steps, const std
 }
 
 template <typename Dot, int sum_columns, bool biased, int NV>
-void DotTiles(int rows, const State& s, const Panel& panel, int64_t steps, const std::byte* x, int64_t m, float* sums) {
+void DotTiles(int rows, const State& s, const Panel& panel, int64_t steps, const std::byte* x, int64_t m, float* sums,
+              Ahead& ahead) {
   for (int i = 0; i < kVectors; i += NV) {
+    ahead.Next();
     const Panel part{panel.codes + i * kLaneBytes, panel.terms + 16 * i};
     float* out = sums + 16 * i;
     switch (rows) {
@@ -263,27 +266,29 @@ auto TilesOf(const State& s) {
   return s.sum_columns == 16 ? DotTiles<Dot, 16, false, NV> : DotTiles<Dot, 32, false, NV>;
 }
 
+// Adds the products of some steps to y of one strip.
 template <int NV, typename Dot>
-void RunDotRows(const Segment& segment, int64_t strip, const LinearArgs& args, Range rows, const DotDecoder& decoder,
-                float* scratch) {
+void RunDotSteps(const Segment& segment, int64_t strip, const LinearArgs& args, Range rows, Range steps, const DotDecoder& decoder,
+                 float* scratch) {
   const State& s = *static_cast<const State*>(segment.state.get());
-  const std::byte* bytes = segment.data + strip * s.strip_bytes;
+  const std::byte* codes = segment.data + strip * s.strip_bytes;
   const auto* x = reinterpret_cast<const std::byte*>(args.x);
   const auto tiles = TilesOf<Dot, NV>(s);
   const Panel panel{reinterpret_cast<std::byte*>(scratch), scratch + kPanelBytes / 4};
   float* sums = panel.terms + kPanelTermFloats;
-  __builtin_memset(sums, 0, static_cast<size_t>(rows.size() * kStripRows) * sizeof(float));
-  for (int64_t step = 0; step < s.steps(); step += kPanelSteps) {
-    const Range steps{step, step + kPanelSteps < s.steps() ? step + kPanelSteps : s.steps()};
-    decoder.panel(s, bytes, steps, panel);
+  LoadSums(segment, strip, steps.begin == 0, args, rows, sums);
+  for (int64_t step = steps.begin; step < steps.end; step += kPanelSteps) {
+    const Range some{step, step + kPanelSteps < steps.end ? step + kPanelSteps : steps.end};
+    decoder.panel(s, codes, some, panel);
+    const int64_t next = some.end < steps.end ? some.end * s.step_bytes() : s.strip_bytes + steps.begin * s.step_bytes();
+    Ahead ahead(codes + next, kPanelSteps * s.step_bytes(), CeilDiv(rows.size(), kTileRows) * kVectors / NV);
     for (int64_t row = rows.begin, count = 0; row < rows.end; row += count) {
       count = TileRows(rows.end - row);
-      tiles(static_cast<int>(count), s, panel, steps.size(), x + (step * args.m + row) * XRecordBytes(FormOf<Dot>()), args.m,
-            sums + (row - rows.begin) * kStripRows);
+      tiles(static_cast<int>(count), s, panel, some.size(), x + (step * args.m + row) * XRecordBytes(FormOf<Dot>()), args.m,
+            sums + (row - rows.begin) * kStripRows, ahead);
     }
   }
-  for (int64_t row = rows.begin; row < rows.end; ++row)
-    Accumulate(segment, strip, true, true, sums + (row - rows.begin) * kStripRows, args.y + row * args.y_stride);
+  StoreSums(segment, strip, steps.end == s.steps(), args, rows, sums);
 }
 
 template <int NV, typename Dot>
@@ -299,9 +304,16 @@ void RunDots(const Segment& segment, Range strips, const LinearArgs& args, std::
     }
     return;
   }
-  for (int64_t row = 0; row < args.m; row += kDotSumRows)
-    for (int64_t strip = strips.begin; strip < strips.end; ++strip)
-      RunDotRows<NV, Dot>(segment, strip, args, {row, row + kDotSumRows < args.m ? row + kDotSumRows : args.m}, decoder, floats);
+  for (int64_t row = 0; row < args.m; row += kMostRows) {
+    const Range rows{row, row + kMostRows < args.m ? row + kMostRows : args.m};
+    const int64_t panels = kDotXBytes / (rows.size() * XRecordBytes(FormOf<Dot>()) * kPanelSteps),
+                  most = (panels > 0 ? panels : 1) * kPanelSteps;
+    for (int64_t step = 0; step < s.steps(); step += most) {
+      const Range steps{step, step + most < s.steps() ? step + most : s.steps()};
+      for (int64_t strip = strips.begin; strip < strips.end; ++strip)
+        RunDotSteps<NV, Dot>(segment, strip, args, rows, steps, decoder, floats);
+    }
+  }
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The strip64 kernels, written once on F32x16. An ISA file includes its vec_*.h, then this, and calls RunStrips<NV>: NV vectors of
-// 16 rows make a register tile (4 where there are 32 registers, 1 elsewhere).
+// The strip64 kernels, written once on F32x16. An ISA file includes its vec_*.h, then this, and calls RunStrips.
 //
 // One row of x: codes are decoded in registers and multiplied at once. More rows: a panel of 128 columns x 64 rows (32 KiB, fits
 // L1) is decoded once and used for all rows, six at a time. Both sum in the same order (kernels/linear.h, kSumOrderBlocked).
@@ -11,6 +10,9 @@
 
 namespace nibble::strip64 {
 namespace {
+
+constexpr int kTileVectors = F32x16::kWide ? 4 : 1;  // vectors of 16 rows in a register tile: 32 registers or 16
+constexpr int64_t kTileStrip = 16 * kTileVectors;
 
 // The codes of one column as four vectors.
 template <CodeKind kind>
@@ -103,7 +105,7 @@ struct BlockArgs {
   const std::byte* strip;
   Range k;
   const float* x;  // row 0, column 0
-  float* out;      // Gemv: 64 sums of this block; DecodePanel: [k.size()][64]
+  float* out;      // Gemv: 64 sums of this block; DecodePanel: [64 / kTileStrip][kBlockK][kTileStrip]
 };
 
 template <CodeKind kind, Rule rule, bool table>
@@ -120,7 +122,8 @@ void Gemv(const BlockArgs& args) {
 template <CodeKind kind, Rule rule, bool table>
 void DecodePanel(const BlockArgs& args) {
   ForEachColumn<kind, rule, table>(*args.state, args.strip, args.k, [&](int64_t column, const F32x16* w) {
-    for (int i = 0; i < kVectors; ++i) w[i].Store(args.out + (column - args.k.begin) * kStripRows + 16 * i);
+    float* out = args.out + (column - args.k.begin) * kTileStrip;
+    for (int i = 0; i < kVectors; ++i) w[i].Store(out + i / kTileVectors * kBlockK * kTileStrip + i % kTileVectors * 16);
   });
 }
 
@@ -158,42 +161,38 @@ Decoder DecoderOf(const State& s) {
   return MakeDecoder<CodeKind::kF32, Rule::kPlain, false>();
 }
 
-// rows x (16 * NV) tile: the sum over the panel's columns of x[r][column] * panel[column] begins out[r][0..16*NV) or is added to
-// it; out [rows][64]. Rows of x lie far apart, so those of the next tile, `ahead` floats on, are asked for while this one computes.
-template <int rows, int NV>
-inline void Tile(const float* panel, int64_t columns, const float* x, int64_t x_stride, int64_t ahead, bool first, float* out) {
+// rows x kTileStrip tile: the sum over the panel's columns of x[column][r] * panel[column] is added to out[r][0..kTileStrip); panel
+// [columns][kTileStrip], x [columns][kTileRows], out [rows][64].
+template <int rows>
+inline void Tile(const float* panel, int64_t columns, const float* x, float* out) {
+  constexpr int NV = kTileVectors;
   F32x16 sum[rows * NV];
   Unroll<rows * NV>([&](auto j) { sum[j] = F32x16::Zero(); });
-  for (int64_t begin = 0; begin < columns; begin += 16) {
-    for (int r = 0; r < rows; ++r) __builtin_prefetch(x + ahead + r * x_stride + begin);
-    const int64_t end = begin + 16 < columns ? begin + 16 : columns;
-    for (int64_t c = begin; c < end; ++c) {
-      F32x16 w[NV];
-      Unroll<NV>([&](auto i) { w[i] = F32x16::Load(panel + c * kStripRows + 16 * i); });
-      Unroll<rows>([&](auto r) {
-        const F32x16 value = F32x16::Set(x[r * x_stride + c]);
-        Unroll<NV>([&](auto i) { sum[r * NV + i] = F32x16::Fma(w[i], value, sum[r * NV + i]); });
-      });
-    }
+  for (int64_t c = 0; c < columns; ++c, panel += kTileStrip, x += kTileRows) {
+    F32x16 w[NV];
+    Unroll<NV>([&](auto i) { w[i] = F32x16::Load(panel + 16 * i); });
+    Unroll<rows>([&](auto r) {
+      const F32x16 value = F32x16::Set(x[r]);
+      Unroll<NV>([&](auto i) { sum[r * NV + i] = F32x16::Fma(w[i], value, sum[r * NV + i]); });
+    });
   }
   Unroll<rows * NV>([&](auto j) {
     float* at = out + j / NV * kStripRows + 16 * (j % NV);
-    (first ? sum[j] : F32x16::Load(at) + sum[j]).Store(at);
+    (F32x16::Load(at) + sum[j]).Store(at);
   });
 }
 
-template <int NV>
-void Tiles(int rows, const float* panel, int64_t columns, const float* x, int64_t x_stride, int64_t ahead, bool first, float* out) {
-  for (int i = 0; i < kVectors; i += NV) {
-    const float* p = panel + 16 * i;
-    float* o = out + 16 * i;
+void Tiles(int64_t rows, const float* panel, int64_t columns, const float* x, float* out, Ahead& ahead) {
+  for (int64_t i = 0; i < kStripRows; i += kTileStrip, panel += kBlockK * kTileStrip) {
+    ahead.Next();
+    float* o = out + i;
     switch (rows) {
-      case 1: Tile<1, NV>(p, columns, x, x_stride, ahead, first, o); break;
-      case 2: Tile<2, NV>(p, columns, x, x_stride, ahead, first, o); break;
-      case 3: Tile<3, NV>(p, columns, x, x_stride, ahead, first, o); break;
-      case 4: Tile<4, NV>(p, columns, x, x_stride, ahead, first, o); break;
-      case 5: Tile<5, NV>(p, columns, x, x_stride, ahead, first, o); break;
-      default: Tile<kTileRows, NV>(p, columns, x, x_stride, ahead, first, o); break;
+      case 1: Tile<1>(panel, columns, x, o); break;
+      case 2: Tile<2>(panel, columns, x, o); break;
+      case 3: Tile<3>(panel, columns, x, o); break;
+      case 4: Tile<4>(panel, columns, x, o); break;
+      case 5: Tile<5>(panel, columns, x, o); break;
+      default: Tile<kTileRows>(panel, columns, x, o); break;
     }
   }
 }
@@ -209,37 +208,75 @@ void RunOneRow(const Segment& segment, Range strips, const LinearArgs& args, con
   }
 }
 
-// Rows of y lie far apart, so that they fall on few sets of the cache: the sums of a strip are kept side by side until all columns
-// are in.
-constexpr int64_t kPanelFloats = kBlockK * kStripRows;
-constexpr int64_t kSumRows = (kLinearScratchBytes / 4 - kPanelFloats) / kStripRows / kTileRows * kTileRows;
+// ---- more rows: x of some rows and columns is copied in the order that tiles read it.
 
-template <int NV>
-void RunRows(const Segment& segment, int64_t strip, const LinearArgs& args, Range rows, const Decoder& decoder, float* panel) {
-  const State& s = *static_cast<const State*>(segment.state.get());
-  float* sums = panel + kPanelFloats;
-  for (int64_t k = 0; k < s.k; k += kBlockK) {
-    const Range block{k, k + kBlockK < s.k ? k + kBlockK : s.k};
-    decoder.panel({&s, segment.data + strip * s.strip_bytes, block, nullptr, panel});
-    for (int64_t row = rows.begin; row < rows.end; row += kTileRows) {
-      const int count = static_cast<int>(rows.end - row < kTileRows ? rows.end - row : kTileRows);
-      const int64_t ahead = row + 2 * kTileRows <= rows.end ? kTileRows * args.x_stride : 0;
-      Tiles<NV>(count, panel, block.size(), args.x + row * args.x_stride + k, args.x_stride, ahead, k == 0,
-                sums + (row - rows.begin) * kStripRows);
+constexpr int64_t kPanelFloats = kBlockK * kStripRows;
+constexpr int64_t kXFloats = kLinearScratchBytes / 4 - kPanelFloats - kSumFloats;
+
+// Rows of the next tile when so many are left: a tile of one or two rows waits for the multiplier, two of four do not.
+inline int64_t TileRows(int64_t left) {
+  return left >= 2 * kTileRows ? kTileRows : left > kTileRows ? CeilDiv(left, int64_t{2}) : left;
+}
+inline int64_t TilesOf(int64_t rows) { return CeilDiv(rows, kTileRows); }
+
+// x [rows][columns] -> [tile][column][kTileRows]
+void CopyX(const float* x, int64_t stride, int64_t rows, int64_t columns, float* out) {
+  for (int64_t row = 0, count = 0; row < rows; row += count, out += columns * kTileRows) {
+    count = TileRows(rows - row);
+    for (int64_t r = 0; r < count; ++r) {
+      const float* in = x + (row + r) * stride;
+      for (int64_t c = 0; c < columns; ++c) out[c * kTileRows + r] = in[c];
     }
   }
-  for (int64_t row = rows.begin; row < rows.end; ++row)
-    Accumulate(segment, strip, true, true, sums + (row - rows.begin) * kStripRows, args.y + row * args.y_stride);
 }
 
-template <int NV>
+struct Scratch {
+  float *panel, *sums, *x;
+};
+
+// Adds the products of columns `chunk`, which begins with a block, to y of one strip.
+void RunChunk(const Segment& segment, int64_t strip, const LinearArgs& args, Range rows, Range chunk, const Decoder& decoder,
+              const Scratch& scratch) {
+  const State& s = *static_cast<const State*>(segment.state.get());
+  const std::byte* codes = segment.data + strip * s.strip_bytes;
+  LoadSums(segment, strip, chunk.begin == 0, args, rows, scratch.sums);
+  const float* x = scratch.x;
+  for (int64_t k = chunk.begin; k < chunk.end; k += kBlockK) {
+    const Range block{k, k + kBlockK < chunk.end ? k + kBlockK : chunk.end};
+    decoder.panel({&s, codes, block, nullptr, scratch.panel});
+    const std::byte* next =
+        codes + (block.end < chunk.end ? block.end * CodeBytes(s.kind) : s.strip_bytes + chunk.begin * CodeBytes(s.kind));
+    Ahead ahead(next, kBlockK * CodeBytes(s.kind), TilesOf(rows.size()) * kStripRows / kTileStrip);
+    for (int64_t row = 0, count = 0; row < rows.size(); row += count, x += block.size() * kTileRows) {
+      count = TileRows(rows.size() - row);
+      Tiles(count, scratch.panel, block.size(), x, scratch.sums + row * kStripRows, ahead);
+    }
+  }
+  StoreSums(segment, strip, chunk.end == s.k, args, rows, scratch.sums);
+}
+
+void RunRows(const Segment& segment, Range strips, const LinearArgs& args, Range rows, const Decoder& decoder,
+             const Scratch& scratch) {
+  const int64_t padded = TilesOf(rows.size()) * kTileRows, columns = kXFloats / padded / kBlockK * kBlockK;
+  for (int64_t k = 0; k < segment.k; k += columns) {
+    const Range chunk{k, k + columns < segment.k ? k + columns : segment.k};
+    float* x = scratch.x;
+    for (int64_t begin = chunk.begin; begin < chunk.end; begin += kBlockK) {
+      const int64_t size = chunk.end - begin < kBlockK ? chunk.end - begin : kBlockK;
+      CopyX(args.x + rows.begin * args.x_stride + begin, args.x_stride, rows.size(), size, x);
+      x += padded * size;
+    }
+    for (int64_t strip = strips.begin; strip < strips.end; ++strip) RunChunk(segment, strip, args, rows, chunk, decoder, scratch);
+  }
+}
+
 void RunStrips(const Segment& segment, Range strips, const LinearArgs& args, std::byte* scratch) {
   const Decoder decoder = DecoderOf(*static_cast<const State*>(segment.state.get()));
   float* floats = reinterpret_cast<float*>(scratch);
   if (args.m == 1) return RunOneRow(segment, strips, args, decoder, floats);
-  for (int64_t row = 0; row < args.m; row += kSumRows)
-    for (int64_t strip = strips.begin; strip < strips.end; ++strip)
-      RunRows<NV>(segment, strip, args, {row, row + kSumRows < args.m ? row + kSumRows : args.m}, decoder, floats);
+  for (int64_t row = 0; row < args.m; row += kMostRows)
+    RunRows(segment, strips, args, {row, row + kMostRows < args.m ? row + kMostRows : args.m}, decoder,
+            {floats, floats + kPanelFloats, floats + kPanelFloats + kSumFloats});
 }
 
 }  // namespace

@@ -43,39 +43,55 @@ void PackColumn(CodeKind kind, const uint8_t* codes, std::byte* out_bytes) {
   }
 }
 
-// Codes of 32 columns of one row -> its lanes of a step; `lanes` is the row's first. Bytes of a word are columns, so four are moved
+// Codes of 32 columns of one row -> its lanes of a unit; `lanes` is the row's first. Bytes of a word are columns, so four are moved
 // at a time.
-void PackStep(CodeKind kind, const uint8_t* codes, std::byte* lanes) {
-  constexpr int64_t kChunkBytes = 64;
-  const auto quad = [&](int q) {
-    uint32_t word;
-    std::memcpy(&word, codes + 4 * q, 4);
-    return word;
-  };
-  const auto put = [&](int chunk, uint32_t word) { std::memcpy(lanes + chunk * kChunkBytes, &word, 4); };
-  const auto plane4 = [&](int first) {
-    for (int c = 0; c < 4; ++c) put(first + c, (quad(2 * c) & 0x0f0f0f0f) | (quad(2 * c + 1) & 0x0f0f0f0f) << 4);
+template <CodeKind kind>
+inline void PackLanes(const uint8_t* codes, std::byte* lanes) {
+  uint32_t quad[8];
+  std::memcpy(quad, codes, sizeof quad);
+  const auto put = [&](int chunk, uint32_t word) { std::memcpy(lanes + chunk * 64, &word, 4); };
+  const auto plane4 = [&] {
+    for (int c = 0; c < 4; ++c) put(c, (quad[2 * c] & 0x0f0f0f0f) | (quad[2 * c + 1] & 0x0f0f0f0f) << 4);
   };
   const auto plane2 = [&](int first, int shift) {
     for (int c = 0; c < 2; ++c) {
       uint32_t word = 0;
-      for (int f = 0; f < 4; ++f) word |= (quad(4 * c + f) >> shift & 0x03030303) << 2 * f;
+      for (int f = 0; f < 4; ++f) word |= (quad[4 * c + f] >> shift & 0x03030303) << 2 * f;
       put(first + c, word);
     }
   };
   const auto plane1 = [&](int first, int shift) {
     uint32_t word = 0;
-    for (int f = 0; f < 8; ++f) word |= (quad(f) >> shift & 0x01010101) << f;
+    for (int f = 0; f < 8; ++f) word |= (quad[f] >> shift & 0x01010101) << f;
     put(first, word);
   };
+  if constexpr (kind == CodeKind::kBits2 || kind == CodeKind::kBits3) plane2(0, 0);
+  if constexpr (kind == CodeKind::kBits3) plane1(2, 2);
+  if constexpr (kind == CodeKind::kBits4 || kind == CodeKind::kBits5 || kind == CodeKind::kBits6) plane4();
+  if constexpr (kind == CodeKind::kBits5) plane1(4, 4);
+  if constexpr (kind == CodeKind::kBits6) plane2(4, 4);
+  if constexpr (kind == CodeKind::kBits8)
+    for (int c = 0; c < 8; ++c) put(c, quad[c]);
+}
+
+// Codes [rows][kChunk] of `steps` steps -> their units, from the first step's first byte on. Steps outside rows: a line of the
+// output is written by 16 rows one after the other.
+template <CodeKind kind>
+void PackUnits(const uint8_t* codes, int64_t rows, int64_t steps, std::byte* out) {
+  for (int64_t step = 0; step < steps; ++step)
+    for (int64_t r = 0; r < rows; ++r)
+      PackLanes<kind>(codes + r * kChunk + step * kXStep,
+                      out + step * kXStep * CodeBytes(kind) + r / 16 * UnitBytes(kind) + r % 16 * 4);
+}
+
+void PackUnits(CodeKind kind, const uint8_t* codes, int64_t rows, int64_t steps, std::byte* out) {
   switch (kind) {
-    case CodeKind::kBits2: return plane2(0, 0);
-    case CodeKind::kBits3: plane2(0, 0); return plane1(2, 2);
-    case CodeKind::kBits4: return plane4(0);
-    case CodeKind::kBits5: plane4(0); return plane1(4, 4);
-    case CodeKind::kBits6: plane4(0); return plane2(4, 4);
-    default:
-      for (int c = 0; c < 8; ++c) put(c, quad(c));
+    case CodeKind::kBits2: return PackUnits<CodeKind::kBits2>(codes, rows, steps, out);
+    case CodeKind::kBits3: return PackUnits<CodeKind::kBits3>(codes, rows, steps, out);
+    case CodeKind::kBits4: return PackUnits<CodeKind::kBits4>(codes, rows, steps, out);
+    case CodeKind::kBits5: return PackUnits<CodeKind::kBits5>(codes, rows, steps, out);
+    case CodeKind::kBits6: return PackUnits<CodeKind::kBits6>(codes, rows, steps, out);
+    default: return PackUnits<CodeKind::kBits8>(codes, rows, steps, out);
   }
 }
 
@@ -147,7 +163,7 @@ struct StripWriter {
   }
 
   // k begins at a multiple of 32 where the order is dots.
-  void WriteColumns(const uint8_t* codes /*[rows][kChunk]*/, Range k) const {
+  void WriteColumns(uint8_t* codes /*[rows][kChunk]*/, Range k) const {
     if (s.dots) return WriteSteps(codes, k);
     uint8_t column[kStripRows] = {};
     for (int64_t i = 0; i < k.size(); ++i) {
@@ -156,29 +172,38 @@ struct StripWriter {
     }
   }
 
-  void WriteSteps(const uint8_t* codes, Range k) const {
-    for (int64_t r = 0; r < rows; ++r)
-      for (int64_t i = 0; i < k.size(); i += kXStep) {
-        uint8_t step[kXStep] = {};
-        std::memcpy(step, codes + r * kChunk + i, static_cast<size_t>(std::min(kXStep, k.size() - i)));
-        PackStep(s.kind, step, out + (k.begin + i) / kXStep * s.step_bytes() + r / 16 * UnitBytes(s.kind) + r % 16 * 4);
-      }
+  void WriteSteps(uint8_t* codes, Range k) const {
+    const int64_t steps = CeilDiv(k.size(), kXStep), after = steps * kXStep - k.size();
+    if (after > 0)
+      for (int64_t r = 0; r < rows; ++r) std::memset(codes + r * kChunk + k.size(), 0, static_cast<size_t>(after));
+    PackUnits(s.kind, codes, rows, steps, out + k.begin / kXStep * s.step_bytes());
   }
 
+  // 64 rows are 64 streams, too many for the processor to foresee: while one chunk of a row is read, the next is asked for.
   Status BlockedStrip(const Blocked& b) const {
     const Format& format = *w.format;
-    const int64_t block = format.block_elems;
+    const int64_t block = format.block_elems, supers = CeilDiv(s.k + s.k_phase, block), per_chunk = kChunk / block;
     std::vector<uint8_t> codes(static_cast<size_t>(kStripRows * kChunk), 0), unpacked(static_cast<size_t>(block));
-    for (int64_t super = 0; super < CeilDiv(s.k + s.k_phase, block); ++super) {
-      // Columns of this block that the slice holds.
-      const Range k{std::max<int64_t>(0, super * block - s.k_phase), std::min((super + 1) * block - s.k_phase, s.k)};
-      const int64_t skip = k.begin + s.k_phase - super * block;
+    for (int64_t first = 0; first < supers; first += per_chunk) {
+      const int64_t end = std::min(first + per_chunk, supers);
+      // Columns of these blocks that the slice holds.
+      const Range k{std::max<int64_t>(0, first * block - s.k_phase), std::min(end * block - s.k_phase, s.k)};
       for (int64_t r = 0; r < rows; ++r) {
         const std::byte* row = b.blocks.data + BodyRow(w, row0 + r) * b.blocks.stride[0];
-        const std::byte* data = row + format.row_meta_bytes + (b.k_phase / block + super) * format.block_bytes;
-        NIBBLE_RETURN_IF_ERROR(format.split->split ? TwoLevelBlock(data, super, r, unpacked.data())
-                                                   : ScaledBlock(row, data, super, r, unpacked.data()));
-        std::memcpy(codes.data() + r * kChunk, unpacked.data() + skip, static_cast<size_t>(k.size()));
+        const std::byte* data = row + format.row_meta_bytes + (b.k_phase / block + first) * format.block_bytes;
+        for (int64_t i = 0; i < (end - first) * format.block_bytes; i += 64)
+          __builtin_prefetch(data + per_chunk * format.block_bytes + i);
+        for (int64_t super = first; super < end; ++super, data += format.block_bytes) {
+          // The columns of this block, as places in the chunk; the first and the last block of a slice may be cut.
+          const int64_t at = super * block - s.k_phase - k.begin, skip = std::max<int64_t>(0, -at);
+          const int64_t count = std::min(block, k.size() - at) - skip;
+          uint8_t* to = codes.data() + r * kChunk + at + skip;
+          const bool whole = count == block;
+          uint8_t* split = whole ? to : unpacked.data();
+          NIBBLE_RETURN_IF_ERROR(format.split->split ? TwoLevelBlock(data, super, r, split)
+                                                     : ScaledBlock(row, data, super, r, split));
+          if (!whole) std::memcpy(to, split + skip, static_cast<size_t>(count));
+        }
       }
       WriteColumns(codes.data(), k);
     }

@@ -6,7 +6,7 @@
 namespace nibble::strip64 {
 
 void RunScalar(const Segment& segment, Range strips, const LinearArgs& args, std::byte* scratch) {
-  RunStrips<1>(segment, strips, args, scratch);
+  RunStrips(segment, strips, args, scratch);
 }
 
 }  // namespace nibble::strip64

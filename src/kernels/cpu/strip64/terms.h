@@ -57,5 +57,42 @@ void Accumulate(const Segment& segment, int64_t strip, bool first, bool last, co
   }
 }
 
+// ---- more than one row: sums of a strip are kept side by side. Rows of y lie far apart, often by a power of two, so that they
+// fall on few sets of the cache.
+
+constexpr int64_t kMostRows = 96;  // at once; x of so many rows and some columns stays in L2 while all strips are multiplied by it
+constexpr int64_t kSumFloats = kMostRows * kStripRows;
+
+// y of one strip and some rows -> sums [rows][64] to go on with; `first`: begins them with 0.
+void LoadSums(const Segment& segment, int64_t strip, bool first, const LinearArgs& args, Range rows, float* sums) {
+  const int64_t row0 = strip * kStripRows, count = segment.n - row0 < kStripRows ? segment.n - row0 : kStripRows;
+  __builtin_memset(sums, 0, static_cast<size_t>(rows.size() * kStripRows) * sizeof(float));
+  if (first) return;
+  const float* y = args.y + rows.begin * args.y_stride + segment.n_begin + row0;
+  for (int64_t r = 0; r < rows.size(); ++r, y += args.y_stride, sums += kStripRows)
+    __builtin_memcpy(sums, y, static_cast<size_t>(count) * sizeof(float));
+}
+
+void StoreSums(const Segment& segment, int64_t strip, bool last, const LinearArgs& args, Range rows, const float* sums) {
+  for (int64_t row = rows.begin; row < rows.end; ++row, sums += kStripRows)
+    Accumulate(segment, strip, true, last, sums, args.y + row * args.y_stride);
+}
+
+// Asks for the codes of the next panel in parts, so that they arrive while this one is multiplied: with few rows the time to read
+// codes would be added to the time to multiply.
+class Ahead {
+ public:
+  Ahead(const std::byte* begin, int64_t bytes, int64_t parts)
+      : at_(begin), end_(begin + bytes), part_(CeilDiv(CeilDiv(bytes, int64_t{64}), parts) * 64) {}
+  void Next() {
+    const std::byte* stop = end_ - at_ < part_ ? end_ : at_ + part_;
+    for (; at_ < stop; at_ += 64) __builtin_prefetch(at_, 0, 2);
+  }
+
+ private:
+  const std::byte *at_, *end_;
+  int64_t part_;
+};
+
 }  // namespace
 }  // namespace nibble::strip64
