@@ -85,9 +85,9 @@ void MappedFile::ReleasePages(Range bytes) const {
   // The last page of the file may be released although it is partly beyond the end.
   const int64_t end = bytes.end >= size_bytes_ ? size_bytes_ : std::max<int64_t>(bytes.end, 0) / page * page;
   if (end <= begin) return;
-  madvise(const_cast<std::byte*>(data_) + begin, static_cast<size_t>(end - begin),
-          MADV_DONTNEED);  // clean shared pages: no data is lost
-  posix_fadvise(fd_, begin, end - begin, POSIX_FADV_DONTNEED);
+  // Clean shared pages: no data is lost. They stay in the system's cache, which gives them up when memory is short: told to drop
+  // them, it would read the file from the disk again at the next start.
+  madvise(const_cast<std::byte*>(data_) + begin, static_cast<size_t>(end - begin), MADV_DONTNEED);
 }
 
 void MappedFile::ReleasePages(std::span<const std::byte> part) const {

@@ -33,8 +33,8 @@ class MappedFile {
   // Files beyond the first few thousand open ones are not found.
   static const MappedFile* Containing(const void* address);
 
-  // Says that bytes [begin, end) will not be read again soon: drops the whole pages inside from this process and, when nobody else
-  // maps them, from the page cache. Reading them again is allowed and reads the disk. A range beyond the file is cut.
+  // Says that bytes [begin, end) will not be read again soon: drops the whole pages inside from this process; the
+  // system's page cache keeps them as long as memory is not short. Reading them again is allowed. A range beyond the file is cut.
   void ReleasePages(Range bytes) const;
   // The same for a span inside bytes(); others are ignored.
   void ReleasePages(std::span<const std::byte> part) const;

@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "kernels/pack_cache.h"
 #include "kernels/x_codes.h"
+#include "tensors/arena.h"
 #include "tensors/scalar.h"
 
 namespace nibble {
@@ -150,9 +151,15 @@ Status PlaceSegment(const LinearProblem& problem, Segment* segment, PackedWeight
     packed->keep.push_back(std::move(cached.keep));
     return {};
   }
-  auto buffer = std::make_shared<Buffer>(bytes);
-  NIBBLE_RETURN_IF_ERROR(PackSegment(segment, buffer->data(), team));
-  segment->data = buffer->data();
+  std::shared_ptr<std::byte> buffer;
+  if (problem.arena) {
+    buffer = problem.arena->Take(bytes);
+  } else {
+    auto own = std::make_shared<Buffer>(bytes);
+    buffer = {own, own->data()};
+  }
+  NIBBLE_RETURN_IF_ERROR(PackSegment(segment, buffer.get(), team));
+  segment->data = buffer.get();
   packed->keep.push_back(std::move(buffer));
   return {};
 }
@@ -233,16 +240,19 @@ void AddLowRank(const PackedWeight::Output& output, const float* x, int64_t k, f
     for (int64_t i = 0; i < output.n; ++i) y[i] += t[r] * b[i];
 }
 
-void RunLinear(const PackedWeight& weight, std::span<const LinearArgs> inputs, int worker, int workers, std::byte* scratch) {
-  const Range mine = SplitRange(weight.strips(), worker, workers);
+void RunStrips(const PackedWeight& weight, std::span<const LinearArgs> inputs, Range strips, std::byte* scratch) {
   int64_t first = 0;  // strip number of the segment's first strip in the layer
   for (const Segment& segment : weight.segments) {
-    const Range strips{std::max(mine.begin - first, int64_t{0}), std::min(mine.end - first, segment.strips())};
+    const Range mine{std::max(strips.begin - first, int64_t{0}), std::min(strips.end - first, segment.strips())};
     first += segment.strips();
-    if (strips.empty()) continue;
+    if (mine.empty()) continue;
     const LinearArgs& args = inputs[static_cast<size_t>(segment.input)];
-    segment.by_m[static_cast<size_t>(MBucket(args.m))]->run(segment, strips, args, scratch);
+    segment.by_m[static_cast<size_t>(MBucket(args.m))]->run(segment, mine, args, scratch);
   }
+}
+
+void RunLinear(const PackedWeight& weight, std::span<const LinearArgs> inputs, int worker, int workers, std::byte* scratch) {
+  RunStrips(weight, inputs, SplitRange(weight.strips(), worker, workers), scratch);
 }
 
 }  // namespace nibble

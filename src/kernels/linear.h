@@ -17,6 +17,7 @@
 #include "base/thread_team.h"
 #include "formats/activation.h"
 #include "formats/stored_weight.h"
+#include "tensors/arena.h"
 
 namespace nibble {
 
@@ -49,6 +50,7 @@ struct LinearProblem {
   ActivationPolicy policy = ActivationPolicy::kF32;
   bool ignore_activation_scheme = false;  // compute the checkpoint's weights with float activations
   std::string cache_dir;                  // packed layouts are kept here; empty: not
+  Arena* arena = nullptr;                 // where packed layouts go else; null: each to a buffer of its own
 };
 
 struct Support {
@@ -174,7 +176,9 @@ Result<PackedWeight> ChooseLinear(const LinearProblem& problem, const Machine& m
 // Chooses layout and kernels for every part, packs on the team. Errors: corrupt values found while packing.
 Result<PackedWeight> PrepareLinear(const LinearProblem& problem, const Machine& machine, ThreadTeam& team);
 
-// One worker's share of y = x W^T + bias for all segments. `inputs[i]` holds the rows prepared for PackedWeight::inputs[i].
+// Some strips of y = x W^T + bias, counted through all segments. `inputs[i]` holds the rows prepared for PackedWeight::inputs[i].
+void RunStrips(const PackedWeight& weight, std::span<const LinearArgs> inputs, Range strips, std::byte* scratch);
+// One worker's share of them.
 void RunLinear(const PackedWeight& weight, std::span<const LinearArgs> inputs, int worker, int workers, std::byte* scratch);
 
 // y [n] += the low-rank term of `output` for one row x [k], already transformed. scratch is resized.

@@ -42,12 +42,13 @@ class Loader {
   }
 
  private:
-  LinearProblem Problem(std::vector<LinearPart> parts, int64_t k) const {
+  LinearProblem Problem(std::vector<LinearPart> parts, int64_t k) {
     return {.parts = std::move(parts),
             .k = k,
             .policy = options_.activations,
             .ignore_activation_scheme = options_.ignore_activation_scheme,
-            .cache_dir = options_.pack_cache_dir};
+            .cache_dir = options_.pack_cache_dir,
+            .arena = &arena_};
   }
   Machine MachineOf(const ThreadTeam& team) const {
     return {.isa = options_.isa, .threads = team.size(), .reference_only = options_.reference};
@@ -246,6 +247,7 @@ class Loader {
   const LoadOptions& options_;
   const std::vector<std::shared_ptr<ThreadTeam>>& teams_;
   LoadedModel& model_;
+  Arena arena_;
 };
 
 Status CheckShape(const LinearPart& part, const std::string& name, int64_t n, int64_t k) {
