@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A fixed team of worker threads that enter a region together. Within a region workers share a barrier. No work stealing: the
-// caller divides the work by worker index, so results and first-touch placement never depend on timing.
+// A fixed team of worker threads that enter a region together. Within a region workers share a barrier. The caller divides the
+// work by worker index (kernels/strip_queue.h lets workers help each other), so results never depend on timing.
 #pragma once
 
 #include <atomic>

@@ -23,6 +23,7 @@ CpuExecutor::CpuExecutor(Graph graph, BoundWeights weights, Isa isa, PagedCache*
       attention_(AttentionFor(isa)),
       cache_(cache),
       team_(std::move(team)),
+      queue_(team_->size()),
       comm_(comm),
       max_rows_(max_rows),
       max_logits_(max_logits),
@@ -221,7 +222,12 @@ void CpuExecutor::RunOp(const LinearOp& op, int64_t count, Worker& w) {
     const BufferId in = op.prepared.empty() ? op.in : op.prepared[linear.gather ? 0 : i];
     w.args[i] = {Data(in, w) + linear.column_begin, Width(in), Data(op.out, w), Width(op.out), count};
   }
-  RunLinear(linear.packed, w.args, w.index, team_->size(), w.linear.data());
+  // One strip is worth asking for; with more rows each call prepares x, so pieces begin large.
+  const int64_t strips = linear.packed.strips();
+  int64_t piece = count == 1 ? 1 : std::max<int64_t>(strips / (2 * team_->size()), 1);
+  queue_.Begin(w.index, strips);
+  for (Range mine; !(mine = queue_.Next(w.index, piece)).empty(); piece = std::max<int64_t>(piece / 2, 1))
+    RunStrips(linear.packed, w.args, mine, w.linear.data());
 }
 
 void CpuExecutor::FinishRow(const PackedWeight& packed, std::span<const PackedWeight::Input> inputs, Range columns, const float* x,

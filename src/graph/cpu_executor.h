@@ -15,6 +15,7 @@
 #include "graph/graph.h"
 #include "graph/weights.h"
 #include "kernels/cpu/attention/attention.h"
+#include "kernels/strip_queue.h"
 #include "kv_cache/paged_cache.h"
 
 namespace nibble {
@@ -209,6 +210,7 @@ class CpuExecutor {
   const AttentionKernels& attention_;
   PagedCache* cache_;
   std::shared_ptr<ThreadTeam> team_;
+  StripQueue queue_;
   Communicator* comm_;
   const int64_t max_rows_, max_logits_;
   Buffer arena_;  // token rows, then logits rows

@@ -15,7 +15,7 @@ int64_t PassRows(int64_t count) { return std::max<int64_t>(count, 64); }  // few
 constexpr int64_t kReadCost = 8;                                          // of a strip's weights, in rows multiplied by it
 
 // The segments of `weight` that read this input, within strips of the whole weight.
-void RunStrips(const PackedWeight& weight, size_t input, Range strips, const LinearArgs& args, std::byte* scratch) {
+void RunInputStrips(const PackedWeight& weight, size_t input, Range strips, const LinearArgs& args, std::byte* scratch) {
   int64_t first = 0;
   for (const Segment& segment : weight.segments) {
     const Range mine{std::max(strips.begin - first, int64_t{0}), std::min(strips.end - first, segment.strips())};
@@ -176,8 +176,8 @@ void CpuExecutor::MultiplyGroups(std::span<const ExpertGroup> pass, PackedWeight
       if (strips.empty()) continue;
       const bool plain = input >= weight.inputs.size() || weight.inputs[input].plain();
       const float* in = plain ? x : moe_.prepared.data();
-      RunStrips(weight, input, strips, {in + row * weight.k, weight.k, y + row * weight.n, weight.n, group.rows.size()},
-                w.linear.data());
+      RunInputStrips(weight, input, strips, {in + row * weight.k, weight.k, y + row * weight.n, weight.n, group.rows.size()},
+                     w.linear.data());
     }
     team_->Barrier();
   }
