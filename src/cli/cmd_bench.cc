@@ -28,14 +28,15 @@ void PrintBench(const Engine& engine, const BenchArguments& o, const SpeedResult
   const double mib = static_cast<double>(engine.packed_bytes()) / (1 << 20),
                millions = static_cast<double>(engine.plan().parameters) / 1e6;
   std::printf("| model | size | params | threads | K/V | test | t/s | of roofline |\n|---|---:|---:|---:|---|---|---:|---:|\n");
-  const auto row = [&](const char* test, int64_t count, const Sample& s, const std::string& share) {
-    std::printf("| %s | %.2f MiB | %.2f M | %d | %s | %s%lld | %.2f +- %.2f | %s |\n", method.c_str(), mib, millions,
-                engine.threads(), engine.kv_dtype().name().c_str(), test, static_cast<long long>(count), s.median, s.spread,
-                share.c_str());
+  const auto row = [&](const char* test, const std::string& count, const Sample& s, const std::string& share) {
+    std::printf("| %s | %.2f MiB | %.2f M | %d | %s | %s%s | %.2f +- %.2f | %s |\n", method.c_str(), mib, millions,
+                engine.threads(), engine.kv_dtype().name().c_str(), test, count.c_str(), s.median, s.spread, share.c_str());
   };
-  if (o.speed.prompt > 0) row("pp", o.speed.prompt, r.prefill_tok_s, fmt::format("{:.0f} % of f32 peak", 100 * r.prefill_share));
+  if (o.speed.prompt > 0)
+    row("pp", std::to_string(o.speed.prompt), r.prefill_tok_s, fmt::format("{:.0f} % of f32 peak", 100 * r.prefill_share));
   if (o.speed.generate > 0)
-    row("tg", o.speed.generate, r.decode_tok_s,
+    row("tg", o.speed.batch > 1 ? fmt::format("{} x {}", o.speed.generate, o.speed.batch) : std::to_string(o.speed.generate),
+        r.decode_tok_s,
         r.fits_in_cache ? "none claimed: weights fit in cache" : fmt::format("{:.0f} % of bandwidth", 100 * r.decode_share));
   if (o.speed.prompt > 0)
     std::printf("attention: %.0f %% of the time of pp%lld, multiplying at %.0f %% of f32 peak\n", 100 * r.prefill_attention,
@@ -67,6 +68,7 @@ OrderedJson BenchJson(const Engine& engine, const BenchArguments& o, const Speed
                      {"attention_share_of_fma_peak", r.prefill_attention_peak}};
   json["decode"] = {{"tokens", o.speed.generate},
                     {"depth", o.speed.depth},
+                    {"batch", o.speed.batch},
                     {"tok_s", sample(r.decode_tok_s)},
                     {"attention_share_of_time", r.decode_attention},
                     {"kv_share_of_bandwidth", r.decode_kv_bandwidth},
@@ -93,8 +95,8 @@ Status RunBench(BenchArguments o) {
       PrintRoofline(r);
     return {};
   }
-  o.model.context = std::max(o.speed.prompt, o.speed.depth + o.speed.generate + 2);
-  o.model.sequences = 2;
+  o.model.context = ContextFor(o.speed, o.model.batch_rows);
+  o.model.sequences = std::max<int64_t>(o.speed.batch, 2);
   o.model.share_prefixes = false;
   NIBBLE_TRY(const auto engine, OpenEngine(o.model));
   const auto bar = MakeProgressBar();
@@ -119,6 +121,9 @@ std::function<Status()> SetUpBench(CLI::App& app) {
   app.add_option("-d,--depth", o->speed.depth, "tokens before the generated ones")
       ->capture_default_str()
       ->check(CLI::Range(0, 1 << 20));
+  app.add_option("-b,--batch", o->speed.batch, "sequences that decode together, their tokens counted together")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1024));
   app.add_option("-r,--rounds", o->speed.rounds, "rounds")->capture_default_str()->check(CLI::Range(1, 1000));
   app.add_flag("--roofline", o->roofline, "without MODEL: measure this machine alone");
   app.add_flag("--json", o->json, "one JSON object on stdout");

@@ -89,7 +89,7 @@ std::pair<std::string, std::string> SplitFormat(const std::string& model) {
 Result<std::unique_ptr<Engine>> OpenOne(const CompareArguments& o, const std::string& model, bool for_quality) {
   ModelOptions options = o.model;
   std::tie(options.model, options.quantization) = SplitFormat(model);
-  options.context = std::max({o.context, o.speed.prompt, o.speed.generate + 2});
+  options.context = std::max(o.context, ContextFor(o.speed, options.batch_rows));
   options.kv_auto = for_quality ? DType::kF32 : DType::kBF16;
   if (for_quality) {
     options.logits_rows = options.batch_rows;

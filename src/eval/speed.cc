@@ -5,6 +5,8 @@
 
 #include "eval/seconds.h"
 
+#include "base/math.h"
+
 namespace nibble {
 namespace {
 
@@ -74,23 +76,42 @@ Result<Timing> Prefill(Engine& engine, int64_t count) {
   return TimingOf(static_cast<double>(count) / seconds, AttentionSeconds(engine), AttentionFlops(engine.graph(), 0, count));
 }
 
-// From the first generated token to the last, after `depth` others.
-Result<Timing> Decode(Engine& engine, int64_t depth, int64_t count) {
-  Clock::time_point first;
-  int64_t generated = 0;
-  const int64_t before = std::max<int64_t>(depth, 1);
-  Engine::Request request{.prompt = SomeTokens(before, engine.vocab()), .max_tokens = count + 1};
-  request.on_token = [&](int32_t) {
-    if (generated++ > 0) return true;
-    AttentionSeconds(engine);
-    first = Clock::now();
-    return true;
-  };
-  NIBBLE_RETURN_IF_ERROR(engine.Add(std::move(request)).map([](SequenceId) {}));
+int64_t TokensBefore(const SpeedOptions& o) { return std::max<int64_t>(o.depth, 1); }
+// Most tokens of a sequence until all decode.
+int64_t TokensWhileOthersStart(const SpeedOptions& o, int64_t step_rows) {
+  return o.batch * CeilDiv(TokensBefore(o), step_rows) + 1;
+}
+
+// While all sequences decode: from the last one's first token until one has `generate` more, each after `depth` others.
+Result<Timing> Decode(Engine& engine, const SpeedOptions& o) {
+  Clock::time_point start, end;
+  int64_t started = 0, counted = 0;
+  bool done = false;
+  const int64_t before = TokensBefore(o);
+  for (int64_t i = 0; i < o.batch; ++i) {
+    Engine::Request request{.prompt = SomeTokens(before, engine.vocab()),
+                            .max_tokens = o.generate + TokensWhileOthersStart(o, engine.executor().max_rows())};
+    request.on_token = [&, first = true, mine = int64_t{0}](int32_t) mutable {
+      if (done) return false;
+      if (started < o.batch) {
+        if (first && ++started == o.batch) {
+          AttentionSeconds(engine);
+          start = Clock::now();
+        }
+        first = false;
+        return true;
+      }
+      ++counted;
+      done = ++mine == o.generate;
+      if (done) end = Clock::now();
+      return !done;
+    };
+    NIBBLE_RETURN_IF_ERROR(engine.Add(std::move(request)).map([](SequenceId) {}));
+  }
   NIBBLE_RETURN_IF_ERROR(engine.RunUntilIdle());
-  const double seconds = Seconds(first);
-  return TimingOf(static_cast<double>(generated - 1) / seconds, AttentionSeconds(engine),
-                  KvBytes(engine, before, before + generated - 1));
+  const double seconds = std::chrono::duration<double>(end - start).count();
+  return TimingOf(static_cast<double>(counted) / seconds, AttentionSeconds(engine),
+                  static_cast<double>(o.batch) * KvBytes(engine, before, before + counted / o.batch));
 }
 
 // Multiply-adds of one token in the linear layers (active experts only).
@@ -138,6 +159,10 @@ Roofline MedianOf(const std::vector<Roofline>& rooflines) {
 
 }  // namespace
 
+int64_t ContextFor(const SpeedOptions& options, int64_t step_rows) {
+  return std::max(options.prompt, TokensBefore(options) + options.generate + TokensWhileOthersStart(options, step_rows) + 1);
+}
+
 Result<std::vector<SpeedResult>> MeasureSpeed(const std::vector<Engine*>& engines, const SpeedOptions& options,
                                               Progress* progress) {
   std::vector<std::vector<Timing>> prefill(engines.size()), decode(engines.size());
@@ -153,7 +178,7 @@ Result<std::vector<SpeedResult>> MeasureSpeed(const std::vector<Engine*>& engine
         NIBBLE_TRY(prefill[i].emplace_back(), Prefill(*engines[i], options.prompt));
       }
       if (options.generate > 0) {
-        NIBBLE_TRY(decode[i].emplace_back(), Decode(*engines[i], options.depth, options.generate));
+        NIBBLE_TRY(decode[i].emplace_back(), Decode(*engines[i], options));
       }
     }
     if (progress) progress->Update("rounds", round + 1, options.rounds);
@@ -164,7 +189,8 @@ Result<std::vector<SpeedResult>> MeasureSpeed(const std::vector<Engine*>& engine
     const double peak = r.roofline.fma_gflop_s * 1e9, bandwidth = r.roofline.read_gb_s * 1e9;
     r.prefill_share = r.prefill_tok_s.median * 2 * LinearMacs(*engines[i]) / peak;
     r.fits_in_cache = ActiveBytes(*engines[i]) < 2 * static_cast<double>(Cpu().l3_bytes);
-    if (!r.fits_in_cache) r.decode_share = r.decode_tok_s.median * ActiveBytes(*engines[i]) / bandwidth;
+    const double steps = r.decode_tok_s.median / static_cast<double>(options.batch);
+    if (!r.fits_in_cache) r.decode_share = steps * ActiveBytes(*engines[i]) / bandwidth;
     r.prefill_attention = Median(prefill[i], &Timing::attention);
     r.prefill_attention_peak = Median(prefill[i], &Timing::attention_rate) / peak;
     r.decode_attention = Median(decode[i], &Timing::attention);

@@ -14,8 +14,13 @@ namespace nibble {
 struct SpeedOptions {
   int64_t prompt = 512, generate = 128;
   int64_t depth = 0;  // tokens that stand before the generated ones
+  int64_t batch = 1;  // sequences that decode together; their tokens are counted together
   int rounds = 5;
 };
+
+// Tokens of a sequence that measuring may need: with several, the first ones decode while the last ones' prompts are read, at most
+// `step_rows` rows a step.
+int64_t ContextFor(const SpeedOptions& options, int64_t step_rows);
 
 struct SpeedResult {
   Sample prefill_tok_s, decode_tok_s;
