@@ -93,11 +93,13 @@ constexpr XForm FormOf() {
   return Dot::kPhases == 2 ? XForm::kI16 : XForm::kI8;
 }
 
-// ---- one row of x --------------------------------------------------------------------------------------------------------------
+// ---- one row of x, or two: codes are multiplied as they are unpacked -----------------------------------------------------------
 
-template <CodeKind kind, bool lookup, typename Dot, int sum_columns>
-void DotGemv(const State& s, const std::byte* strip, const std::byte* x, float* sums) {
+// x: the first row's record in the first step; records of a step are m apart. sums [rows][64].
+template <CodeKind kind, bool lookup, typename Dot, int sum_columns, int rows>
+void DotGemv(const State& s, const std::byte* strip, const std::byte* x, int64_t m, float* sums) {
   constexpr int quads = sum_columns / 4, quad_bytes = 4 * Dot::kPhases;
+  constexpr int64_t record = XRecordBytes(FormOf<Dot>());
   const int zero = static_cast<int>(s.zero);
   const bool biased = IsBiased(s);
   // From the end of the codes to the next strip's.
@@ -105,10 +107,9 @@ void DotGemv(const State& s, const std::byte* strip, const std::byte* x, float* 
   const int64_t groups_ahead = CeilDiv(kPrefetchSteps * kXStep, s.group_elems > 0 ? s.group_elems : s.k);
   Terms terms;
   int64_t loaded = -1;
-  for (int64_t step = 0; step < s.steps(); ++step, x += XRecordBytes(FormOf<Dot>())) {
+  for (int64_t step = 0; step < s.steps(); ++step, x += m * record) {
     const std::byte* codes = strip + step * kXStep * CodeBytes(kind);
     const std::byte* ahead = codes + kPrefetchSteps * kXStep * CodeBytes(kind) + (step < last ? 0 : to_next);
-    const XHeader& header = HeaderOf(x);
     Unroll<kQuads / quads>([&](auto half) {
       constexpr int span = sum_columns == 32 ? 0 : 1 + decltype(half)::value;
       const int64_t group = GroupOf(s, step * kXStep + half * sum_columns);
@@ -120,18 +121,25 @@ void DotGemv(const State& s, const std::byte* strip, const std::byte* x, float* 
       for (int unit = 0; unit < kVectors; ++unit) {
         constexpr int lines = UnitBytes(kind) / kLaneBytes * quads / kQuads;
         Unroll<lines>([&](auto i) { __builtin_prefetch(ahead + unit * UnitBytes(kind) + (half * lines + i) * kLaneBytes); });
-        Dot dot = Dot::Start(header, span, zero);
+        Dot dot[rows];
+        Unroll<rows>([&](auto r) { dot[r] = Dot::Start(HeaderOf(x + r * record), span, zero); });
         Unroll<quads>([&](auto i) {
           constexpr int q = decltype(half)::value * quads + decltype(i)::value;
           const Bytes64 w = DecodeQuad<kind, lookup, q>(s, codes, unit);
           const std::byte* at = x + kXHeaderBytes + q * quad_bytes;
-          Unroll<Dot::kPhases>([&](auto phase) { dot = dot.Plus(Dot::template Phase<decltype(phase)::value>(w), at + 4 * phase); });
+          Unroll<Dot::kPhases>([&](auto phase) {
+            const auto operand = Dot::template Phase<decltype(phase)::value>(w);
+            Unroll<rows>([&](auto r) { dot[r] = dot[r].Plus(operand, at + r * record + 4 * phase); });
+          });
         });
-        float* sum = sums + 16 * unit;
-        const F32x16 ints = dot.Total().ToF32(), before = F32x16::Load(sum);
-        (biased ? AddSum<true>(ints, terms.scale[unit], terms.zero[unit], header, span, before)
-                : AddSum<false>(ints, terms.scale[unit], terms.scale[unit], header, span, before))
-            .Store(sum);
+        Unroll<rows>([&](auto r) {
+          float* sum = sums + r * kStripRows + 16 * unit;
+          const XHeader& header = HeaderOf(x + r * record);
+          const F32x16 ints = dot[r].Total().ToF32(), before = F32x16::Load(sum);
+          (biased ? AddSum<true>(ints, terms.scale[unit], terms.zero[unit], header, span, before)
+                  : AddSum<false>(ints, terms.scale[unit], terms.scale[unit], header, span, before))
+              .Store(sum);
+        });
       }
     });
   }
@@ -230,13 +238,16 @@ void DotTiles(int rows, const State& s, const Panel& panel, int64_t steps, const
 // ---- choosing ------------------------------------------------------------------------------------------------------------------
 
 struct DotDecoder {
-  void (*gemv)(const State&, const std::byte* strip, const std::byte* x, float* sums);
+  using Gemv = void(const State&, const std::byte* strip, const std::byte* x, int64_t m, float* sums);
+  Gemv* one_row;
+  Gemv* two_rows;
   void (*panel)(const State&, const std::byte* strip, Range steps, const Panel&);
 };
 
 template <typename Dot, CodeKind kind, bool lookup>
 DotDecoder MakeDotDecoder(const State& s) {
-  return {s.sum_columns == 16 ? DotGemv<kind, lookup, Dot, 16> : DotGemv<kind, lookup, Dot, 32>, DecodeSteps<kind, lookup>};
+  if (s.sum_columns == 16) return {DotGemv<kind, lookup, Dot, 16, 1>, DotGemv<kind, lookup, Dot, 16, 2>, DecodeSteps<kind, lookup>};
+  return {DotGemv<kind, lookup, Dot, 32, 1>, DotGemv<kind, lookup, Dot, 32, 2>, DecodeSteps<kind, lookup>};
 }
 
 template <typename Dot>
@@ -296,11 +307,12 @@ void RunDots(const Segment& segment, Range strips, const LinearArgs& args, std::
   const State& s = *static_cast<const State*>(segment.state.get());
   const DotDecoder decoder = DotDecoderOf<Dot>(s);
   float* floats = reinterpret_cast<float*>(scratch);
-  if (args.m == 1) {
+  if (args.m <= 2) {  // a panel's way through L1 is worth it from three on
+    DotDecoder::Gemv* gemv = args.m == 1 ? decoder.one_row : decoder.two_rows;
     for (int64_t strip = strips.begin; strip < strips.end; ++strip) {
-      __builtin_memset(floats, 0, kStripRows * sizeof(float));
-      decoder.gemv(s, segment.data + strip * s.strip_bytes, reinterpret_cast<const std::byte*>(args.x), floats);
-      Accumulate(segment, strip, true, true, floats, args.y);
+      __builtin_memset(floats, 0, static_cast<size_t>(args.m * kStripRows) * sizeof(float));
+      gemv(s, segment.data + strip * s.strip_bytes, reinterpret_cast<const std::byte*>(args.x), args.m, floats);
+      StoreSums(segment, strip, true, args, {0, args.m}, floats);
     }
     return;
   }
