@@ -95,6 +95,12 @@ void PackUnits(CodeKind kind, const uint8_t* codes, int64_t rows, int64_t steps,
   }
 }
 
+// Values of one row -> one in each column of a strip.
+template <typename T>
+void Spread(const std::byte* from, int64_t step, int64_t count, std::byte* to) {
+  for (int64_t i = 0; i < count; ++i, from += step, to += kStripRows * sizeof(T)) std::memcpy(to, from, sizeof(T));
+}
+
 struct StripWriter {
   const StoredWeight& w;
   const State& s;
@@ -238,13 +244,19 @@ struct StripWriter {
     return {};
   }
 
+  // Some columns of all rows at a time: that part of the strip stays in L1 while the rows' values go into it.
   Status DenseStrip(const Dense& dense) const {
+    constexpr int64_t kColumns = 32;
     const int bytes = DTypeBytes(dense.w.dtype);
-    for (int64_t r = 0; r < rows; ++r) {
-      const std::byte* row = dense.w.data + BodyRow(w, row0 + r) * dense.w.stride[0] * bytes;
-      const int64_t step = dense.w.stride[1] * bytes;
-      for (int64_t k = 0; k < s.k; ++k) std::memcpy(out + (k * kStripRows + r) * bytes, row + k * step, static_cast<size_t>(bytes));
-    }
+    const int64_t step = dense.w.stride[1] * bytes;
+    for (int64_t k = 0; k < s.k; k += kColumns)
+      for (int64_t r = 0; r < rows; ++r) {
+        const std::byte* from = dense.w.data + BodyRow(w, row0 + r) * dense.w.stride[0] * bytes + k * step;
+        std::byte* to = out + (k * kStripRows + r) * bytes;
+        const int64_t count = std::min(kColumns, s.k - k);
+        __builtin_prefetch(from + kColumns * step);
+        bytes == 2 ? Spread<uint16_t>(from, step, count, to) : Spread<uint32_t>(from, step, count, to);
+      }
     return {};
   }
 };
