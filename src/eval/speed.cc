@@ -3,9 +3,8 @@
 
 #include <algorithm>
 
-#include "eval/seconds.h"
-
 #include "base/math.h"
+#include "eval/seconds.h"
 
 namespace nibble {
 namespace {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Buffers one behind the other in larger ones. A Buffer of its own ends in the middle of a 2 MiB page on average, which a model of
-// hundreds of small layers pays for with a third of its size.
+// a hundred layers of some MiB pays for with a sixth of its size (random 1 B Q4_0, a prompt of 512: 808 MiB at the peak, 717 in an
+// arena).
 #pragma once
 
 #include <memory>

@@ -310,7 +310,7 @@ void RunDots(const Segment& segment, Range strips, const LinearArgs& args, std::
   if (args.m <= 2) {  // a panel's way through L1 is worth it from three on
     DotDecoder::Gemv* gemv = args.m == 1 ? decoder.one_row : decoder.two_rows;
     for (int64_t strip = strips.begin; strip < strips.end; ++strip) {
-      __builtin_memset(floats, 0, static_cast<size_t>(args.m * kStripRows) * sizeof(float));
+      LoadSums(segment, strip, true, args, {0, args.m}, floats);
       gemv(s, segment.data + strip * s.strip_bytes, reinterpret_cast<const std::byte*>(args.x), args.m, floats);
       StoreSums(segment, strip, true, args, {0, args.m}, floats);
     }
