@@ -22,6 +22,7 @@ struct BlockSplit {
   bool has_sub = false;  // false: sub[s] == 1 and is not stored
   bool has_min = false;
   bool has_sub_min = false;       // false: sub_min[s] == 1
+  int sub_bits = 8;               // less than 8: 0 <= sub[s], sub_min[s] < 2^sub_bits
   const int8_t* table = nullptr;  // 2^bits values, or none
   float unit = 1;                 // a power of two
   // d and dmin are f16 bits as stored. codes [block_elems]; sub, sub_min [block_elems / sub_elems].

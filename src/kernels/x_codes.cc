@@ -30,6 +30,7 @@ void WriteRecord(XForm form, float scale, const int16_t* codes, std::byte* out) 
       header.sum[span] += codes[i];
       header.pair[span][i / 2 % 2] = static_cast<int16_t>(header.pair[span][i / 2 % 2] + codes[i]);
     }
+  for (int h = 0; h < 2; ++h) header.half[h] = static_cast<int16_t>(header.sum[1 + h]);
   std::memcpy(out, &header, kXHeaderBytes);
   std::byte* at = out + kXHeaderBytes;
   if (form == XForm::kI8) {

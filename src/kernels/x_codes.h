@@ -25,6 +25,7 @@ struct XHeader {
   float scale;
   int32_t sum[3];
   int16_t pair[3][2];  // kI8: of columns 4 i, 4 i + 1 and of 4 i + 2, 4 i + 3: the two halves of a lane
+  int16_t half[2];     // kI8: sum[1] and sum[2]
 };
 inline constexpr int64_t kXHeaderBytes = sizeof(XHeader);
 

@@ -103,14 +103,19 @@ void SplitIq1M(const std::byte* b, uint8_t* codes, uint16_t* d, uint16_t*, int8_
   }
 }
 
-constexpr BlockSplit kIq2Xxs{.bits = 3, .sub_elems = 32, .has_sub = true, .table = kLevels2, .unit = 0.125f, .split = SplitIq2Xxs};
-constexpr BlockSplit kIq2Xs{.bits = 3, .sub_elems = 16, .has_sub = true, .table = kLevels2, .unit = 0.125f, .split = SplitIq2Xs};
-constexpr BlockSplit kIq2S{.bits = 3, .sub_elems = 16, .has_sub = true, .table = kLevels2, .unit = 0.125f, .split = SplitIq2S};
+constexpr BlockSplit kIq2Xxs{
+    .bits = 3, .sub_elems = 32, .has_sub = true, .sub_bits = 5, .table = kLevels2, .unit = 0.125f, .split = SplitIq2Xxs};
+constexpr BlockSplit kIq2Xs{
+    .bits = 3, .sub_elems = 16, .has_sub = true, .sub_bits = 5, .table = kLevels2, .unit = 0.125f, .split = SplitIq2Xs};
+constexpr BlockSplit kIq2S{
+    .bits = 3, .sub_elems = 16, .has_sub = true, .sub_bits = 5, .table = kLevels2, .unit = 0.125f, .split = SplitIq2S};
 constexpr BlockSplit kIq3Xxs{
-    .bits = 4, .sub_elems = 32, .has_sub = true, .table = kLevels3Xxs, .unit = 0.25f, .split = SplitIq3Xxs};
-constexpr BlockSplit kIq3S{.bits = 4, .sub_elems = 32, .has_sub = true, .table = kLevels3S, .split = SplitIq3S};
-constexpr BlockSplit kIq1S{.bits = 3, .sub_elems = 32, .has_sub = true, .table = kLevels1, .unit = 0.125f, .split = SplitIq1S};
-constexpr BlockSplit kIq1M{.bits = 3, .sub_elems = 16, .has_sub = true, .table = kLevels1, .unit = 0.125f, .split = SplitIq1M};
+    .bits = 4, .sub_elems = 32, .has_sub = true, .sub_bits = 5, .table = kLevels3Xxs, .unit = 0.25f, .split = SplitIq3Xxs};
+constexpr BlockSplit kIq3S{.bits = 4, .sub_elems = 32, .has_sub = true, .sub_bits = 5, .table = kLevels3S, .split = SplitIq3S};
+constexpr BlockSplit kIq1S{
+    .bits = 3, .sub_elems = 32, .has_sub = true, .sub_bits = 4, .table = kLevels1, .unit = 0.125f, .split = SplitIq1S};
+constexpr BlockSplit kIq1M{
+    .bits = 3, .sub_elems = 16, .has_sub = true, .sub_bits = 4, .table = kLevels1, .unit = 0.125f, .split = SplitIq1M};
 
 constexpr Format kGgmlIqFormats[] = {
     {"iq2_xxs", "ggml: 8-element grid of 256 points, 4-bit scale per 32", 16, 256, 66, 0, DecodeBlocks<kIq2Xxs, 256, 66>, nullptr,

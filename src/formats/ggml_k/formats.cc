@@ -76,10 +76,13 @@ void SplitQ6K(const std::byte* b, uint8_t* codes, uint16_t* d, uint16_t*, int8_t
   *d = U16At(b + 208);
 }
 
-constexpr BlockSplit kQ2K{.bits = 2, .sub_elems = 16, .has_sub = true, .has_min = true, .has_sub_min = true, .split = SplitQ2K};
+constexpr BlockSplit kQ2K{
+    .bits = 2, .sub_elems = 16, .has_sub = true, .has_min = true, .has_sub_min = true, .sub_bits = 4, .split = SplitQ2K};
 constexpr BlockSplit kQ3K{.bits = 3, .sub_elems = 16, .zero = 4, .has_sub = true, .split = SplitQ3K};
-constexpr BlockSplit kQ4K{.bits = 4, .sub_elems = 32, .has_sub = true, .has_min = true, .has_sub_min = true, .split = SplitQ4K};
-constexpr BlockSplit kQ5K{.bits = 5, .sub_elems = 32, .has_sub = true, .has_min = true, .has_sub_min = true, .split = SplitQ5K};
+constexpr BlockSplit kQ4K{
+    .bits = 4, .sub_elems = 32, .has_sub = true, .has_min = true, .has_sub_min = true, .sub_bits = 6, .split = SplitQ4K};
+constexpr BlockSplit kQ5K{
+    .bits = 5, .sub_elems = 32, .has_sub = true, .has_min = true, .has_sub_min = true, .sub_bits = 6, .split = SplitQ5K};
 constexpr BlockSplit kQ6K{.bits = 6, .sub_elems = 16, .zero = 32, .has_sub = true, .split = SplitQ6K};
 
 constexpr Format kGgmlKFormats[] = {

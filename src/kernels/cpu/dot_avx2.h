@@ -34,6 +34,17 @@ struct Bytes64 {
   Bytes64 Field() const {
     return {FieldOf<from, to, width>(lo), FieldOf<from, to, width>(hi)};
   }
+  template <int mask>
+  Bytes64 And() const {
+    if constexpr (mask == 0xff) return *this;
+    const __m256i bits = _mm256_set1_epi8(static_cast<char>(mask));
+    return {_mm256_and_si256(lo, bits), _mm256_and_si256(hi, bits)};
+  }
+  template <int count>
+  Bytes64 Shift() const {
+    if constexpr (count == 0) return *this;
+    return {_mm256_srli_epi16(lo, count), _mm256_srli_epi16(hi, count)};
+  }
   Bytes64 operator|(Bytes64 other) const { return {_mm256_or_si256(lo, other.lo), _mm256_or_si256(hi, other.hi)}; }
   Bytes64 Lookup(const uint8_t* table) const {
     const __m256i t = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
@@ -60,10 +71,65 @@ struct Ints16 {
   F32x16 ToF32() const { return {_mm256_cvtepi32_ps(lo), _mm256_cvtepi32_ps(hi)}; }
 };
 
+inline Ints16 operator+(Ints16 a, Ints16 b) { return {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)}; }
+
+struct Pairs16 {
+  __m256i lo, hi;
+
+  static Pairs16 Load(const void* p) {
+    const auto* v = static_cast<const __m256i*>(p);
+    return {_mm256_loadu_si256(v), _mm256_loadu_si256(v + 1)};
+  }
+  void Store(void* p) const {
+    auto* v = static_cast<__m256i*>(p);
+    _mm256_storeu_si256(v, lo);
+    _mm256_storeu_si256(v + 1, hi);
+  }
+  static Pairs16 LoadI8(const void* p) {
+    const auto* v = static_cast<const __m128i*>(p);
+    return {_mm256_cvtepi8_epi16(_mm_loadu_si128(v)), _mm256_cvtepi8_epi16(_mm_loadu_si128(v + 1))};
+  }
+  static Pairs16 LoadTwice(const void* p) {
+    const __m256i v = _mm256_broadcastsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+    const auto order = [](int first) {
+      return _mm256_add_epi32(_mm256_set1_epi32(static_cast<int>(0x80008000) + first * 0x00010001),
+                              _mm256_setr_epi32(0, 0x10001, 0x20002, 0x30003, 0x40004, 0x50005, 0x60006, 0x70007));
+    };
+    return {_mm256_shuffle_epi8(v, order(0)), _mm256_shuffle_epi8(v, order(8))};
+  }
+  static void LoadNibbles(const void* p, Pairs16* low, Pairs16* high) {
+    const auto* v = static_cast<const __m128i*>(p);
+    const __m256i a = _mm256_cvtepu8_epi16(_mm_loadu_si128(v)), b = _mm256_cvtepu8_epi16(_mm_loadu_si128(v + 1));
+    const __m256i mask = _mm256_set1_epi16(15);
+    *low = {_mm256_and_si256(a, mask), _mm256_and_si256(b, mask)};
+    *high = {_mm256_srli_epi16(a, 4), _mm256_srli_epi16(b, 4)};
+  }
+  template <int which>
+  Pairs16 Twice() const {
+    constexpr int first = 0x0100 + which * 0x0202;  // the bytes of one of a pair
+    constexpr int twice = first * 0x10001;
+    const __m256i order =
+        _mm256_broadcastsi128_si256(_mm_setr_epi32(twice, twice + 0x04040404, twice + 0x08080808, twice + 0x0c0c0c0c));
+    return {_mm256_shuffle_epi8(lo, order), _mm256_shuffle_epi8(hi, order)};
+  }
+  template <int which>
+  Ints16 Only() const {
+    if constexpr (which == 1) return {_mm256_srai_epi32(lo, 16), _mm256_srai_epi32(hi, 16)};
+    return {_mm256_srai_epi32(_mm256_slli_epi32(lo, 16), 16), _mm256_srai_epi32(_mm256_slli_epi32(hi, 16), 16)};
+  }
+  Ints16 Times(const int16_t* pair) const {
+    const __m256i c = Broadcast4(pair);
+    return {_mm256_madd_epi16(lo, c), _mm256_madd_epi16(hi, c)};
+  }
+};
+
 struct Dot8 {
   static constexpr int kPhases = 1;
+  static constexpr bool kNarrow = true;
   using Operand = Bytes64;
   __m256i lo, hi;
+
+  Ints16 Times(Pairs16 factor) const { return {_mm256_madd_epi16(lo, factor.lo), _mm256_madd_epi16(hi, factor.hi)}; }
 
   static Dot8 Start(const XHeader& x, int span, int zero) {
     const __m256i start = _mm256_mullo_epi16(Broadcast4(x.pair[span]), _mm256_set1_epi16(static_cast<int16_t>(-zero)));
@@ -72,6 +138,10 @@ struct Dot8 {
   template <int>
   static Operand Phase(Bytes64 codes) {
     return codes;
+  }
+  static Dot8 First(Operand w, const void* x) {
+    const __m256i c = Broadcast4(x);
+    return Keep<Dot8>(_mm256_maddubs_epi16(w.lo, c), _mm256_maddubs_epi16(w.hi, c));
   }
   Dot8 Plus(Operand w, const void* x) const {
     const __m256i c = Broadcast4(x);

@@ -4,6 +4,7 @@
 //
 //   Bytes64   lane r holds columns 0..3 of row r, unsigned
 //   Ints16    one i32 per row
+//   Pairs16   two i16 per row
 //   Dot8      sums of (code - zero) * x, u8 codes, i8 x. May be held in 16 bits, columns 0 and 1 of each four apart from 2 and 3:
 //   what
 //             fits is for the caller to know (strip64/state.cc)
@@ -36,15 +37,28 @@ struct Bytes64 {
     for (int i = 0; i < 64; ++i) r.b[i] = static_cast<uint8_t>((b[i] >> from & ((1 << width) - 1)) << to);
     return r;
   }
+  template <int mask>
+  Bytes64 And() const {
+    Bytes64 r;
+    for (int i = 0; i < 64; ++i) r.b[i] = static_cast<uint8_t>(b[i] & mask);
+    return r;
+  }
+  // To the right; what comes in from the left may be anything.
+  template <int count>
+  Bytes64 Shift() const {
+    Bytes64 r;
+    for (int i = 0; i < 64; ++i) r.b[i] = static_cast<uint8_t>(b[i] >> count);
+    return r;
+  }
   Bytes64 operator|(const Bytes64& other) const {
     Bytes64 r;
     for (int i = 0; i < 64; ++i) r.b[i] = b[i] | other.b[i];
     return r;
   }
-  // table[code], codes < 16.
+  // table[code], bits 0-3 of each byte; bit 7 is 0, the others do not count.
   Bytes64 Lookup(const uint8_t* table) const {
     Bytes64 r;
-    for (int i = 0; i < 64; ++i) r.b[i] = table[b[i]];
+    for (int i = 0; i < 64; ++i) r.b[i] = table[b[i] & 15];
     return r;
   }
 };
@@ -58,10 +72,73 @@ struct Ints16 {
   }
 };
 
+inline Ints16 operator+(const Ints16& a, const Ints16& b) {
+  Ints16 r;
+  for (int i = 0; i < 16; ++i) r.v[i] = a.v[i] + b.v[i];
+  return r;
+}
+
+struct Pairs16 {
+  int16_t v[32];
+
+  static Pairs16 Load(const void* p) {
+    Pairs16 r;
+    std::memcpy(r.v, p, sizeof r.v);
+    return r;
+  }
+  void Store(void* p) const { std::memcpy(p, v, sizeof v); }
+  static Pairs16 LoadI8(const void* p) {
+    Pairs16 r;
+    for (int i = 0; i < 32; ++i) r.v[i] = static_cast<const int8_t*>(p)[i];
+    return r;
+  }
+  // 16 bytes, each as a pair.
+  static Pairs16 LoadTwice(const void* p) {
+    Pairs16 r;
+    for (int i = 0; i < 32; ++i) r.v[i] = static_cast<const uint8_t*>(p)[i / 2];
+    return r;
+  }
+  // The low and the high four bits of unsigned bytes.
+  static void LoadNibbles(const void* p, Pairs16* low, Pairs16* high) {
+    const auto* b = static_cast<const uint8_t*>(p);
+    for (int i = 0; i < 32; ++i) {
+      low->v[i] = b[i] & 15;
+      high->v[i] = b[i] >> 4;
+    }
+  }
+  // One of each pair, twice, and as a row's i32.
+  template <int which>
+  Pairs16 Twice() const {
+    Pairs16 r;
+    for (int i = 0; i < 32; ++i) r.v[i] = v[(i & ~1) + which];
+    return r;
+  }
+  template <int which>
+  Ints16 Only() const {
+    Ints16 r;
+    for (int i = 0; i < 16; ++i) r.v[i] = v[2 * i + which];
+    return r;
+  }
+  // pair: two i16.
+  Ints16 Times(const int16_t* pair) const {
+    Ints16 r;
+    for (int i = 0; i < 16; ++i) r.v[i] = v[2 * i] * pair[0] + v[2 * i + 1] * pair[1];
+    return r;
+  }
+};
+
 struct Dot8 {
   static constexpr int kPhases = 1;
+  static constexpr bool kNarrow = false;  // sums are held in 16 bits
   using Operand = Bytes64;
   int32_t v[16];
+
+  // factor: a number twice (Pairs16::Twice).
+  Ints16 Times(const Pairs16& factor) const {
+    Ints16 r;
+    for (int i = 0; i < 16; ++i) r.v[i] = v[i] * factor.v[2 * i];
+    return r;
+  }
 
   static Dot8 Start(const XHeader& x, int span, int zero) {
     Dot8 r;
@@ -80,6 +157,8 @@ struct Dot8 {
       for (int j = 0; j < 4; ++j) sum.v[r] += w.b[4 * r + j] * c[j];
     return sum;
   }
+  // A sum that begins with 0.
+  static Dot8 First(const Operand& w, const void* x) { return Dot8{}.Plus(w, x); }
   Ints16 Total() const {
     Ints16 r;
     std::memcpy(r.v, v, sizeof v);

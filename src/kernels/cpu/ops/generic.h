@@ -183,6 +183,7 @@ void QuantizeGroups(const float* x, int64_t width, int bits, bool wide, void* ou
       header.sum[1 + h] = static_cast<int32_t>(sum);
       header.pair[1 + h][0] = static_cast<int16_t>(pair);
       header.pair[1 + h][1] = wide ? int16_t{0} : static_cast<int16_t>(sum - pair);
+      header.half[h] = wide ? int16_t{0} : static_cast<int16_t>(sum);
     }
     header.sum[0] = header.sum[1] + header.sum[2];
     for (int p = 0; p < 2; ++p) header.pair[0][p] = static_cast<int16_t>(header.pair[1][p] + header.pair[2][p]);

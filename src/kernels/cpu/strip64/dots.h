@@ -4,6 +4,7 @@
 //
 // Products of codes and integer x are summed exactly over 32 or 16 columns; the sum becomes a float once, is multiplied by the
 // scales of W and x, and is added to y's sum. All kernels do this in the same order (kSumOrderInteger), so all agree bit for bit.
+// Integer scales with 8-bit x are part of the sums: two_level.h.
 #pragma once
 
 #include "kernels/cpu/strip64/terms.h"
@@ -18,37 +19,81 @@ constexpr int64_t kChunkBytes = 256;   // and 64 rows
 constexpr int64_t kPrefetchSteps = 6;  // ahead of the codes that are multiplied
 constexpr int64_t kPanelSteps = 4;     // 128 columns: the panel stays in L1
 constexpr int64_t kPanelBytes = kPanelSteps * kQuads * kChunkBytes;
-constexpr int64_t kPanelTermFloats = kPanelSteps * 2 * 2 * kStripRows;  // scale and bias of each half step
-constexpr int64_t kDotXBytes = 192 << 10;                               // of x, in L2
+constexpr int64_t kStepTermFloats = 5 * kStripRows;  // scale and bias of each half step, or what two_level.h keeps
+constexpr int64_t kPanelTermFloats = kPanelSteps * kStepTermFloats;
+constexpr int64_t kDotXBytes = 192 << 10;  // of x, in L2
 
-// Codes of quad q of a step, 16 rows from `unit` on.
-template <CodeKind kind, int q>
+// A loop, because g++ takes a lambda that only prefetches for one without effect and drops its calls.
+template <int lines>
+inline void Prefetch(const std::byte* p) {
+#pragma GCC unroll 16
+  for (int i = 0; i < lines; ++i) __builtin_prefetch(p + i * kLaneBytes);
+}
+
+// Codes of quad q of a step, 16 rows from `unit` on. For a table, bits 4 to 6 may hold anything (Bytes64::Lookup).
+template <CodeKind kind, bool lookup, int q>
 inline Bytes64 LoadQuad(const std::byte* step, int unit) {
   const auto line = [&](int i) { return Bytes64::Load(step + unit * UnitBytes(kind) + i * kLaneBytes); };
   if constexpr (kind == CodeKind::kBits8) {
     return line(q);
-  } else if constexpr (kind == CodeKind::kBits2 || kind == CodeKind::kBits3) {
-    const Bytes64 low = line(q / 4).template Field<q % 4 * 2, 0, 2>();
-    if constexpr (kind == CodeKind::kBits2) return low;
-    return low | line(2).template Field<q, 2, 1>();
+  } else if constexpr (kind == CodeKind::kBits2) {
+    return line(q / 4).template Field<q % 4 * 2, 0, 2>();
+  } else if constexpr (kind == CodeKind::kBits3) {
+    constexpr int mask = lookup ? 0x77 : 0xff, last = lookup ? 0xff : 7;
+    const Bytes64 both = q < 6
+                             ? line(q / 2).template And<mask>()
+                             : line(0).template And<0x88>().template Shift<3>() | line(1).template And<0x88>().template Shift<2>() |
+                                   line(2).template And<0x88>().template Shift<1>();
+    return both.template Shift<q % 2 * 4>().template And<last>();
+  } else if constexpr (kind == CodeKind::kBits4) {
+    return line(q / 2).template Field<q % 2 * 4, 0, 4>();
+  } else if constexpr (kind == CodeKind::kBits5) {
+    if constexpr (q < 5) return line(q).template And<31>();
+    if constexpr (q == 5) return line(0).template Field<5, 0, 3>() | line(1).template Field<5, 3, 2>();
+    if constexpr (q == 6) return line(2).template Field<5, 0, 3>() | line(3).template Field<5, 3, 2>();
+    if constexpr (q == 7)
+      return line(4).template Field<5, 0, 3>() | line(1).template Field<7, 3, 1>() | line(3).template Field<7, 4, 1>();
   } else {
-    const Bytes64 low = line(q / 2).template Field<q % 2 * 4, 0, 4>();
-    if constexpr (kind == CodeKind::kBits5) return low | line(4).template Field<q, 4, 1>();
-    if constexpr (kind == CodeKind::kBits6) return low | line(4 + q / 4).template Field<q % 4 * 2, 4, 2>();
-    return low;
+    if constexpr (q < 6) return line(q).template And<63>();
+    constexpr int first = q == 6 ? 0 : 3;
+    return line(first).template Field<6, 0, 2>() | line(first + 1).template Field<6, 2, 2>() |
+           line(first + 2).template Field<6, 4, 2>();
   }
 }
 
 template <CodeKind kind, bool lookup, int q>
 inline Bytes64 DecodeQuad(const State& s, const std::byte* step, int unit) {
-  const Bytes64 codes = LoadQuad<kind, q>(step, unit);
+  const Bytes64 codes = LoadQuad<kind, lookup, q>(step, unit);
   if constexpr (lookup) return codes.Lookup(s.lookup);
   return codes;
 }
 
+inline const std::byte* SubsOf(const State& s, const std::byte* step, int unit) {
+  return step + kXStep * CodeBytes(s.kind) + unit * UnitSubBytes(s.subs);
+}
+
+// LoadTerms where the sub-scales lie beside the codes.
+inline void LoadSubTerms(const State& s, const std::byte* strip, int64_t group, Terms* terms) {
+  const int64_t column = group * s.group_elems - s.k_phase, super = group / s.subs_per_super * kStripRows;
+  const bool last = column % kXStep != 0, minimums = s.rule == Rule::kPlusBias;
+  for (int i = 0; i < kVectors; ++i) {
+    const std::byte* at = SubsOf(s, strip + column / kXStep * s.step_bytes(), i);
+    Pairs16 subs, mins;
+    if (s.subs == SubKind::kNibbles)
+      Pairs16::LoadNibbles(at, &subs, &mins);
+    else
+      subs = mins = s.subs == SubKind::kSub ? Pairs16::LoadTwice(at) : Pairs16::LoadI8(at);
+    const Ints16 sub = last ? subs.Only<1>() : subs.Only<0>();
+    terms->scale[i] = LoadValues(DType::kF16, strip + s.scale_offset, super + 16 * i) * sub.ToF32();
+    if (!minimums) continue;
+    const Ints16 minimum = last || s.subs == SubKind::kSubAndMin ? mins.Only<1>() : mins.Only<0>();
+    terms->zero[i] = F32x16::Zero() - LoadValues(DType::kF16, strip + s.zero_offset, super + 16 * i) * minimum.ToF32();
+  }
+}
+
 // Scale and bias of one group: w = scale * (u - zero) + bias.
 inline void LoadDotTerms(const State& s, const std::byte* strip, int64_t group, Terms* terms) {
-  LoadTerms(s, strip, group, terms);
+  s.subs == SubKind::kNone ? LoadTerms(s, strip, group, terms) : LoadSubTerms(s, strip, group, terms);
   const F32x16 zero = F32x16::Set(s.zero), unit = F32x16::Set(s.unit);
   for (int i = 0; i < kVectors; ++i) {
     F32x16 &scale = terms->scale[i], &bias = terms->zero[i];
@@ -63,6 +108,14 @@ inline void PrefetchTerms(const State& s, const std::byte* strip, int64_t group)
   if (group >= s.groups) {
     strip += s.strip_bytes;
     group -= s.groups;
+  }
+  if (s.subs != SubKind::kNone) {  // the sub-scales come with the codes
+    const std::byte* super = strip + group / s.subs_per_super * kStripRows * 2;
+    for (int64_t line = 0; line < kStripRows * 2; line += kLaneBytes) {
+      __builtin_prefetch(super + s.scale_offset + line);
+      if (s.rule == Rule::kPlusBias) __builtin_prefetch(super + s.zero_offset + line);
+    }
+    return;
   }
   const int64_t bytes = s.subs_per_super ? 1 : DTypeBytes(s.scale_dtype), offset = s.subs_per_super ? s.sub_offset : s.scale_offset;
   const std::byte* scales = strip + offset + group * kStripRows * bytes;
@@ -108,8 +161,9 @@ void DotGemv(const State& s, const std::byte* strip, const std::byte* x, int64_t
   Terms terms;
   int64_t loaded = -1;
   for (int64_t step = 0; step < s.steps(); ++step, x += m * record) {
-    const std::byte* codes = strip + step * kXStep * CodeBytes(kind);
-    const std::byte* ahead = codes + kPrefetchSteps * kXStep * CodeBytes(kind) + (step < last ? 0 : to_next);
+    const std::byte* codes = strip + step * s.step_bytes();
+    const std::byte* ahead = codes + kPrefetchSteps * s.step_bytes() + (step < last ? 0 : to_next);
+    for (int64_t at = 0; at < kVectors * UnitSubBytes(s.subs); at += kLaneBytes) __builtin_prefetch(SubsOf(s, ahead, 0) + at);
     Unroll<kQuads / quads>([&](auto half) {
       constexpr int span = sum_columns == 32 ? 0 : 1 + decltype(half)::value;
       const int64_t group = GroupOf(s, step * kXStep + half * sum_columns);
@@ -119,8 +173,7 @@ void DotGemv(const State& s, const std::byte* strip, const std::byte* x, int64_t
         loaded = group;
       }
       for (int unit = 0; unit < kVectors; ++unit) {
-        constexpr int lines = UnitBytes(kind) / kLaneBytes * quads / kQuads;
-        Unroll<lines>([&](auto i) { __builtin_prefetch(ahead + unit * UnitBytes(kind) + (half * lines + i) * kLaneBytes); });
+        if constexpr (half == 0) Prefetch<UnitBytes(kind) / kLaneBytes>(ahead + unit * UnitBytes(kind));
         Dot dot[rows];
         Unroll<rows>([&](auto r) { dot[r] = Dot::Start(HeaderOf(x + r * record), span, zero); });
         Unroll<quads>([&](auto i) {
@@ -150,7 +203,7 @@ void DotGemv(const State& s, const std::byte* strip, const std::byte* x, int64_t
 // Steps [begin, end) of a strip as bytes, one a column and row, and the scales and biases of each sum beside them.
 struct Panel {
   std::byte* codes;  // [step][quad][64] lanes
-  float* terms;      // [step][half][scale, bias][64]; biases where there are some
+  float* terms;      // [step][kStepTermFloats]: [half][scale, bias][64], biases where there are some
 };
 
 template <CodeKind kind, bool lookup>
@@ -158,20 +211,21 @@ void DecodeSteps(const State& s, const std::byte* strip, Range steps, const Pane
   const bool biased = IsBiased(s);
   std::byte* out = panel.codes;
   float* terms_out = panel.terms;
-  for (int64_t step = steps.begin; step < steps.end; ++step, out += kQuads * kChunkBytes) {
-    const std::byte* codes = strip + step * kXStep * CodeBytes(kind);
+  for (int64_t step = steps.begin; step < steps.end; ++step, out += kQuads * kChunkBytes, terms_out += kStepTermFloats) {
+    const std::byte* codes = strip + step * s.step_bytes();
     for (int unit = 0; unit < kVectors; ++unit)
       Unroll<kQuads>([&](auto q) {
         DecodeQuad<kind, lookup, decltype(q)::value>(s, codes, unit).Store(out + q * kChunkBytes + unit * kLaneBytes);
       });
-    for (int half = 0; half < kXStep / s.sum_columns; ++half, terms_out += 2 * kStripRows) {
+    for (int half = 0; half < kXStep / s.sum_columns; ++half) {
       Terms terms;
       const int64_t group = GroupOf(s, step * kXStep + half * s.sum_columns);
       LoadDotTerms(s, strip, group, &terms);
       PrefetchTerms(s, strip, group + kPanelSteps * kXStep / s.sum_columns);
+      float* to = terms_out + half * 2 * kStripRows;
       for (int i = 0; i < kVectors; ++i) {
-        terms.scale[i].Store(terms_out + 16 * i);
-        if (biased) terms.zero[i].Store(terms_out + kStripRows + 16 * i);
+        terms.scale[i].Store(to + 16 * i);
+        if (biased) terms.zero[i].Store(to + kStripRows + 16 * i);
       }
     }
   }
@@ -186,8 +240,8 @@ inline void DotTile(const State& s, const Panel& panel, int64_t steps, const std
   const std::byte* codes = panel.codes;
   const float* terms = panel.terms;
   const int zero = static_cast<int>(s.zero);
-  for (int64_t step = 0; step < steps; ++step, x += m * record)
-    for (int half = 0; half < kQuads / quads; ++half, terms += 2 * kStripRows) {
+  for (int64_t step = 0; step < steps; ++step, x += m * record, terms += kStepTermFloats)
+    for (int half = 0; half < kQuads / quads; ++half) {
       Dot dot[rows * NV];
       const int span = sum_columns == 32 ? 0 : 1 + half;
       Unroll<rows>([&](auto r) {
@@ -212,79 +266,144 @@ inline void DotTile(const State& s, const Panel& panel, int64_t steps, const std
         const XHeader& header = HeaderOf(x + r * record);
         Unroll<NV>([&](auto i) {
           float* sum = sums + r * kStripRows + 16 * i;
-          const F32x16 scale = F32x16::Load(terms + 16 * i), bias = biased ? F32x16::Load(terms + kStripRows + 16 * i) : scale;
+          const float* term = terms + half * 2 * kStripRows + 16 * i;
+          const F32x16 scale = F32x16::Load(term), bias = biased ? F32x16::Load(term + kStripRows) : scale;
           AddSum<biased>(dot[r * NV + i].Total().ToF32(), scale, bias, header, span, F32x16::Load(sum)).Store(sum);
         });
       });
     }
 }
 
-template <typename Dot, int sum_columns, bool biased, int NV>
-void DotTiles(int rows, const State& s, const Panel& panel, int64_t steps, const std::byte* x, int64_t m, float* sums,
-              Ahead& ahead) {
+}  // namespace
+}  // namespace nibble::strip64
+
+#include "kernels/cpu/strip64/two_level.h"
+
+namespace nibble::strip64 {
+namespace {
+
+// ---- choosing ------------------------------------------------------------------------------------------------------------------
+
+using TilesFn = void(int rows, const State&, const Panel&, int64_t steps, const std::byte* x, int64_t m, float* sums, Ahead&);
+
+// tile: a callable with the arguments of DotTile, its rows as an integral constant first.
+template <int NV, typename Tile>
+void Tiles(const Tile& tile, int rows, const Panel& panel, float* sums, Ahead& ahead) {
   for (int i = 0; i < kVectors; i += NV) {
     ahead.Next();
     const Panel part{panel.codes + i * kLaneBytes, panel.terms + 16 * i};
     float* out = sums + 16 * i;
     switch (rows) {
-      case 1: DotTile<Dot, sum_columns, biased, 1, NV>(s, part, steps, x, m, out); break;
-      case 2: DotTile<Dot, sum_columns, biased, 2, NV>(s, part, steps, x, m, out); break;
-      case 4: DotTile<Dot, sum_columns, biased, 4, NV>(s, part, steps, x, m, out); break;
-      default: DotTile<Dot, sum_columns, biased, kTileRows, NV>(s, part, steps, x, m, out); break;
+      case 1: tile(std::integral_constant<int, 1>{}, part, out); break;
+      case 2: tile(std::integral_constant<int, 2>{}, part, out); break;
+      case 4: tile(std::integral_constant<int, 4>{}, part, out); break;
+      default: tile(std::integral_constant<int, kTileRows>{}, part, out); break;
     }
   }
 }
 
-// ---- choosing ------------------------------------------------------------------------------------------------------------------
+template <typename Dot, int sum_columns, bool biased, int NV>
+void DotTiles(int rows, const State& s, const Panel& panel, int64_t steps, const std::byte* x, int64_t m, float* sums,
+              Ahead& ahead) {
+  const auto tile = [&](auto r, const Panel& part, float* out) {
+    DotTile<Dot, sum_columns, biased, decltype(r)::value, NV>(s, part, steps, x, m, out);
+  };
+  Tiles<NV>(tile, rows, panel, sums, ahead);
+}
+
+template <Centre centre, typename Dot, int sum_columns, int NV>
+void TwoLevelTiles(int rows, const State& s, const Panel& panel, int64_t steps, const std::byte* x, int64_t m, float* sums,
+                   Ahead& ahead) {
+  const auto tile = [&](auto r, const Panel& part, float* out) {
+    TwoLevelTile<centre, Dot, sum_columns, decltype(r)::value, NV>(s, part, steps, x, m, out);
+  };
+  Tiles<NV>(tile, rows, panel, sums, ahead);
+}
 
 struct DotDecoder {
   using Gemv = void(const State&, const std::byte* strip, const std::byte* x, int64_t m, float* sums);
   Gemv* one_row;
   Gemv* two_rows;
   void (*panel)(const State&, const std::byte* strip, Range steps, const Panel&);
+  TilesFn* tiles;
+  int parts;  // calls of a tile for 64 rows of W
+  int tile_rows = kTileRows;
 };
 
-template <typename Dot, CodeKind kind, bool lookup>
-DotDecoder MakeDotDecoder(const State& s) {
-  if (s.sum_columns == 16) return {DotGemv<kind, lookup, Dot, 16, 1>, DotGemv<kind, lookup, Dot, 16, 2>, DecodeSteps<kind, lookup>};
-  return {DotGemv<kind, lookup, Dot, 32, 1>, DotGemv<kind, lookup, Dot, 32, 2>, DecodeSteps<kind, lookup>};
-}
-
-template <typename Dot>
-DotDecoder DotDecoderOf(const State& s) {
-  switch (s.kind) {
-    case CodeKind::kBits2:
-      return s.uses_lookup ? MakeDotDecoder<Dot, CodeKind::kBits2, true>(s) : MakeDotDecoder<Dot, CodeKind::kBits2, false>(s);
-    case CodeKind::kBits3:
-      return s.uses_lookup ? MakeDotDecoder<Dot, CodeKind::kBits3, true>(s) : MakeDotDecoder<Dot, CodeKind::kBits3, false>(s);
-    case CodeKind::kBits4:
-      return s.uses_lookup ? MakeDotDecoder<Dot, CodeKind::kBits4, true>(s) : MakeDotDecoder<Dot, CodeKind::kBits4, false>(s);
-    case CodeKind::kBits5: return MakeDotDecoder<Dot, CodeKind::kBits5, false>(s);
-    case CodeKind::kBits6: return MakeDotDecoder<Dot, CodeKind::kBits6, false>(s);
-    default: return MakeDotDecoder<Dot, CodeKind::kBits8, false>(s);
-  }
-}
-
-// Rows of the next tile when so many are left. Two tiles of four are faster than six and two.
-inline int64_t TileRows(int64_t left) {
-  if (left >= kTileRows && left != 8) return kTileRows;
-  return left >= 4 ? 4 : left >= 2 ? 2 : 1;
-}
-
 template <typename Dot, int NV>
-auto TilesOf(const State& s) {
+TilesFn* TilesOf(const State& s) {
   if (IsBiased(s)) return s.sum_columns == 16 ? DotTiles<Dot, 16, true, NV> : DotTiles<Dot, 32, true, NV>;
   return s.sum_columns == 16 ? DotTiles<Dot, 16, false, NV> : DotTiles<Dot, 32, false, NV>;
 }
 
+template <typename Dot, int NV, CodeKind kind, bool lookup = false>
+DotDecoder MakeDotDecoder(const State& s) {
+  TilesFn* tiles = TilesOf<Dot, NV>(s);
+  if (s.sum_columns == 16)
+    return {DotGemv<kind, lookup, Dot, 16, 1>, DotGemv<kind, lookup, Dot, 16, 2>, DecodeSteps<kind, lookup>, tiles, kVectors / NV};
+  return {DotGemv<kind, lookup, Dot, 32, 1>, DotGemv<kind, lookup, Dot, 32, 2>, DecodeSteps<kind, lookup>, tiles, kVectors / NV};
+}
+
+template <typename Dot, int NV>
+DotDecoder DotDecoderOf(const State& s) {
+  switch (s.kind) {
+    case CodeKind::kBits2:
+      return s.uses_lookup ? MakeDotDecoder<Dot, NV, CodeKind::kBits2, true>(s) : MakeDotDecoder<Dot, NV, CodeKind::kBits2>(s);
+    case CodeKind::kBits3:
+      return s.uses_lookup ? MakeDotDecoder<Dot, NV, CodeKind::kBits3, true>(s) : MakeDotDecoder<Dot, NV, CodeKind::kBits3>(s);
+    case CodeKind::kBits4:
+      return s.uses_lookup ? MakeDotDecoder<Dot, NV, CodeKind::kBits4, true>(s) : MakeDotDecoder<Dot, NV, CodeKind::kBits4>(s);
+    case CodeKind::kBits5: return MakeDotDecoder<Dot, NV, CodeKind::kBits5>(s);
+    case CodeKind::kBits6: return MakeDotDecoder<Dot, NV, CodeKind::kBits6>(s);
+    default: return MakeDotDecoder<Dot, NV, CodeKind::kBits8>(s);
+  }
+}
+
+template <typename Dot, int NV, CodeKind kind, SubKind subs, bool lookup = false>
+DotDecoder MakeTwoLevelDecoder() {
+  return {TwoLevelGemv<kind, subs, lookup, Dot, 1>,
+          TwoLevelGemv<kind, subs, lookup, Dot, 2>,
+          DecodeTwoLevel<kind, subs, lookup>,
+          TwoLevelTiles<CentreOf(subs, lookup), Dot, TwoLevelColumns<Dot>(kind, subs, lookup), NV>,
+          kVectors / NV,
+          Dot::kNarrow && lookup ? 4 : kTileRows};  // sums of four columns leave no registers for more
+}
+
+// Of states with a SubKind.
+template <typename Dot, int NV>
+DotDecoder TwoLevelDecoderOf(const State& s) {
+  switch (s.kind) {
+    case CodeKind::kBits2: return MakeTwoLevelDecoder<Dot, NV, CodeKind::kBits2, SubKind::kNibbles>();
+    case CodeKind::kBits3:
+      if (!s.uses_lookup) return MakeTwoLevelDecoder<Dot, NV, CodeKind::kBits3, SubKind::kSubPair>();
+      return s.subs == SubKind::kSub ? MakeTwoLevelDecoder<Dot, NV, CodeKind::kBits3, SubKind::kSub, true>()
+                                     : MakeTwoLevelDecoder<Dot, NV, CodeKind::kBits3, SubKind::kSubPair, true>();
+    case CodeKind::kBits4: return MakeTwoLevelDecoder<Dot, NV, CodeKind::kBits4, SubKind::kSubAndMin>();
+    case CodeKind::kBits5: return MakeTwoLevelDecoder<Dot, NV, CodeKind::kBits5, SubKind::kSubAndMin>();
+    default: return MakeTwoLevelDecoder<Dot, NV, CodeKind::kBits6, SubKind::kSubPair>();
+  }
+}
+
+template <typename Dot, int NV>
+DotDecoder DecoderFor(const State& s) {
+  if constexpr (Dot::kPhases == 1)
+    if (s.subs != SubKind::kNone) return TwoLevelDecoderOf<Dot, NV>(s);
+  return DotDecoderOf<Dot, NV>(s);
+}
+
+// Rows of the next tile when so many are left. Two tiles of four are faster than six and two.
+inline int64_t TileRows(int64_t left, int64_t most) {
+  if (left >= most && left != 8) return most;
+  return left >= 4 ? 4 : left >= 2 ? 2 : 1;
+}
+
 // Adds the products of some steps to y of one strip.
-template <int NV, typename Dot>
+template <typename Dot>
 void RunDotSteps(const Segment& segment, int64_t strip, const LinearArgs& args, Range rows, Range steps, const DotDecoder& decoder,
                  float* scratch) {
   const State& s = *static_cast<const State*>(segment.state.get());
   const std::byte* codes = segment.data + strip * s.strip_bytes;
   const auto* x = reinterpret_cast<const std::byte*>(args.x);
-  const auto tiles = TilesOf<Dot, NV>(s);
   const Panel panel{reinterpret_cast<std::byte*>(scratch), scratch + kPanelBytes / 4};
   float* sums = panel.terms + kPanelTermFloats;
   LoadSums(segment, strip, steps.begin == 0, args, rows, sums);
@@ -292,11 +411,11 @@ void RunDotSteps(const Segment& segment, int64_t strip, const LinearArgs& args, 
     const Range some{step, step + kPanelSteps < steps.end ? step + kPanelSteps : steps.end};
     decoder.panel(s, codes, some, panel);
     const int64_t next = some.end < steps.end ? some.end * s.step_bytes() : s.strip_bytes + steps.begin * s.step_bytes();
-    Ahead ahead(codes + next, kPanelSteps * s.step_bytes(), CeilDiv(rows.size(), kTileRows) * kVectors / NV);
+    Ahead ahead(codes + next, kPanelSteps * s.step_bytes(), CeilDiv(rows.size(), decoder.tile_rows) * decoder.parts);
     for (int64_t row = rows.begin, count = 0; row < rows.end; row += count) {
-      count = TileRows(rows.end - row);
-      tiles(static_cast<int>(count), s, panel, some.size(), x + (step * args.m + row) * XRecordBytes(FormOf<Dot>()), args.m,
-            sums + (row - rows.begin) * kStripRows, ahead);
+      count = TileRows(rows.end - row, decoder.tile_rows);
+      decoder.tiles(static_cast<int>(count), s, panel, some.size(), x + (step * args.m + row) * XRecordBytes(FormOf<Dot>()), args.m,
+                    sums + (row - rows.begin) * kStripRows, ahead);
     }
   }
   StoreSums(segment, strip, steps.end == s.steps(), args, rows, sums);
@@ -305,7 +424,7 @@ void RunDotSteps(const Segment& segment, int64_t strip, const LinearArgs& args, 
 template <int NV, typename Dot>
 void RunDots(const Segment& segment, Range strips, const LinearArgs& args, std::byte* scratch) {
   const State& s = *static_cast<const State*>(segment.state.get());
-  const DotDecoder decoder = DotDecoderOf<Dot>(s);
+  const DotDecoder decoder = DecoderFor<Dot, NV>(s);
   float* floats = reinterpret_cast<float*>(scratch);
   if (args.m <= 2) {  // a panel's way through L1 is worth it from three on
     DotDecoder::Gemv* gemv = args.m == 1 ? decoder.one_row : decoder.two_rows;
@@ -323,7 +442,7 @@ void RunDots(const Segment& segment, Range strips, const LinearArgs& args, std::
     for (int64_t step = 0; step < s.steps(); step += most) {
       const Range steps{step, step + most < s.steps() ? step + most : s.steps()};
       for (int64_t strip = strips.begin; strip < strips.end; ++strip)
-        RunDotSteps<NV, Dot>(segment, strip, args, rows, steps, decoder, floats);
+        RunDotSteps<Dot>(segment, strip, args, rows, steps, decoder, floats);
     }
   }
 }

@@ -12,12 +12,16 @@
 //
 // strip64d ("dots"), for integer x: steps of 32 columns; a 32-bit lane is a row and its bytes are four columns, as the processor's
 // dot products of bytes want them. A step of b-bit codes is 256 * b bytes, one unit of 16 rows after the other (so they are read from
-// end to end), in a unit planes of [chunk][row] lanes:
-//   4-bit plane, 4 chunks: byte j holds columns 8 c + j (low nibble) and 8 c + 4 + j (high nibble)
-//   2-bit plane, 2 chunks: byte j holds columns 16 c + 4 f + j in bits 2 f
-//   1-bit plane, 1 chunk:  byte j holds columns 4 f + j in bit f
-//   8 bits, 8 chunks:      byte j is column 4 c + j
-// Columns past k have code 0. The later planes hold the high bits.
+// end to end), in a unit b chunks [row] of lanes. Byte j of chunk c holds, with quad(q) = column 4 q + j:
+//   2 bits: quad(4 c + f) in bits 2 f
+//   3 bits: quad(2 c) in bits 0-2, quad(2 c + 1) in bits 4-6, bit c of quad(6) in bit 3, of quad(7) in bit 7
+//   4 bits: quad(2 c) in bits 0-3, quad(2 c + 1) in bits 4-7
+//   5 bits: quad(c) in bits 0-4; bits 0-2 of quad(5), quad(6), quad(7) in bits 5-7 of chunks 0, 2, 4; bits 3-4 of quad(5), quad(6) in
+//           bits 5-6 of chunks 1, 3; bits 3 and 4 of quad(7) in bit 7 of chunks 1, 3
+//   6 bits: quad(c) in bits 0-5; bits 2 i, 2 i + 1 of quad(6), quad(7) in bits 6-7 of chunks i, 3 + i
+//   8 bits: quad(c)
+// so that most codes cost one operation. Columns past k have code 0. With a SubKind, one or two bytes of sub-scales a row follow
+// each step.
 #pragma once
 
 #include <cstdint>
@@ -37,6 +41,15 @@ enum class Rule : uint8_t {
   kPlusBias,   // fma(S, u, B)
 };
 
+// strip64d: scales that are small integers times one float are kept as such, one or two bytes a row and step (two_level.h).
+enum class SubKind : uint8_t {
+  kNone,
+  kSub,        // sub-scale of all 32 columns, 0..127
+  kSubPair,    // sub-scales of the first and the last 16 columns, signed
+  kSubAndMin,  // of all 32 columns: sub-scale and minimum, 0..127
+  kNibbles,    // of the first and of the last 16 columns: sub-scale (low) and minimum (high nibble)
+};
+
 constexpr int CodeBytes(CodeKind kind) {  // of one column of 64 rows
   switch (kind) {
     case CodeKind::kBits2: return 16;
@@ -54,8 +67,14 @@ constexpr int CodeBytes(CodeKind kind) {  // of one column of 64 rows
   return 0;
 }
 
-// strip64d: of one unit of 16 rows in a step.
+// strip64d: of one unit of 16 rows in a step, and its sub-scales.
 constexpr int64_t UnitBytes(CodeKind kind) { return 8 * CodeBytes(kind); }
+constexpr int64_t UnitSubBytes(SubKind subs) { return subs == SubKind::kNone ? 0 : subs == SubKind::kSub ? 16 : 32; }
+// Columns whose products with 8-bit x 16 bits hold, in halves (dot_avx2.h: Dot8), where there is a SubKind.
+constexpr int NarrowColumns(CodeKind kind, SubKind subs, bool lookup) {
+  if (lookup) return 4;
+  return subs == SubKind::kSubAndMin && kind != CodeKind::kBits5 ? 32 : 16;
+}
 
 // Sizes and decoder of one weight: the same for all its strips. Immutable after PrepareState.
 struct State {
@@ -82,8 +101,9 @@ struct State {
   float unit = 1;
   int largest = 0;      // u never exceeds it
   int sum_columns = 0;  // columns of one integer sum: 32, or 16
+  SubKind subs = SubKind::kNone;
   int64_t steps() const { return CeilDiv(k, kXStep); }
-  int64_t step_bytes() const { return kXStep * CodeBytes(kind); }
+  int64_t step_bytes() const { return kXStep * CodeBytes(kind) + 4 * UnitSubBytes(subs); }
 
   int64_t supers() const { return subs_per_super ? CeilDiv(groups, subs_per_super) : 0; }
 };

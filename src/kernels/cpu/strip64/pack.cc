@@ -50,48 +50,48 @@ inline void PackLanes(const uint8_t* codes, std::byte* lanes) {
   uint32_t quad[8];
   std::memcpy(quad, codes, sizeof quad);
   const auto put = [&](int chunk, uint32_t word) { std::memcpy(lanes + chunk * 64, &word, 4); };
-  const auto plane4 = [&] {
-    for (int c = 0; c < 4; ++c) put(c, (quad[2 * c] & 0x0f0f0f0f) | (quad[2 * c + 1] & 0x0f0f0f0f) << 4);
-  };
-  const auto plane2 = [&](int first, int shift) {
+  // Bits [from, from + width) of quad q, moved to bit `to`.
+  const auto bits = [&](int q, int from, int width, int to) { return (quad[q] >> from & 0x01010101u * ((1u << width) - 1)) << to; };
+  if constexpr (kind == CodeKind::kBits2) {
     for (int c = 0; c < 2; ++c) {
       uint32_t word = 0;
-      for (int f = 0; f < 4; ++f) word |= (quad[4 * c + f] >> shift & 0x03030303) << 2 * f;
-      put(first + c, word);
+      for (int f = 0; f < 4; ++f) word |= bits(4 * c + f, 0, 2, 2 * f);
+      put(c, word);
     }
-  };
-  const auto plane1 = [&](int first, int shift) {
-    uint32_t word = 0;
-    for (int f = 0; f < 8; ++f) word |= (quad[f] >> shift & 0x01010101) << f;
-    put(first, word);
-  };
-  if constexpr (kind == CodeKind::kBits2 || kind == CodeKind::kBits3) plane2(0, 0);
-  if constexpr (kind == CodeKind::kBits3) plane1(2, 2);
-  if constexpr (kind == CodeKind::kBits4 || kind == CodeKind::kBits5 || kind == CodeKind::kBits6) plane4();
-  if constexpr (kind == CodeKind::kBits5) plane1(4, 4);
-  if constexpr (kind == CodeKind::kBits6) plane2(4, 4);
-  if constexpr (kind == CodeKind::kBits8)
+  } else if constexpr (kind == CodeKind::kBits3) {
+    for (int c = 0; c < 3; ++c) put(c, bits(2 * c, 0, 3, 0) | bits(2 * c + 1, 0, 3, 4) | bits(6, c, 1, 3) | bits(7, c, 1, 7));
+  } else if constexpr (kind == CodeKind::kBits4) {
+    for (int c = 0; c < 4; ++c) put(c, bits(2 * c, 0, 4, 0) | bits(2 * c + 1, 0, 4, 4));
+  } else if constexpr (kind == CodeKind::kBits5) {
+    for (int i = 0; i < 2; ++i) {
+      put(2 * i, bits(2 * i, 0, 5, 0) | bits(5 + i, 0, 3, 5));
+      put(2 * i + 1, bits(2 * i + 1, 0, 5, 0) | bits(5 + i, 3, 2, 5) | bits(7, 3 + i, 1, 7));
+    }
+    put(4, bits(4, 0, 5, 0) | bits(7, 0, 3, 5));
+  } else if constexpr (kind == CodeKind::kBits6) {
+    for (int c = 0; c < 6; ++c) put(c, bits(c, 0, 6, 0) | bits(6 + c / 3, c % 3 * 2, 2, 6));
+  } else {
     for (int c = 0; c < 8; ++c) put(c, quad[c]);
+  }
 }
 
 // Codes [rows][kChunk] of `steps` steps -> their units, from the first step's first byte on. Steps outside rows: a line of the
 // output is written by 16 rows one after the other.
 template <CodeKind kind>
-void PackUnits(const uint8_t* codes, int64_t rows, int64_t steps, std::byte* out) {
+void PackUnits(const uint8_t* codes, int64_t rows, int64_t steps, int64_t step_bytes, std::byte* out) {
   for (int64_t step = 0; step < steps; ++step)
     for (int64_t r = 0; r < rows; ++r)
-      PackLanes<kind>(codes + r * kChunk + step * kXStep,
-                      out + step * kXStep * CodeBytes(kind) + r / 16 * UnitBytes(kind) + r % 16 * 4);
+      PackLanes<kind>(codes + r * kChunk + step * kXStep, out + step * step_bytes + r / 16 * UnitBytes(kind) + r % 16 * 4);
 }
 
-void PackUnits(CodeKind kind, const uint8_t* codes, int64_t rows, int64_t steps, std::byte* out) {
+void PackUnits(CodeKind kind, const uint8_t* codes, int64_t rows, int64_t steps, int64_t step_bytes, std::byte* out) {
   switch (kind) {
-    case CodeKind::kBits2: return PackUnits<CodeKind::kBits2>(codes, rows, steps, out);
-    case CodeKind::kBits3: return PackUnits<CodeKind::kBits3>(codes, rows, steps, out);
-    case CodeKind::kBits4: return PackUnits<CodeKind::kBits4>(codes, rows, steps, out);
-    case CodeKind::kBits5: return PackUnits<CodeKind::kBits5>(codes, rows, steps, out);
-    case CodeKind::kBits6: return PackUnits<CodeKind::kBits6>(codes, rows, steps, out);
-    default: return PackUnits<CodeKind::kBits8>(codes, rows, steps, out);
+    case CodeKind::kBits2: return PackUnits<CodeKind::kBits2>(codes, rows, steps, step_bytes, out);
+    case CodeKind::kBits3: return PackUnits<CodeKind::kBits3>(codes, rows, steps, step_bytes, out);
+    case CodeKind::kBits4: return PackUnits<CodeKind::kBits4>(codes, rows, steps, step_bytes, out);
+    case CodeKind::kBits5: return PackUnits<CodeKind::kBits5>(codes, rows, steps, step_bytes, out);
+    case CodeKind::kBits6: return PackUnits<CodeKind::kBits6>(codes, rows, steps, step_bytes, out);
+    default: return PackUnits<CodeKind::kBits8>(codes, rows, steps, step_bytes, out);
   }
 }
 
@@ -182,7 +182,7 @@ struct StripWriter {
     const int64_t steps = CeilDiv(k.size(), kXStep), after = steps * kXStep - k.size();
     if (after > 0)
       for (int64_t r = 0; r < rows; ++r) std::memset(codes + r * kChunk + k.size(), 0, static_cast<size_t>(after));
-    PackUnits(s.kind, codes, rows, steps, out + k.begin / kXStep * s.step_bytes());
+    PackUnits(s.kind, codes, rows, steps, s.step_bytes(), out + k.begin / kXStep * s.step_bytes());
   }
 
   // 64 rows are 64 streams, too many for the processor to foresee: while one chunk of a row is read, the next is asked for.
@@ -228,10 +228,28 @@ struct StripWriter {
     if (s.rule == Rule::kPlusBias) std::memcpy(out + s.zero_offset + (super * kStripRows + r) * 2, &dmin, 2);
     for (int64_t i = 0; i < subs; ++i) {
       const int64_t at = (super * subs + i) * kStripRows + r;
+      if (s.subs != SubKind::kNone) SubScales(super * subs + i, r, sub[i], sub_min[i]);
       if (s.has_sub) out[s.sub_offset + at] = static_cast<std::byte>(sub[i]);
       if (s.has_sub_min) out[s.sub_min_offset + at] = static_cast<std::byte>(sub_min[i]);
     }
     return {};
+  }
+  // The integer scales of one group and row go beside their step's codes; a slice's first and last block may be cut.
+  void SubScales(int64_t group, int64_t r, int8_t sub, uint8_t sub_min) const {
+    const int64_t column = group * s.group_elems - s.k_phase;
+    if (column < 0 || column >= s.steps() * kXStep) return;
+    const bool last = column % kXStep != 0;
+    std::byte* at = out + column / kXStep * s.step_bytes() + kXStep * CodeBytes(s.kind) + r * UnitSubBytes(s.subs) / 16;
+    switch (s.subs) {
+      case SubKind::kSub: at[0] = static_cast<std::byte>(sub); break;
+      case SubKind::kSubPair: at[last] = static_cast<std::byte>(sub); break;
+      case SubKind::kNibbles: at[last] = static_cast<std::byte>(sub | sub_min << 4); break;
+      case SubKind::kSubAndMin:
+        at[0] = static_cast<std::byte>(sub);
+        at[1] = static_cast<std::byte>(sub_min);
+        break;
+      case SubKind::kNone: break;
+    }
   }
   Status ScaledBlock(const std::byte* row, const std::byte* data, int64_t super, int64_t r, uint8_t* codes) const {
     const int64_t subs = w.format->block_elems / s.group_elems;

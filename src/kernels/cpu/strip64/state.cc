@@ -190,15 +190,36 @@ int BitsOf(CodeKind kind) { return CodeBytes(kind) / 8; }
 // |u - zero| is never more.
 int Farthest(const State& s) { return std::max(static_cast<int>(s.zero), s.largest - static_cast<int>(s.zero)); }
 
-// Turns the decoder into one of sums of integers, or says why that cannot be.
-Support MakeDots(State* s) {
+// Whether 16 bits hold sums of `columns` products (each of their halves) where |x| is `x` at most.
+bool FitsNarrow(const State& s, int x, int columns) { return 2 * x * s.largest <= 32767 && x * Farthest(s) * columns / 2 <= 32767; }
+
+// How the sub-scales of ggml's blocks are kept, where two_level.h has kernels for them. 2^24 bounds its sums: f32 holds them.
+SubKind SubKindOf(const State& s, const BlockSplit& split) {
+  if (!split.split || !split.has_sub || (split.has_min && !split.has_sub_min)) return SubKind::kNone;
+  const bool pair = split.sub_elems == kXStep / 2, positive = split.sub_bits < 8;
+  if (!pair && split.sub_elems != kXStep) return SubKind::kNone;
+  if (split.has_min) {
+    if (s.kind == CodeKind::kBits2 && pair && split.sub_bits <= 4) return SubKind::kNibbles;
+    const bool kinds = s.kind == CodeKind::kBits4 || s.kind == CodeKind::kBits5;
+    return kinds && !pair && positive ? SubKind::kSubAndMin : SubKind::kNone;
+  }
+  if (s.uses_lookup) {  // tables of small numbers are as fast with 32 columns a sum and scales that are floats
+    if (s.kind != CodeKind::kBits3 || FitsNarrow(s, 127, split.sub_elems)) return SubKind::kNone;
+    const bool small = positive && 2 * 127 * s.largest <= 32767 && s.largest * 127 * kXStep * ((1 << split.sub_bits) - 1) < 1 << 24;
+    return !small ? SubKind::kNone : pair ? SubKind::kSubPair : SubKind::kSub;
+  }
+  return pair && (s.kind == CodeKind::kBits3 || s.kind == CodeKind::kBits6) ? SubKind::kSubPair : SubKind::kNone;
+}
+
+// Turns the decoder into one of sums of integers, or says why that cannot be. split: of the weight's blocks, or null.
+Support MakeDots(State* s, const BlockSplit* split) {
   s->dots = true;
   if (s->kind > CodeKind::kBits8) return {false, "codes that are floating-point numbers"};
   // Records of x take the place of its f32 values (graph/passes.cc), so they must not be longer.
   if (s->k < kXMinK || s->steps() * XRecordBytes(XForm::kI16) > s->k * static_cast<int64_t>(sizeof(float)))
     return {
         false,
-        fmt::format("{} columns, whose integers with scales would need more room than floats (64 or more than 68 do not)", s->k)};
+        fmt::format("{} columns, whose integers with scales would need more room than floats (64, or 72 and more, do not)", s->k)};
   if (!s->group_of_k.empty()) return {false, "groups of scattered columns (act-order)"};
   if (s->k_phase % kXStep != 0) return {false, fmt::format("a shard that begins {} columns inside a group", s->k_phase % kXStep)};
   if (s->groups > 1 && s->group_elems % kXStep != 0 && s->group_elems != kXStep / 2)
@@ -212,7 +233,9 @@ Support MakeDots(State* s) {
     else if (!SetLookup(s))
       return {false, "a table of values that are no small integers"};
   }
-  if (s->rule != Rule::kScaled) s->zero = static_cast<float>(1 << (bits - 1));
+  if (split) s->subs = SubKindOf(*s, *split);
+  if (s->subs != SubKind::kNone) s->has_sub = s->has_sub_min = false;  // they lie beside the codes
+  if (s->rule != Rule::kScaled) s->zero = s->subs == SubKind::kNone ? static_cast<float>(1 << (bits - 1)) : 0.0f;
   if (s->zero != std::nearbyint(s->zero) || s->zero < 0 || s->zero > 255)
     return {false, fmt::format("a zero point of {}", s->zero)};
   // Sums of 16 columns where the scales change, or where those of 32 do not fit 16 bits but those of 16 do.
@@ -220,6 +243,8 @@ Support MakeDots(State* s) {
   s->sum_columns = (s->groups > 1 && s->group_elems == kXStep / 2) || short_sums ? kXStep / 2 : kXStep;
   return {};
 }
+
+const BlockSplit* SplitOf(const StoredWeight& w) { return std::holds_alternative<Blocked>(w.body) ? w.format->split : nullptr; }
 
 State MakeFloats(const StoredWeight& w) {
   State s;
@@ -241,7 +266,7 @@ Support SupportsDots(const StoredWeight& w) {
   if (!support.ok) return support;
   if (std::holds_alternative<Dense>(w.body)) return {false, "values that are no codes"};
   State s = MakeFloats(w);
-  return MakeDots(&s);
+  return MakeDots(&s, SplitOf(w));
 }
 
 // 8-bit x are read as such where the processor has a dot product of bytes, or where 16 bits hold what AVX2 and AVX-512 BW sum in
@@ -249,11 +274,11 @@ Support SupportsDots(const StoredWeight& w) {
 XForm FormOf(const StoredWeight& w, const ActivationSpec& act, Isa isa) {
   if (act.code != DType::kI8 || !act.symmetric) return XForm::kI16;
   const bool narrow = isa == Isa::kAvx2 || isa == Isa::kAvx512;
-  if (!narrow) return XForm::kI8;
   const State s = MakeState(w, true);
+  if (!narrow && s.subs == SubKind::kNone) return XForm::kI8;  // with sub-scales, all sum in the same order
   const int x = act.rule == ActivationSpec::kEngine && act.dynamic ? 127 : 128;
-  const bool fits = 2 * x * s.largest <= 32767 && x * Farthest(s) * s.sum_columns / 2 <= 32767;
-  return fits ? XForm::kI8 : XForm::kI16;
+  if (s.subs == SubKind::kNone) return FitsNarrow(s, x, s.sum_columns) ? XForm::kI8 : XForm::kI16;
+  return x == 127 ? XForm::kI8 : XForm::kI16;
 }
 
 template <bool dots>
@@ -270,7 +295,7 @@ int64_t PackedBytes(const StoredWeight& w) {
 
 State MakeState(const StoredWeight& w, bool dots) {
   State s = MakeFloats(w);
-  if (dots) MakeDots(&s);
+  if (dots) MakeDots(&s, SplitOf(w));
   SetOffsets(&s);
   return s;
 }
@@ -281,7 +306,7 @@ const LayoutRow& Layout() {
 }
 
 const LayoutRow& DotLayout() {
-  static const LayoutRow row = {"strip64d", 2, SupportsDots, PackedBytes<true>, PackDots, Prepare<true>, FormOf};
+  static const LayoutRow row = {"strip64d", 3, SupportsDots, PackedBytes<true>, PackDots, Prepare<true>, FormOf};
   return row;
 }
 
