@@ -102,7 +102,8 @@ struct KernelRow {  // one line of a family's kernels.inc
 inline constexpr int64_t kStripRows = 64;  // rows that one strip of any layout covers
 inline constexpr int64_t kBlockK = 128;    // sum order 1: a chain of fma over 128 columns, block sums added in order
 inline constexpr uint8_t kSumOrderBlocked = 1;
-// Sum order 2: exact integer sums over 16 or 32 columns, each times its scales added in f32, in order.
+// Sum order 2: exact integer sums over 16 or 32 columns, each times its scales added in f32, in order. Scales that are integers
+// times one float: 32 columns are added at once (kernels/cpu/strip64/two_level.h).
 inline constexpr uint8_t kSumOrderInteger = 2;
 inline constexpr int64_t kLinearScratchBytes = 168 << 10;  // per worker
 

@@ -155,6 +155,7 @@ struct Dot8 {
 
 struct Dot16 {
   static constexpr int kPhases = 2;
+  static constexpr bool kNarrow = false;
   struct Operand {
     __m256i lo, hi;
   };
@@ -169,6 +170,10 @@ struct Dot16 {
     if constexpr (phase == 1) return {_mm256_srli_epi16(codes.lo, 8), _mm256_srli_epi16(codes.hi, 8)};
     const __m256i even = _mm256_set1_epi16(0xff);
     return {_mm256_and_si256(codes.lo, even), _mm256_and_si256(codes.hi, even)};
+  }
+  static Dot16 First(Operand w, const void* x) {
+    const __m256i c = Broadcast4(x);
+    return Keep<Dot16>(_mm256_madd_epi16(w.lo, c), _mm256_madd_epi16(w.hi, c));
   }
   Dot16 Plus(Operand w, const void* x) const {
     const __m256i c = Broadcast4(x);

@@ -116,6 +116,7 @@ struct Dot8 {
 
 struct Dot16 {
   static constexpr int kPhases = 2;
+  static constexpr bool kNarrow = false;
   struct Operand {
     __m512i v;
   };
@@ -129,6 +130,7 @@ struct Dot16 {
     if constexpr (phase == 1) return {_mm512_srli_epi16(codes.v, 8)};
     return {_mm512_and_si512(codes.v, _mm512_set1_epi16(0xff))};
   }
+  static Dot16 First(Operand w, const void* x) { return Dot16{_mm512_setzero_si512()}.Plus(w, x); }
   Dot16 Plus(Operand w, const void* x) const {
 #ifdef __AVX512VNNI__
     return {_mm512_dpwssd_epi32(v, w.v, Broadcast4(x))};

@@ -168,6 +168,7 @@ struct Dot8 {
 
 struct Dot16 {
   static constexpr int kPhases = 2;  // columns 0 and 2, then 1 and 3
+  static constexpr bool kNarrow = false;
   struct Operand {
     uint8_t b[32];
   };
@@ -191,6 +192,7 @@ struct Dot16 {
     for (int r = 0; r < 16; ++r) sum.v[r] += w.b[2 * r] * c[0] + w.b[2 * r + 1] * c[1];
     return sum;
   }
+  static Dot16 First(const Operand& w, const void* x) { return Dot16{}.Plus(w, x); }
   Ints16 Total() const {
     Ints16 r;
     std::memcpy(r.v, v, sizeof v);

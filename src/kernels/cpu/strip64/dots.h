@@ -4,7 +4,7 @@
 //
 // Products of codes and integer x are summed exactly over 32 or 16 columns; the sum becomes a float once, is multiplied by the
 // scales of W and x, and is added to y's sum. All kernels do this in the same order (kSumOrderInteger), so all agree bit for bit.
-// Integer scales with 8-bit x are part of the sums: two_level.h.
+// Where scales are integers times one float: two_level.h.
 #pragma once
 
 #include "kernels/cpu/strip64/terms.h"
@@ -19,7 +19,7 @@ constexpr int64_t kChunkBytes = 256;   // and 64 rows
 constexpr int64_t kPrefetchSteps = 6;  // ahead of the codes that are multiplied
 constexpr int64_t kPanelSteps = 4;     // 128 columns: the panel stays in L1
 constexpr int64_t kPanelBytes = kPanelSteps * kQuads * kChunkBytes;
-constexpr int64_t kStepTermFloats = 5 * kStripRows;  // scale and bias of each half step, or what two_level.h keeps
+constexpr int64_t kStepTermFloats = 6 * kStripRows;  // scale and bias of each half step, or what two_level.h keeps
 constexpr int64_t kPanelTermFloats = kPanelSteps * kStepTermFloats;
 constexpr int64_t kDotXBytes = 192 << 10;  // of x, in L2
 
@@ -68,32 +68,9 @@ inline Bytes64 DecodeQuad(const State& s, const std::byte* step, int unit) {
   return codes;
 }
 
-inline const std::byte* SubsOf(const State& s, const std::byte* step, int unit) {
-  return step + kXStep * CodeBytes(s.kind) + unit * UnitSubBytes(s.subs);
-}
-
-// LoadTerms where the sub-scales lie beside the codes.
-inline void LoadSubTerms(const State& s, const std::byte* strip, int64_t group, Terms* terms) {
-  const int64_t column = group * s.group_elems - s.k_phase, super = group / s.subs_per_super * kStripRows;
-  const bool last = column % kXStep != 0, minimums = s.rule == Rule::kPlusBias;
-  for (int i = 0; i < kVectors; ++i) {
-    const std::byte* at = SubsOf(s, strip + column / kXStep * s.step_bytes(), i);
-    Pairs16 subs, mins;
-    if (s.subs == SubKind::kNibbles)
-      Pairs16::LoadNibbles(at, &subs, &mins);
-    else
-      subs = mins = s.subs == SubKind::kSub ? Pairs16::LoadTwice(at) : Pairs16::LoadI8(at);
-    const Ints16 sub = last ? subs.Only<1>() : subs.Only<0>();
-    terms->scale[i] = LoadValues(DType::kF16, strip + s.scale_offset, super + 16 * i) * sub.ToF32();
-    if (!minimums) continue;
-    const Ints16 minimum = last || s.subs == SubKind::kSubAndMin ? mins.Only<1>() : mins.Only<0>();
-    terms->zero[i] = F32x16::Zero() - LoadValues(DType::kF16, strip + s.zero_offset, super + 16 * i) * minimum.ToF32();
-  }
-}
-
 // Scale and bias of one group: w = scale * (u - zero) + bias.
 inline void LoadDotTerms(const State& s, const std::byte* strip, int64_t group, Terms* terms) {
-  s.subs == SubKind::kNone ? LoadTerms(s, strip, group, terms) : LoadSubTerms(s, strip, group, terms);
+  LoadTerms(s, strip, group, terms);
   const F32x16 zero = F32x16::Set(s.zero), unit = F32x16::Set(s.unit);
   for (int i = 0; i < kVectors; ++i) {
     F32x16 &scale = terms->scale[i], &bias = terms->zero[i];
@@ -108,14 +85,6 @@ inline void PrefetchTerms(const State& s, const std::byte* strip, int64_t group)
   if (group >= s.groups) {
     strip += s.strip_bytes;
     group -= s.groups;
-  }
-  if (s.subs != SubKind::kNone) {  // the sub-scales come with the codes
-    const std::byte* super = strip + group / s.subs_per_super * kStripRows * 2;
-    for (int64_t line = 0; line < kStripRows * 2; line += kLaneBytes) {
-      __builtin_prefetch(super + s.scale_offset + line);
-      if (s.rule == Rule::kPlusBias) __builtin_prefetch(super + s.zero_offset + line);
-    }
-    return;
   }
   const int64_t bytes = s.subs_per_super ? 1 : DTypeBytes(s.scale_dtype), offset = s.subs_per_super ? s.sub_offset : s.scale_offset;
   const std::byte* scales = strip + offset + group * kStripRows * bytes;
@@ -163,7 +132,6 @@ void DotGemv(const State& s, const std::byte* strip, const std::byte* x, int64_t
   for (int64_t step = 0; step < s.steps(); ++step, x += m * record) {
     const std::byte* codes = strip + step * s.step_bytes();
     const std::byte* ahead = codes + kPrefetchSteps * s.step_bytes() + (step < last ? 0 : to_next);
-    for (int64_t at = 0; at < kVectors * UnitSubBytes(s.subs); at += kLaneBytes) __builtin_prefetch(SubsOf(s, ahead, 0) + at);
     Unroll<kQuads / quads>([&](auto half) {
       constexpr int span = sum_columns == 32 ? 0 : 1 + decltype(half)::value;
       const int64_t group = GroupOf(s, step * kXStep + half * sum_columns);
@@ -363,10 +331,10 @@ template <typename Dot, int NV, CodeKind kind, SubKind subs, bool lookup = false
 DotDecoder MakeTwoLevelDecoder() {
   return {TwoLevelGemv<kind, subs, lookup, Dot, 1>,
           TwoLevelGemv<kind, subs, lookup, Dot, 2>,
-          DecodeTwoLevel<kind, subs, lookup>,
-          TwoLevelTiles<CentreOf(subs, lookup), Dot, TwoLevelColumns<Dot>(kind, subs, lookup), NV>,
+          DecodeTwoLevel<kind, subs, lookup, Dot>,
+          TwoLevelTiles<CentreOf<Dot>(subs, lookup), Dot, TwoLevelColumns<Dot>(kind, subs, lookup), NV>,
           kVectors / NV,
-          Dot::kNarrow && lookup ? 4 : kTileRows};  // sums of four columns leave no registers for more
+          CentreOf<Dot>(subs, lookup) == Centre::kAfter ? 4 : kTileRows};  // sums of four columns leave no registers for more
 }
 
 // Of states with a SubKind.
@@ -386,9 +354,7 @@ DotDecoder TwoLevelDecoderOf(const State& s) {
 
 template <typename Dot, int NV>
 DotDecoder DecoderFor(const State& s) {
-  if constexpr (Dot::kPhases == 1)
-    if (s.subs != SubKind::kNone) return TwoLevelDecoderOf<Dot, NV>(s);
-  return DotDecoderOf<Dot, NV>(s);
+  return s.subs == SubKind::kNone ? DotDecoderOf<Dot, NV>(s) : TwoLevelDecoderOf<Dot, NV>(s);
 }
 
 // Rows of the next tile when so many are left. Two tiles of four are faster than six and two.

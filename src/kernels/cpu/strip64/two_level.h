@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Weights whose scales are small integers times one float (ggml's k-quants and iq), with 8-bit x: the integers are part of the
-// exact sums, so 32 columns become a float once, whatever the groups are. With the sub-scales s and minimums m of the two halves of
-// a step, x's codes c and the sum C of a half's codes, w = d * s * (u - zero) - dmin * m gives
+// Weights whose scales are small integers times one float (ggml's k-quants and iq): 32 columns become one number to be multiplied
+// by d and x's scale, whatever the groups are. With the sub-scales s and minimums m of the two halves of a step, x's codes c and
+// the sum C of a half's codes, w = d * s * (u - zero) - dmin * m gives
 //
 //   I = sum over halves of s * sum (u - zero) c         J = sum over halves of m * C         y += x.scale * (d * I - dmin * J)
 //
-// where codes have minimums, zero is 0. A table's values are counted from 0 too, and zero * (sum of s * C) is taken off I at the
-// end: no start of a sum fits the columns that 16 bits hold. All is exact (state.cc: SubKindOf). Included by dots.h.
+// With 8-bit x, I and J are exact integers; with 16-bit x, they are floats (IntScaling, FloatScaling). Where codes have minimums,
+// zero is 0. A table's values are counted from 0 too with narrow 8-bit sums, and zero * (sum of s * C) is taken off I at the end:
+// no start of a sum fits the columns that 16 bits hold. state.cc: SubKindOf. Included by dots.h.
 #pragma once
 
 namespace nibble::strip64 {
@@ -14,17 +15,69 @@ namespace {
 
 // What J is made of, and when u becomes u - zero.
 enum class Centre : uint8_t { kMinimums, kStart, kAfter };
+template <typename Dot>
 constexpr Centre CentreOf(SubKind subs, bool lookup) {
   if (subs == SubKind::kSubAndMin || subs == SubKind::kNibbles) return Centre::kMinimums;
-  return lookup ? Centre::kAfter : Centre::kStart;
+  return lookup && Dot::kNarrow ? Centre::kAfter : Centre::kStart;
 }
 
 // Columns of one sum of Dot.
 template <typename Dot>
 constexpr int TwoLevelColumns(CodeKind kind, SubKind subs, bool lookup) {
-  if (!Dot::kNarrow) return subs == SubKind::kSub || subs == SubKind::kSubAndMin ? 32 : 16;
-  return NarrowColumns(kind, subs, lookup);
+  if (Dot::kNarrow) return NarrowColumns(kind, subs, lookup);
+  return subs == SubKind::kSub || subs == SubKind::kSubAndMin ? 32 : 16;
 }
+
+// A sum times its rows' sub-scales, and two numbers a row times the sums of x's halves: exact integers.
+struct IntScaling {
+  using Scaled = Ints16;
+  using Factor = Pairs16;  // a number twice
+  using Others = Pairs16;
+
+  template <int which>
+  static Factor FactorOf(const Pairs16& both) {
+    return both.Twice<which>();
+  }
+  static Others OthersOf(const Pairs16& both) { return both; }
+  static Scaled Times(const Dot8& dot, const Factor& factor) { return dot.Times(factor); }
+  static Scaled TimesPlus(const Dot8& dot, const Factor& factor, const Scaled& sum) { return sum + dot.Times(factor); }
+  static F32x16 ToF32(const Scaled& scaled) { return scaled.ToF32(); }
+  static F32x16 TimesHalves(const Others& others, const XHeader& x) { return others.Times(x.half).ToF32(); }
+  static Others LoadOthers(const float* p) { return Pairs16::Load(p); }
+  static void StoreOthers(const Others& others, float* p) { others.Store(p); }
+};
+
+// The same in f32, for sums that integers times 8 bits would not fit.
+struct FloatScaling {
+  using Scaled = F32x16;
+  using Factor = F32x16;
+  struct Others {
+    F32x16 first, second;
+  };
+
+  template <int which>
+  static Factor FactorOf(const Pairs16& both) {
+    return both.Only<which>().ToF32();
+  }
+  static Others OthersOf(const Pairs16& both) { return {FactorOf<0>(both), FactorOf<1>(both)}; }
+  static Scaled Times(const Dot16& dot, const Factor& factor) { return dot.Total().ToF32() * factor; }
+  static Scaled TimesPlus(const Dot16& dot, const Factor& factor, const Scaled& sum) {
+    return F32x16::Fma(dot.Total().ToF32(), factor, sum);
+  }
+  static F32x16 ToF32(const Scaled& scaled) { return scaled; }
+  static F32x16 TimesHalves(const Others& others, const XHeader& x) {
+    const F32x16 first = others.first * F32x16::Set(static_cast<float>(x.sum[1]));
+    return F32x16::Fma(others.second, F32x16::Set(static_cast<float>(x.sum[2])), first);
+  }
+  static Others LoadOthers(const float* p) { return {F32x16::Load(p), F32x16::Load(p + kStripRows)}; }
+  static void StoreOthers(const Others& others, float* p) {
+    others.first.Store(p);
+    others.second.Store(p + kStripRows);
+  }
+};
+
+template <typename Dot>
+using ScalingOf = std::conditional_t<Dot::kPhases == 1, IntScaling, FloatScaling>;
 
 template <CodeKind kind, SubKind subs>
 inline const std::byte* SubsAt(const std::byte* step, int unit) {
@@ -32,22 +85,18 @@ inline const std::byte* SubsAt(const std::byte* step, int unit) {
 }
 
 // Of 16 rows and one step: the sub-scales of its halves, and what J is made of. No struct of the three: g++ copies it by words.
-template <SubKind subs>
-inline void LoadSubs(const std::byte* at, Pairs16* first, Pairs16* second, Pairs16* other) {
-  if constexpr (subs == SubKind::kSub) {
-    *first = *second = *other = Pairs16::LoadTwice(at);
-  } else if constexpr (subs == SubKind::kNibbles) {
-    Pairs16 both;
-    Pairs16::LoadNibbles(at, &both, other);
-    *first = both.template Twice<0>();
-    *second = both.template Twice<1>();
-  } else {
-    const Pairs16 both = Pairs16::LoadI8(at);
-    *first = *second = both.template Twice<0>();
-    if constexpr (subs == SubKind::kSubPair) *second = both.template Twice<1>();
-    if constexpr (subs == SubKind::kSubPair) *other = both;
-    if constexpr (subs == SubKind::kSubAndMin) *other = both.template Twice<1>();
-  }
+template <SubKind subs, typename Dot>
+inline void LoadSubs(const std::byte* at, typename ScalingOf<Dot>::Factor* first, typename ScalingOf<Dot>::Factor* second,
+                     typename ScalingOf<Dot>::Others* others) {
+  Pairs16 both, minimums;
+  if constexpr (subs == SubKind::kNibbles)
+    Pairs16::LoadNibbles(at, &both, &minimums);
+  else
+    both = minimums = subs == SubKind::kSub ? Pairs16::LoadTwice(at) : Pairs16::LoadI8(at);
+  *first = *second = ScalingOf<Dot>::template FactorOf<0>(both);
+  if constexpr (subs == SubKind::kSubPair || subs == SubKind::kNibbles) *second = ScalingOf<Dot>::template FactorOf<1>(both);
+  if constexpr (subs == SubKind::kSubAndMin) minimums = both.template Twice<1>();
+  *others = ScalingOf<Dot>::OthersOf(minimums);
 }
 
 // d and -dmin of the super block that holds `group`; asks for the next one's.
@@ -65,22 +114,23 @@ inline void LoadSuper(const State& s, const std::byte* strip, int64_t group, Ter
   }
 }
 
-// others: what J is made of; offset: -dmin, or -zero.
-template <Centre centre>
-inline F32x16 AddInts(Ints16 ints, const Pairs16& others, const XHeader& x, F32x16 d, F32x16 offset, F32x16 sum) {
-  F32x16 value = ints.ToF32();
-  if constexpr (centre == Centre::kAfter) value = F32x16::Fma(others.Times(x.half).ToF32(), offset, value);
+// offset: -dmin, or -zero.
+template <Centre centre, typename Dot>
+inline F32x16 AddStep(typename ScalingOf<Dot>::Scaled scaled, const typename ScalingOf<Dot>::Others& others, const XHeader& x,
+                      F32x16 d, F32x16 offset, F32x16 sum) {
+  F32x16 value = ScalingOf<Dot>::ToF32(scaled);
+  if constexpr (centre == Centre::kAfter) value = F32x16::Fma(ScalingOf<Dot>::TimesHalves(others, x), offset, value);
   value = value * d;
-  if constexpr (centre == Centre::kMinimums) value = F32x16::Fma(others.Times(x.half).ToF32(), offset, value);
+  if constexpr (centre == Centre::kMinimums) value = F32x16::Fma(ScalingOf<Dot>::TimesHalves(others, x), offset, value);
   return F32x16::Fma(value, F32x16::Set(x.scale), sum);
 }
 
-// I of one step (kAfter: with u for u - zero) for some rows of x and NV units of 16 rows of W, ints [rows][NV]. load(quad, unit):
-// four columns of a unit; factor(half, unit): its sub-scales, twice each.
+// I of one step (kAfter: with u for u - zero) for some rows of x and NV units of 16 rows of W, out [rows][NV]. load(quad, unit):
+// four columns of a unit; factor(half, unit): its sub-scales.
 template <Centre centre, typename Dot, int sum_columns, int rows, int NV, typename Load, typename Factor>
-inline void StepInts(const std::byte* x, int zero, const Load& load, const Factor& factor, Ints16* ints) {
-  constexpr int64_t record = XRecordBytes(XForm::kI8);
-  constexpr int quads = sum_columns / 4;
+inline void StepSums(const std::byte* x, int zero, const Load& load, const Factor& factor, typename ScalingOf<Dot>::Scaled* out) {
+  constexpr int64_t record = XRecordBytes(FormOf<Dot>());
+  constexpr int quads = sum_columns / 4, quad_bytes = 4 * Dot::kPhases;
   Unroll<kQuads / quads>([&](auto part) {
     constexpr int first = decltype(part)::value * quads;
     Dot dot[rows * NV];
@@ -93,23 +143,27 @@ inline void StepInts(const std::byte* x, int zero, const Load& load, const Facto
       constexpr int q = first + decltype(i)::value;
       Bytes64 w[NV];
       Unroll<NV>([&](auto v) { w[v] = load(std::integral_constant<int, q>{}, v); });
-      Unroll<rows * NV>([&](auto j) {
-        const std::byte* at = x + j / NV * record + kXHeaderBytes + 4 * q;
-        if constexpr (centre != Centre::kStart && q == first)
-          dot[j] = Dot::First(w[j % NV], at);
-        else
-          dot[j] = dot[j].Plus(w[j % NV], at);
+      Unroll<Dot::kPhases>([&](auto p) {
+        constexpr int phase = decltype(p)::value;
+        typename Dot::Operand operand[NV];
+        Unroll<NV>([&](auto v) { operand[v] = Dot::template Phase<phase>(w[v]); });
+        Unroll<rows * NV>([&](auto j) {
+          const std::byte* at = x + j / NV * record + kXHeaderBytes + q * quad_bytes + 4 * phase;
+          if constexpr (centre != Centre::kStart && q == first && phase == 0)
+            dot[j] = Dot::First(operand[j % NV], at);
+          else
+            dot[j] = dot[j].Plus(operand[j % NV], at);
+        });
       });
     });
     Unroll<NV>([&](auto v) {
-      const Pairs16 sub = factor(std::integral_constant<int, first / (kQuads / 2)>{}, v);
+      const typename ScalingOf<Dot>::Factor sub = factor(std::integral_constant<int, first / (kQuads / 2)>{}, v);
       Unroll<rows>([&](auto r) {
         constexpr int j = decltype(r)::value * NV + decltype(v)::value;
-        const Ints16 scaled = dot[j].Times(sub);
         if constexpr (first == 0)
-          ints[j] = scaled;
+          out[j] = ScalingOf<Dot>::Times(dot[j], sub);
         else
-          ints[j] = ints[j] + scaled;
+          out[j] = ScalingOf<Dot>::TimesPlus(dot[j], sub, out[j]);
       });
     });
   });
@@ -119,9 +173,9 @@ inline void StepInts(const std::byte* x, int zero, const Load& load, const Facto
 
 template <CodeKind kind, SubKind subs, bool lookup, typename Dot, int rows>
 void TwoLevelGemv(const State& s, const std::byte* strip, const std::byte* x, int64_t m, float* sums) {
-  constexpr Centre centre = CentreOf(subs, lookup);
+  constexpr Centre centre = CentreOf<Dot>(subs, lookup);
   constexpr int sum_columns = TwoLevelColumns<Dot>(kind, subs, lookup);
-  constexpr int64_t record = XRecordBytes(XForm::kI8);
+  constexpr int64_t record = XRecordBytes(FormOf<Dot>());
   constexpr int lines = UnitBytes(kind) / kLaneBytes;
   const int zero = static_cast<int>(s.zero);
   F32x16 offset = F32x16::Set(-s.zero);
@@ -139,31 +193,32 @@ void TwoLevelGemv(const State& s, const std::byte* strip, const std::byte* x, in
     for (int unit = 0; unit < kVectors; ++unit) {
       Prefetch<lines>(ahead + unit * UnitBytes(kind));
       if (unit % (64 / UnitSubBytes(subs)) == 0) __builtin_prefetch(SubsAt<kind, subs>(ahead, unit));
-      Pairs16 first, second, other;
-      LoadSubs<subs>(SubsAt<kind, subs>(codes, unit), &first, &second, &other);
-      Ints16 ints[rows];
-      StepInts<centre, Dot, sum_columns, rows, 1>(
+      typename ScalingOf<Dot>::Factor first, second;
+      typename ScalingOf<Dot>::Others others;
+      LoadSubs<subs, Dot>(SubsAt<kind, subs>(codes, unit), &first, &second, &others);
+      typename ScalingOf<Dot>::Scaled scaled[rows];
+      StepSums<centre, Dot, sum_columns, rows, 1>(
           x, zero, [&](auto q, auto) { return DecodeQuad<kind, lookup, decltype(q)::value>(s, codes, unit); },
-          [&](auto half, auto) -> const Pairs16& {
+          [&](auto half, auto) -> const typename ScalingOf<Dot>::Factor& {
             if constexpr (half == 0) return first;
             return second;
           },
-          ints);
+          scaled);
       const F32x16 d = terms.scale[unit];
       if constexpr (centre == Centre::kMinimums) offset = terms.zero[unit];
       Unroll<rows>([&](auto r) {
         const XHeader& header = HeaderOf(x + r * record);
         float* sum = sums + r * kStripRows + 16 * unit;
-        AddInts<centre>(ints[r], other, header, d, offset, F32x16::Load(sum)).Store(sum);
+        AddStep<centre, Dot>(scaled[r], others, header, d, offset, F32x16::Load(sum)).Store(sum);
       });
     }
   }
 }
 
-// ---- more rows: terms of a step are [first, second, other, d, -dmin][64] lanes
+// ---- more rows: terms of a step are [first, second, d, -dmin, others ...][64] lanes
 // ------------------------------------------------
 
-template <CodeKind kind, SubKind subs, bool lookup>
+template <CodeKind kind, SubKind subs, bool lookup, typename Dot>
 void DecodeTwoLevel(const State& s, const std::byte* strip, Range steps, const Panel& panel) {
   std::byte* out = panel.codes;
   float* terms_out = panel.terms;
@@ -180,14 +235,15 @@ void DecodeTwoLevel(const State& s, const std::byte* strip, Range steps, const P
       Unroll<kQuads>([&](auto q) {
         DecodeQuad<kind, lookup, decltype(q)::value>(s, codes, unit).Store(out + q * kChunkBytes + unit * kLaneBytes);
       });
-      Pairs16 first, second, other;
-      LoadSubs<subs>(SubsAt<kind, subs>(codes, unit), &first, &second, &other);
+      typename ScalingOf<Dot>::Factor first, second;
+      typename ScalingOf<Dot>::Others others;
+      LoadSubs<subs, Dot>(SubsAt<kind, subs>(codes, unit), &first, &second, &others);
       float* to = terms_out + 16 * unit;
       first.Store(to);
       second.Store(to + kStripRows);
-      other.Store(to + 2 * kStripRows);
-      terms.scale[unit].Store(to + 3 * kStripRows);
-      if constexpr (CentreOf(subs, lookup) == Centre::kMinimums) terms.zero[unit].Store(to + 4 * kStripRows);
+      terms.scale[unit].Store(to + 2 * kStripRows);
+      if constexpr (CentreOf<Dot>(subs, lookup) == Centre::kMinimums) terms.zero[unit].Store(to + 3 * kStripRows);
+      if constexpr (CentreOf<Dot>(subs, lookup) != Centre::kStart) ScalingOf<Dot>::StoreOthers(others, to + 4 * kStripRows);
     }
   }
 }
@@ -195,25 +251,25 @@ void DecodeTwoLevel(const State& s, const std::byte* strip, Range steps, const P
 // As DotTile.
 template <Centre centre, typename Dot, int sum_columns, int rows, int NV>
 inline void TwoLevelTile(const State& s, const Panel& panel, int64_t steps, const std::byte* x, int64_t m, float* sums) {
-  constexpr int64_t record = XRecordBytes(XForm::kI8);
+  constexpr int64_t record = XRecordBytes(FormOf<Dot>());
   const int zero = static_cast<int>(s.zero);
   F32x16 offset = F32x16::Set(-s.zero);
   const std::byte* codes = panel.codes;
   const float* terms = panel.terms;
   for (int64_t step = 0; step < steps; ++step, x += m * record, codes += kQuads * kChunkBytes, terms += kStepTermFloats) {
-    Ints16 ints[rows * NV];
-    StepInts<centre, Dot, sum_columns, rows, NV>(
+    typename ScalingOf<Dot>::Scaled scaled[rows * NV];
+    StepSums<centre, Dot, sum_columns, rows, NV>(
         x, zero, [&](auto q, auto v) { return Bytes64::Load(codes + q * kChunkBytes + v * kLaneBytes); },
-        [&](auto half, auto v) { return Pairs16::Load(terms + half * kStripRows + 16 * v); }, ints);
+        [&](auto half, auto v) { return ScalingOf<Dot>::Factor::Load(terms + half * kStripRows + 16 * v); }, scaled);
     Unroll<rows>([&](auto r) {
       const XHeader& header = HeaderOf(x + r * record);
       Unroll<NV>([&](auto i) {
         float* sum = sums + r * kStripRows + 16 * i;
-        const float* at = terms + 16 * i;
-        if constexpr (centre == Centre::kMinimums) offset = F32x16::Load(at + 4 * kStripRows);
-        AddInts<centre>(ints[r * NV + i], Pairs16::Load(at + 2 * kStripRows), header, F32x16::Load(at + 3 * kStripRows), offset,
-                        F32x16::Load(sum))
-            .Store(sum);
+        const float* at = terms + 2 * kStripRows + 16 * i;
+        typename ScalingOf<Dot>::Others others;
+        if constexpr (centre != Centre::kStart) others = ScalingOf<Dot>::LoadOthers(at + 2 * kStripRows);
+        if constexpr (centre == Centre::kMinimums) offset = F32x16::Load(at + kStripRows);
+        AddStep<centre, Dot>(scaled[r * NV + i], others, header, F32x16::Load(at), offset, F32x16::Load(sum)).Store(sum);
       });
     });
   }
