@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every kernel of the table on every ggml format, alone: how fast one linear layer reads its weights (m = 1) and multiplies (m
-// rows).
+// Every kernel of the table on every ggml format and on what the hub's methods store (nf4, fp8, int4), alone: how fast one linear
+// layer reads its weights (m = 1) and multiplies (m rows).
 //
 //   kernels_bench [--formats q4_0,q8_0,f16] [--m 1,2,4,8,64,512] [--threads 2] [--activations f32,int16,int8] [--n 32768]
 //   [--k 4096]
@@ -19,6 +19,7 @@
 #include "base/check.h"
 #include "eval/roofline.h"
 #include "kernels/linear.h"
+#include "kernels/random_weights.h"
 #include "kernels/x_codes.h"
 #include "tensors/scalar.h"
 
@@ -69,6 +70,37 @@ std::shared_ptr<const StoredWeight> RandomWeight(FormatId format, DType dtype, i
   weight->body = Blocked{TensorView(bytes->data(), DType::kU8, {n, row_bytes})};
   weight->keep.push_back(bytes);
   return weight;
+}
+
+// What methods store: codes and scales apart.
+constexpr struct {
+  const char* name;
+  int bits;
+  ValueRule rule;
+  DType float_type, scale;
+  int64_t group;
+  bool zero;
+} kCoded[] = {{"nf4", 4, ValueRule::kTable, DType::kNone, DType::kF32, 64, false},
+              {"fp8", 8, ValueRule::kFloat, DType::kE4M3, DType::kF32, 0, false},
+              {"int4", 4, ValueRule::kIntMinusZero, DType::kNone, DType::kF16, 128, true}};
+
+std::shared_ptr<const StoredWeight> RandomCoded(const std::string& name, int64_t n, int64_t k) {
+  for (const auto& c : kCoded) {
+    if (name != c.name) continue;
+    const auto owned = std::make_shared<Owned>();
+    std::mt19937 rng(1);
+    auto weight = std::make_shared<StoredWeight>(MakeCoded({.name = name,
+                                                            .bits = c.bits,
+                                                            .rule = c.rule,
+                                                            .float_type = c.float_type,
+                                                            .scale = c.scale,
+                                                            .group = c.group,
+                                                            .zero = c.zero},
+                                                           n, k, owned.get(), &rng));
+    weight->keep.push_back(owned);
+    return weight;
+  }
+  return nullptr;
 }
 
 ActivationPolicy PolicyOf(const std::string& name) {
@@ -149,8 +181,12 @@ int main(int argc, char** argv) {
   for (const std::string& name : o.formats) {
     const DType dtype = name == "f16" ? DType::kF16 : name == "bf16" ? DType::kBF16 : name == "f32" ? DType::kF32 : DType::kNone;
     const FormatId format = FindFormat(dtype != DType::kNone ? "dense" : name);
+    if (const auto coded = RandomCoded(name, o.n, o.k)) {
+      for (const std::string& activations : o.activations) Line(o, name, coded, activations, team);
+      continue;
+    }
     if (!format || (dtype == DType::kNone && !format->is_blocked())) {
-      std::fprintf(stderr, "--formats: %s is neither f32, f16, bf16 nor a ggml block type\n", name.c_str());
+      std::fprintf(stderr, "--formats: %s is neither f32, f16, bf16, nf4, fp8, int4 nor a ggml block type\n", name.c_str());
       return 2;
     }
     const auto weight = RandomWeight(format, dtype, o.n, o.k);

@@ -158,6 +158,15 @@ struct Dot16 {
   static constexpr bool kNarrow = false;
   struct Operand {
     __m256i lo, hi;
+    static Operand Load(const void* p) {
+      const auto* v = static_cast<const __m256i*>(p);
+      return {_mm256_loadu_si256(v), _mm256_loadu_si256(v + 1)};
+    }
+    void Store(void* p) const {
+      auto* v = static_cast<__m256i*>(p);
+      _mm256_storeu_si256(v, lo);
+      _mm256_storeu_si256(v + 1, hi);
+    }
   };
   __m256i lo, hi;
 
@@ -170,6 +179,18 @@ struct Dot16 {
     if constexpr (phase == 1) return {_mm256_srli_epi16(codes.lo, 8), _mm256_srli_epi16(codes.hi, 8)};
     const __m256i even = _mm256_set1_epi16(0xff);
     return {_mm256_and_si256(codes.lo, even), _mm256_and_si256(codes.hi, even)};
+  }
+  static void LookupWide8(__m256i codes, __m256i low, __m256i high, __m256i* out0, __m256i* out1) {
+    const __m256i l = _mm256_shuffle_epi8(low, codes), h = _mm256_shuffle_epi8(high, codes);
+    const __m256 a = _mm256_castsi256_ps(_mm256_unpacklo_epi8(l, h)), b = _mm256_castsi256_ps(_mm256_unpackhi_epi8(l, h));
+    *out0 = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0x88));
+    *out1 = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0xdd));
+  }
+  static void LookupWide(Bytes64 codes, const uint8_t* low, const uint8_t* high, Operand* out) {
+    const __m256i l = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(low)));
+    const __m256i h = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(high)));
+    LookupWide8(codes.lo, l, h, &out[0].lo, &out[1].lo);
+    LookupWide8(codes.hi, l, h, &out[0].hi, &out[1].hi);
   }
   static Dot16 First(Operand w, const void* x) {
     const __m256i c = Broadcast4(x);

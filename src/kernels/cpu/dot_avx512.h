@@ -119,6 +119,8 @@ struct Dot16 {
   static constexpr bool kNarrow = false;
   struct Operand {
     __m512i v;
+    static Operand Load(const void* p) { return {_mm512_loadu_si512(p)}; }
+    void Store(void* p) const { _mm512_storeu_si512(p, v); }
   };
   __m512i v;
 
@@ -129,6 +131,12 @@ struct Dot16 {
   static Operand Phase(Bytes64 codes) {
     if constexpr (phase == 1) return {_mm512_srli_epi16(codes.v, 8)};
     return {_mm512_and_si512(codes.v, _mm512_set1_epi16(0xff))};
+  }
+  static void LookupWide(Bytes64 codes, const uint8_t* low, const uint8_t* high, Operand* out) {
+    const __m512i l = codes.Lookup(low).v, h = codes.Lookup(high).v;
+    const __m512 a = _mm512_castsi512_ps(_mm512_unpacklo_epi8(l, h)), b = _mm512_castsi512_ps(_mm512_unpackhi_epi8(l, h));
+    out[0].v = _mm512_castps_si512(_mm512_shuffle_ps(a, b, 0x88));
+    out[1].v = _mm512_castps_si512(_mm512_shuffle_ps(a, b, 0xdd));
   }
   static Dot16 First(Operand w, const void* x) { return Dot16{_mm512_setzero_si512()}.Plus(w, x); }
   Dot16 Plus(Operand w, const void* x) const {

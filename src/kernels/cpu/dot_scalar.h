@@ -170,9 +170,21 @@ struct Dot16 {
   static constexpr int kPhases = 2;  // columns 0 and 2, then 1 and 3
   static constexpr bool kNarrow = false;
   struct Operand {
-    uint8_t b[32];
+    int16_t b[32];
+    static Operand Load(const void* p) {
+      Operand r;
+      std::memcpy(r.b, p, sizeof r.b);
+      return r;
+    }
+    void Store(void* p) const { std::memcpy(p, b, sizeof b); }
   };
   int32_t v[16];
+
+  // Numbers low[code] | high[code] << 8 with sign, for codes whose columns lie in the order 0 2 1 3. out [kPhases].
+  static void LookupWide(const Bytes64& codes, const uint8_t* low, const uint8_t* high, Operand* out) {
+    for (int i = 0; i < 64; ++i)
+      out[i / 2 % 2].b[i / 4 * 2 + i % 2] = static_cast<int16_t>(low[codes.b[i] & 15] | high[codes.b[i] & 15] << 8);
+  }
 
   static Dot16 Start(const XHeader& x, int span, int zero) {
     Dot16 r;

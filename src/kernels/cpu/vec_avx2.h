@@ -60,17 +60,16 @@ struct F32x16 {
   void StoreI16Quads(void* p) const {
     _mm256_storeu_si256(static_cast<__m256i*>(p), _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(ToI16(), 0xd8), 0xd8));
   }
-  // The codes of small floats go through f16, whose exponent field contains theirs: e4m3's bits, moved into place, are the value
-  // times 2^-8, subnormals too.
   static F32x16 FromHalves(__m256i h) {
     return {_mm256_cvtph_ps(_mm256_castsi256_si128(h)), _mm256_cvtph_ps(_mm256_extracti128_si256(h, 1))};
   }
-  static F32x16 LoadE4M3(const void* p) {
+  // e4m3's bits, moved into place, are an f16 of the value times 2^-8, subnormals too: the sign stays, its copy goes.
+  static constexpr float kE4M3Factor = 256.0f;
+  static F32x16 LoadE4M3Parts(const void* p) {
     const __m256i high = _mm256_slli_epi16(_mm256_cvtepu8_epi16(Load8x16(p)), 8);
-    const __m256i sign = _mm256_and_si256(high, _mm256_set1_epi16(static_cast<int16_t>(0x8000)));
-    const __m256i rest = _mm256_srli_epi16(_mm256_and_si256(high, _mm256_set1_epi16(0x7f00)), 1);
-    return FromHalves(_mm256_or_si256(sign, rest)) * Set(256.0f);
+    return FromHalves(_mm256_and_si256(_mm256_srai_epi16(high, 1), _mm256_set1_epi16(static_cast<int16_t>(0xbfff))));
   }
+  static F32x16 LoadE4M3(const void* p) { return LoadE4M3Parts(p) * Set(kE4M3Factor); }
   static F32x16 LoadE5M2(const void* p) { return FromHalves(_mm256_slli_epi16(_mm256_cvtepu8_epi16(Load8x16(p)), 8)); }
   static F32x16 LoadI8(const void* p) {
     const __m128i b = Load8x16(p);

@@ -13,12 +13,12 @@
 namespace nibble::strip64 {
 namespace {
 
-constexpr int kQuads = 8;              // of four columns, in a step
-constexpr int64_t kLaneBytes = 64;     // of four columns (a byte each) and 16 rows
-constexpr int64_t kChunkBytes = 256;   // and 64 rows
-constexpr int64_t kPrefetchSteps = 6;  // ahead of the codes that are multiplied
-constexpr int64_t kPanelSteps = 4;     // 128 columns: the panel stays in L1
-constexpr int64_t kPanelBytes = kPanelSteps * kQuads * kChunkBytes;
+constexpr int kQuads = 8;                                                // of four columns, in a step
+constexpr int64_t kLaneBytes = 64;                                       // of four columns (a byte each) and 16 rows
+constexpr int64_t kChunkBytes = 256;                                     // and 64 rows
+constexpr int64_t kPrefetchSteps = 6;                                    // ahead of the codes that are multiplied
+constexpr int64_t kPanelSteps = 4;                                       // 128 columns: the panel stays in L1
+constexpr int64_t kPanelBytes = 2 * kPanelSteps * kQuads * kChunkBytes;  // of wide tables; all others take half
 constexpr int64_t kStepTermFloats = 6 * kStripRows;  // scale and bias of each half step, or what two_level.h keeps
 constexpr int64_t kPanelTermFloats = kPanelSteps * kStepTermFloats;
 constexpr int64_t kDotXBytes = 192 << 10;  // of x, in L2
@@ -101,6 +101,20 @@ inline F32x16 AddSum(F32x16 ints, F32x16 scale, F32x16 bias, const XHeader& x, i
 }
 
 inline bool IsBiased(const State& s) { return s.rule != Rule::kScaled; }
+// Where codes are places in a table.
+enum class Table : uint8_t { kNone, kBytes, kWide };
+
+// Four columns of 16 rows as Dot multiplies them, out [kPhases].
+template <CodeKind kind, Table table, typename Dot, int q>
+inline void LoadOperands(const State& s, const std::byte* step, int unit, typename Dot::Operand* out) {
+  if constexpr (table == Table::kWide) {
+    Dot::LookupWide(LoadQuad<kind, false, q>(step, unit), s.wide_low, s.wide_high, out);
+  } else {
+    const Bytes64 w = DecodeQuad<kind, table == Table::kBytes, q>(s, step, unit);
+    Unroll<Dot::kPhases>([&](auto phase) { out[phase] = Dot::template Phase<decltype(phase)::value>(w); });
+  }
+}
+
 inline const XHeader& HeaderOf(const std::byte* record) { return *reinterpret_cast<const XHeader*>(record); }
 
 // The last half step may lie past the last column, where all codes are 0.
@@ -118,7 +132,7 @@ constexpr XForm FormOf() {
 // ---- one row of x, or two: codes are multiplied as they are unpacked -----------------------------------------------------------
 
 // x: the first row's record in the first step; records of a step are m apart. sums [rows][64].
-template <CodeKind kind, bool lookup, typename Dot, int sum_columns, int rows>
+template <CodeKind kind, Table table, typename Dot, int sum_columns, int rows>
 void DotGemv(const State& s, const std::byte* strip, const std::byte* x, int64_t m, float* sums) {
   constexpr int quads = sum_columns / 4, quad_bytes = 4 * Dot::kPhases;
   constexpr int64_t record = XRecordBytes(FormOf<Dot>());
@@ -146,11 +160,11 @@ void DotGemv(const State& s, const std::byte* strip, const std::byte* x, int64_t
         Unroll<rows>([&](auto r) { dot[r] = Dot::Start(HeaderOf(x + r * record), span, zero); });
         Unroll<quads>([&](auto i) {
           constexpr int q = decltype(half)::value * quads + decltype(i)::value;
-          const Bytes64 w = DecodeQuad<kind, lookup, q>(s, codes, unit);
+          typename Dot::Operand operand[Dot::kPhases];
+          LoadOperands<kind, table, Dot, q>(s, codes, unit, operand);
           const std::byte* at = x + kXHeaderBytes + q * quad_bytes;
           Unroll<Dot::kPhases>([&](auto phase) {
-            const auto operand = Dot::template Phase<decltype(phase)::value>(w);
-            Unroll<rows>([&](auto r) { dot[r] = dot[r].Plus(operand, at + r * record + 4 * phase); });
+            Unroll<rows>([&](auto r) { dot[r] = dot[r].Plus(operand[phase], at + r * record + 4 * phase); });
           });
         });
         Unroll<rows>([&](auto r) {
@@ -174,16 +188,24 @@ struct Panel {
   float* terms;      // [step][kStepTermFloats]: [half][scale, bias][64], biases where there are some
 };
 
-template <CodeKind kind, bool lookup>
+template <CodeKind kind, Table table, typename Dot>
 void DecodeSteps(const State& s, const std::byte* strip, Range steps, const Panel& panel) {
   const bool biased = IsBiased(s);
   std::byte* out = panel.codes;
   float* terms_out = panel.terms;
-  for (int64_t step = steps.begin; step < steps.end; ++step, out += kQuads * kChunkBytes, terms_out += kStepTermFloats) {
+  constexpr int operands = table == Table::kWide ? Dot::kPhases : 1;  // of a quad
+  for (int64_t step = steps.begin; step < steps.end; ++step, out += operands * kQuads * kChunkBytes, terms_out += kStepTermFloats) {
     const std::byte* codes = strip + step * s.step_bytes();
     for (int unit = 0; unit < kVectors; ++unit)
       Unroll<kQuads>([&](auto q) {
-        DecodeQuad<kind, lookup, decltype(q)::value>(s, codes, unit).Store(out + q * kChunkBytes + unit * kLaneBytes);
+        if constexpr (table == Table::kWide) {
+          typename Dot::Operand operand[Dot::kPhases];
+          LoadOperands<kind, table, Dot, decltype(q)::value>(s, codes, unit, operand);
+          Unroll<Dot::kPhases>([&](auto p) { operand[p].Store(out + (q * Dot::kPhases + p) * kChunkBytes + unit * kLaneBytes); });
+        } else {
+          DecodeQuad<kind, table == Table::kBytes, decltype(q)::value>(s, codes, unit)
+              .Store(out + q * kChunkBytes + unit * kLaneBytes);
+        }
       });
     for (int half = 0; half < kXStep / s.sum_columns; ++half) {
       Terms terms;
@@ -201,7 +223,7 @@ void DecodeSteps(const State& s, const std::byte* strip, Range steps, const Pane
 
 // rows x (16 * NV) sums over a panel's steps. x: the record of the tile's first row in the panel's first step; records of a step
 // are m apart. sums [rows][64].
-template <typename Dot, int sum_columns, bool biased, int rows, int NV>
+template <typename Dot, int sum_columns, bool biased, bool wide, int rows, int NV>
 inline void DotTile(const State& s, const Panel& panel, int64_t steps, const std::byte* x, int64_t m, float* sums) {
   constexpr int quads = sum_columns / 4, quad_bytes = 4 * Dot::kPhases;
   constexpr int64_t record = XRecordBytes(FormOf<Dot>());
@@ -221,7 +243,10 @@ inline void DotTile(const State& s, const Panel& panel, int64_t steps, const std
         Unroll<Dot::kPhases>([&](auto phase) {
           typename Dot::Operand w[NV];
           Unroll<NV>([&](auto i) {
-            w[i] = Dot::template Phase<decltype(phase)::value>(Bytes64::Load(codes + q * kChunkBytes + i * kLaneBytes));
+            if constexpr (wide)
+              w[i] = Dot::Operand::Load(codes + (q * Dot::kPhases + phase) * kChunkBytes + i * kLaneBytes);
+            else
+              w[i] = Dot::template Phase<decltype(phase)::value>(Bytes64::Load(codes + q * kChunkBytes + i * kLaneBytes));
           });
           Unroll<rows * NV>([&](auto j) {
             constexpr int r = j / NV, i = j % NV;
@@ -229,7 +254,7 @@ inline void DotTile(const State& s, const Panel& panel, int64_t steps, const std
           });
         });
       });
-      codes += quads * kChunkBytes;
+      codes += (wide ? Dot::kPhases : 1) * quads * kChunkBytes;
       Unroll<rows>([&](auto r) {
         const XHeader& header = HeaderOf(x + r * record);
         Unroll<NV>([&](auto i) {
@@ -270,11 +295,11 @@ void Tiles(const Tile& tile, int rows, const Panel& panel, float* sums, Ahead& a
   }
 }
 
-template <typename Dot, int sum_columns, bool biased, int NV>
+template <typename Dot, int sum_columns, bool biased, int NV, bool wide = false>
 void DotTiles(int rows, const State& s, const Panel& panel, int64_t steps, const std::byte* x, int64_t m, float* sums,
               Ahead& ahead) {
   const auto tile = [&](auto r, const Panel& part, float* out) {
-    DotTile<Dot, sum_columns, biased, decltype(r)::value, NV>(s, part, steps, x, m, out);
+    DotTile<Dot, sum_columns, biased, wide, decltype(r)::value, NV>(s, part, steps, x, m, out);
   };
   Tiles<NV>(tile, rows, panel, sums, ahead);
 }
@@ -304,23 +329,33 @@ TilesFn* TilesOf(const State& s) {
   return s.sum_columns == 16 ? DotTiles<Dot, 16, false, NV> : DotTiles<Dot, 32, false, NV>;
 }
 
-template <typename Dot, int NV, CodeKind kind, bool lookup = false>
+template <typename Dot, int NV, CodeKind kind, Table table = Table::kNone>
 DotDecoder MakeDotDecoder(const State& s) {
+  const auto panel = DecodeSteps<kind, table, Dot>;
   TilesFn* tiles = TilesOf<Dot, NV>(s);
-  if (s.sum_columns == 16)
-    return {DotGemv<kind, lookup, Dot, 16, 1>, DotGemv<kind, lookup, Dot, 16, 2>, DecodeSteps<kind, lookup>, tiles, kVectors / NV};
-  return {DotGemv<kind, lookup, Dot, 32, 1>, DotGemv<kind, lookup, Dot, 32, 2>, DecodeSteps<kind, lookup>, tiles, kVectors / NV};
+  if (s.sum_columns == 16) return {DotGemv<kind, table, Dot, 16, 1>, DotGemv<kind, table, Dot, 16, 2>, panel, tiles, kVectors / NV};
+  return {DotGemv<kind, table, Dot, 32, 1>, DotGemv<kind, table, Dot, 32, 2>, panel, tiles, kVectors / NV};
+}
+
+template <typename Dot, int NV>
+DotDecoder MakeWideDecoder() {
+  constexpr CodeKind kind = CodeKind::kBits4;
+  return {DotGemv<kind, Table::kWide, Dot, 32, 1>, DotGemv<kind, Table::kWide, Dot, 32, 2>, DecodeSteps<kind, Table::kWide, Dot>,
+          DotTiles<Dot, 32, false, NV, true>, kVectors / NV};
 }
 
 template <typename Dot, int NV>
 DotDecoder DotDecoderOf(const State& s) {
+  constexpr Table bytes = Table::kBytes;
+  if constexpr (Dot::kPhases == 2)
+    if (s.wide) return MakeWideDecoder<Dot, NV>();
   switch (s.kind) {
     case CodeKind::kBits2:
-      return s.uses_lookup ? MakeDotDecoder<Dot, NV, CodeKind::kBits2, true>(s) : MakeDotDecoder<Dot, NV, CodeKind::kBits2>(s);
+      return s.uses_lookup ? MakeDotDecoder<Dot, NV, CodeKind::kBits2, bytes>(s) : MakeDotDecoder<Dot, NV, CodeKind::kBits2>(s);
     case CodeKind::kBits3:
-      return s.uses_lookup ? MakeDotDecoder<Dot, NV, CodeKind::kBits3, true>(s) : MakeDotDecoder<Dot, NV, CodeKind::kBits3>(s);
+      return s.uses_lookup ? MakeDotDecoder<Dot, NV, CodeKind::kBits3, bytes>(s) : MakeDotDecoder<Dot, NV, CodeKind::kBits3>(s);
     case CodeKind::kBits4:
-      return s.uses_lookup ? MakeDotDecoder<Dot, NV, CodeKind::kBits4, true>(s) : MakeDotDecoder<Dot, NV, CodeKind::kBits4>(s);
+      return s.uses_lookup ? MakeDotDecoder<Dot, NV, CodeKind::kBits4, bytes>(s) : MakeDotDecoder<Dot, NV, CodeKind::kBits4>(s);
     case CodeKind::kBits5: return MakeDotDecoder<Dot, NV, CodeKind::kBits5>(s);
     case CodeKind::kBits6: return MakeDotDecoder<Dot, NV, CodeKind::kBits6>(s);
     default: return MakeDotDecoder<Dot, NV, CodeKind::kBits8>(s);

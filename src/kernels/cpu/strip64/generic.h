@@ -49,7 +49,7 @@ inline void DecodeColumn(const State& s, const std::byte* p, const Terms& terms,
     return;
   } else if constexpr (kind == CodeKind::kE4M3 || kind == CodeKind::kE5M2) {
     for (int i = 0; i < kVectors; ++i)
-      out[i] = terms.scale[i] * (kind == CodeKind::kE4M3 ? F32x16::LoadE4M3(p + 16 * i) : F32x16::LoadE5M2(p + 16 * i));
+      out[i] = terms.scale[i] * (kind == CodeKind::kE4M3 ? F32x16::LoadE4M3Parts(p + 16 * i) : F32x16::LoadE5M2(p + 16 * i));
   } else {
     Codes16 codes[kVectors];
     LoadCodes<kind>(p, codes);
@@ -93,6 +93,8 @@ inline void ForEachColumn(const State& s, const std::byte* strip, Range k, const
   for (int64_t column = k.begin; column < k.end;) {
     int64_t run_end = k.end;
     if constexpr (rule != Rule::kPlain) LoadTerms(s, strip, GroupRun(s, column, k.end, &run_end), &terms);
+    if constexpr (kind == CodeKind::kE4M3)
+      for (F32x16& scale : terms.scale) scale = scale * F32x16::Set(F32x16::kE4M3Factor);
     for (; column < run_end; ++column) {
       F32x16 w[kVectors];
       DecodeColumn<kind, rule, table>(s, strip + column * code_bytes, terms, w);

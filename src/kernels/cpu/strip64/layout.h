@@ -20,7 +20,8 @@
 //           bits 5-6 of chunks 1, 3; bits 3 and 4 of quad(7) in bit 7 of chunks 1, 3
 //   6 bits: quad(c) in bits 0-5; bits 2 i, 2 i + 1 of quad(6), quad(7) in bits 6-7 of chunks i, 3 + i
 //   8 bits: quad(c)
-// so that most codes cost one operation. Columns past k have code 0. With a SubKind, one or two bytes of sub-scales a row follow
+// so that most codes cost one operation. Columns past k have code 0. Codes of a wide table have columns 1 and 2 of each quad
+// exchanged, as 16-bit x have them. With a SubKind, one or two bytes of sub-scales a row follow
 // each step.
 #pragma once
 
@@ -98,6 +99,9 @@ struct State {
   bool dots = false;
   bool uses_lookup = false;
   uint8_t lookup[16] = {};
+  // Tables of values that are no small integers: w = S * unit * t, t = low | high << 8 of 12 bits with sign (kWideLargest).
+  bool wide = false;
+  uint8_t wide_low[16] = {}, wide_high[16] = {};
   float unit = 1;
   int largest = 0;      // u never exceeds it
   int sum_columns = 0;  // columns of one integer sum: 32, or 16
@@ -107,6 +111,9 @@ struct State {
 
   int64_t supers() const { return subs_per_super ? CeilDiv(groups, subs_per_super) : 0; }
 };
+
+// 32 products with 16-bit x fit 32 bits.
+constexpr int kWideLargest = 2047;
 
 const LayoutRow& Layout();
 const LayoutRow& DotLayout();

@@ -182,6 +182,8 @@ struct StripWriter {
     const int64_t steps = CeilDiv(k.size(), kXStep), after = steps * kXStep - k.size();
     if (after > 0)
       for (int64_t r = 0; r < rows; ++r) std::memset(codes + r * kChunk + k.size(), 0, static_cast<size_t>(after));
+    if (s.wide)
+      for (int64_t i = 0; i < rows * kChunk; i += 4) std::swap(codes[i + 1], codes[i + 2]);
     PackUnits(s.kind, codes, rows, steps, s.step_bytes(), out + k.begin / kXStep * s.step_bytes());
   }
 

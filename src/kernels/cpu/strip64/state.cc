@@ -178,6 +178,24 @@ bool SetLookup(State* s) {
   return false;
 }
 
+// Any values, rounded to 1/2047 of the largest: bf16, in which the methods' own programs multiply, rounds more.
+bool SetWide(State* s) {
+  if (s->kind != CodeKind::kBits4 || s->rule != Rule::kScaled) return false;
+  float largest = 0;
+  for (int u = 0; u < 16; ++u) largest = std::max(largest, std::fabs(s->table[u]));
+  if (!(largest > 0x1p-100f && largest < 0x1p100f)) return false;
+  s->wide = true;
+  s->unit = largest / kWideLargest;
+  s->zero = 0;
+  s->largest = kWideLargest;
+  for (int u = 0; u < 16; ++u) {
+    const auto t = static_cast<uint16_t>(static_cast<int16_t>(std::nearbyint(s->table[u] / s->unit)));
+    s->wide_low[u] = static_cast<uint8_t>(t & 255);
+    s->wide_high[u] = static_cast<uint8_t>(t >> 8);
+  }
+  return true;
+}
+
 // What a table of consecutive integers stands for: u - zero.
 bool IsOffset(const State& s, int bits) {
   for (int u = 1; u < (1 << bits); ++u)
@@ -230,8 +248,8 @@ Support MakeDots(State* s, const BlockSplit* split) {
     if (bits > 4) return {false, "a table of more than 16 values"};
     if (IsOffset(*s, bits))
       s->zero = -s->table[0];
-    else if (!SetLookup(s))
-      return {false, "a table of values that are no small integers"};
+    else if (!SetLookup(s) && !SetWide(s))
+      return {false, "a table of values that are no small integers, and not of 16"};
   }
   if (split) s->subs = SubKindOf(*s, *split);
   if (s->subs != SubKind::kNone) s->has_sub = s->has_sub_min = false;  // they lie beside the codes
@@ -241,6 +259,7 @@ Support MakeDots(State* s, const BlockSplit* split) {
   // Sums of 16 columns where the scales change, or where those of 32 do not fit 16 bits but those of 16 do.
   const bool short_sums = Farthest(*s) > 16 && Farthest(*s) <= 32;
   s->sum_columns = (s->groups > 1 && s->group_elems == kXStep / 2) || short_sums ? kXStep / 2 : kXStep;
+  if (s->wide && s->sum_columns != kXStep) return {false, "a table of values that are no small integers, in groups of 16"};
   return {};
 }
 
@@ -275,6 +294,7 @@ XForm FormOf(const StoredWeight& w, const ActivationSpec& act, Isa isa) {
   if (act.code != DType::kI8 || !act.symmetric) return XForm::kI16;
   const bool narrow = isa == Isa::kAvx2 || isa == Isa::kAvx512;
   const State s = MakeState(w, true);
+  if (s.wide) return XForm::kI16;
   if (!narrow && s.subs == SubKind::kNone) return XForm::kI8;  // with sub-scales, all sum in the same order
   const int x = act.rule == ActivationSpec::kEngine && act.dynamic ? 127 : 128;
   if (s.subs == SubKind::kNone) return FitsNarrow(s, x, s.sum_columns) ? XForm::kI8 : XForm::kI16;
