@@ -158,6 +158,19 @@ TEST(IntegerKernels, EveryGgmlFormatWithCodes) {
   EXPECT_GE(taken, 40);
 }
 
+// A shard that begins and ends inside a block: sub-scales and d of other columns than the first.
+TEST(IntegerKernels, SlicesInsideBlocks) {
+  std::mt19937 rng(6);
+  int taken = 0;
+  for (const FormatId format : Formats()) {
+    if (!format->is_blocked() || !format->decode || !format->split) continue;
+    const auto slice = Slice(MakeBlocked(format, 70, std::max(768, 3 * format->block_elems), &rng), {5, 70}, {96, 96 + 416});
+    ASSERT_TRUE(slice) << slice.error().ToString();
+    for (const ActivationSpec& act : {kInt8, kInt16}) taken += CheckAll(*slice, act, &rng, std::string(format->name) + " slice");
+  }
+  EXPECT_GE(taken, 40);
+}
+
 // Prepared rows lie where f32 rows would.
 TEST(IntegerKernels, RecordsNeverNeedMoreRoomThanFloats) {
   std::mt19937 rng(13);

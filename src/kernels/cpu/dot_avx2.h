@@ -156,18 +156,7 @@ struct Dot8 {
 struct Dot16 {
   static constexpr int kPhases = 2;
   static constexpr bool kNarrow = false;
-  struct Operand {
-    __m256i lo, hi;
-    static Operand Load(const void* p) {
-      const auto* v = static_cast<const __m256i*>(p);
-      return {_mm256_loadu_si256(v), _mm256_loadu_si256(v + 1)};
-    }
-    void Store(void* p) const {
-      auto* v = static_cast<__m256i*>(p);
-      _mm256_storeu_si256(v, lo);
-      _mm256_storeu_si256(v + 1, hi);
-    }
-  };
+  using Operand = Pairs16;
   __m256i lo, hi;
 
   static Dot16 Start(const XHeader& x, int span, int zero) {

@@ -117,11 +117,7 @@ struct Dot8 {
 struct Dot16 {
   static constexpr int kPhases = 2;
   static constexpr bool kNarrow = false;
-  struct Operand {
-    __m512i v;
-    static Operand Load(const void* p) { return {_mm512_loadu_si512(p)}; }
-    void Store(void* p) const { _mm512_storeu_si512(p, v); }
-  };
+  using Operand = Pairs16;
   __m512i v;
 
   static Dot16 Start(const XHeader& x, int span, int zero) {

@@ -169,21 +169,13 @@ struct Dot8 {
 struct Dot16 {
   static constexpr int kPhases = 2;  // columns 0 and 2, then 1 and 3
   static constexpr bool kNarrow = false;
-  struct Operand {
-    int16_t b[32];
-    static Operand Load(const void* p) {
-      Operand r;
-      std::memcpy(r.b, p, sizeof r.b);
-      return r;
-    }
-    void Store(void* p) const { std::memcpy(p, b, sizeof b); }
-  };
+  using Operand = Pairs16;
   int32_t v[16];
 
   // Numbers low[code] | high[code] << 8 with sign, for codes whose columns lie in the order 0 2 1 3. out [kPhases].
   static void LookupWide(const Bytes64& codes, const uint8_t* low, const uint8_t* high, Operand* out) {
     for (int i = 0; i < 64; ++i)
-      out[i / 2 % 2].b[i / 4 * 2 + i % 2] = static_cast<int16_t>(low[codes.b[i] & 15] | high[codes.b[i] & 15] << 8);
+      out[i / 2 % 2].v[i / 4 * 2 + i % 2] = static_cast<int16_t>(low[codes.b[i] & 15] | high[codes.b[i] & 15] << 8);
   }
 
   static Dot16 Start(const XHeader& x, int span, int zero) {
@@ -194,14 +186,14 @@ struct Dot16 {
   template <int phase>
   static Operand Phase(const Bytes64& codes) {
     Operand r;
-    for (int i = 0; i < 32; ++i) r.b[i] = codes.b[2 * i + phase];
+    for (int i = 0; i < 32; ++i) r.v[i] = codes.b[2 * i + phase];
     return r;
   }
   Dot16 Plus(const Operand& w, const void* x) const {
     int16_t c[2];
     std::memcpy(c, x, 4);
     Dot16 sum = *this;
-    for (int r = 0; r < 16; ++r) sum.v[r] += w.b[2 * r] * c[0] + w.b[2 * r + 1] * c[1];
+    for (int r = 0; r < 16; ++r) sum.v[r] += w.v[2 * r] * c[0] + w.v[2 * r + 1] * c[1];
     return sum;
   }
   static Dot16 First(const Operand& w, const void* x) { return Dot16{}.Plus(w, x); }

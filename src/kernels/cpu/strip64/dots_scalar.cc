@@ -5,7 +5,7 @@
 // vec_*.h and dot_*.h first: they define the vectors for the kernels below.
 #include "kernels/cpu/dot_scalar.h"
 //
-#include "kernels/cpu/strip64/dots.h"
+#include "kernels/cpu/strip64/dots_run.h"
 
 namespace nibble::strip64 {
 

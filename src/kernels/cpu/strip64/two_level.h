@@ -7,8 +7,10 @@
 //
 // With 8-bit x, I and J are exact integers; with 16-bit x, they are floats (IntScaling, FloatScaling). Where codes have minimums,
 // zero is 0. A table's values are counted from 0 too with narrow 8-bit sums, and zero * (sum of s * C) is taken off I at the end:
-// no start of a sum fits the columns that 16 bits hold. state.cc: SubKindOf. Included by dots.h.
+// no start of a sum fits the columns that 16 bits hold. state.cc: SubKindOf.
 #pragma once
+
+#include "kernels/cpu/strip64/dots.h"
 
 namespace nibble::strip64 {
 namespace {
@@ -215,9 +217,9 @@ void TwoLevelGemv(const State& s, const std::byte* strip, const std::byte* x, in
   }
 }
 
-// ---- more rows: terms of a step are [first, second, d, -dmin, others ...][64] lanes
-// ------------------------------------------------
+// ---- more rows -----------------------------------------------------------------------------------------------------------------
 
+// Terms of a step: [first, second, d, -dmin, others ...][64] lanes.
 template <CodeKind kind, SubKind subs, bool lookup, typename Dot>
 void DecodeTwoLevel(const State& s, const std::byte* strip, Range steps, const Panel& panel) {
   std::byte* out = panel.codes;
