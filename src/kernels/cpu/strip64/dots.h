@@ -29,10 +29,10 @@ inline void Prefetch(const std::byte* p) {
   for (int i = 0; i < lines; ++i) __builtin_prefetch(p + i * kLaneBytes);
 }
 
-// Codes of quad q of a step, 16 rows from `unit` on. For a table, bits 4 to 6 may hold anything (Bytes64::Lookup).
+// Codes of quad q of a unit. For a table, bits 4 to 6 may hold anything (Bytes64::Lookup).
 template <CodeKind kind, bool lookup, int q>
-inline Bytes64 LoadQuad(const std::byte* step, int unit) {
-  const auto line = [&](int i) { return Bytes64::Load(step + unit * UnitBytes(kind) + i * kLaneBytes); };
+inline Bytes64 LoadQuad(const std::byte* unit) {
+  const auto line = [&](int i) { return Bytes64::Load(unit + i * kLaneBytes); };
   if constexpr (kind == CodeKind::kBits8) {
     return line(q);
   } else if constexpr (kind == CodeKind::kBits2) {
@@ -61,8 +61,8 @@ inline Bytes64 LoadQuad(const std::byte* step, int unit) {
 }
 
 template <CodeKind kind, bool lookup, int q>
-inline Bytes64 DecodeQuad(const State& s, const std::byte* step, int unit) {
-  const Bytes64 codes = LoadQuad<kind, lookup, q>(step, unit);
+inline Bytes64 DecodeQuad(const State& s, const std::byte* unit) {
+  const Bytes64 codes = LoadQuad<kind, lookup, q>(unit);
   if constexpr (lookup) return codes.Lookup(s.lookup);
   return codes;
 }
@@ -105,11 +105,11 @@ enum class Table : uint8_t { kNone, kBytes, kWide };
 
 // Four columns of 16 rows as Dot multiplies them, out [kPhases].
 template <CodeKind kind, Table table, typename Dot, int q>
-inline void LoadOperands(const State& s, const std::byte* step, int unit, typename Dot::Operand* out) {
+inline void LoadOperands(const State& s, const std::byte* unit, typename Dot::Operand* out) {
   if constexpr (table == Table::kWide) {
-    Dot::LookupWide(LoadQuad<kind, false, q>(step, unit), s.wide_low, s.wide_high, out);
+    Dot::LookupWide(LoadQuad<kind, false, q>(unit), s.wide_low, s.wide_high, out);
   } else {
-    const Bytes64 w = DecodeQuad<kind, table == Table::kBytes, q>(s, step, unit);
+    const Bytes64 w = DecodeQuad<kind, table == Table::kBytes, q>(s, unit);
     Unroll<Dot::kPhases>([&](auto phase) { out[phase] = Dot::template Phase<decltype(phase)::value>(w); });
   }
 }
@@ -160,7 +160,7 @@ void DotGemv(const State& s, const std::byte* strip, const std::byte* x, int64_t
         Unroll<quads>([&](auto i) {
           constexpr int q = decltype(half)::value * quads + decltype(i)::value;
           typename Dot::Operand operand[Dot::kPhases];
-          LoadOperands<kind, table, Dot, q>(s, codes, unit, operand);
+          LoadOperands<kind, table, Dot, q>(s, codes + unit * UnitBytes(kind), operand);
           const std::byte* at = x + kXHeaderBytes + q * quad_bytes;
           Unroll<Dot::kPhases>([&](auto phase) {
             Unroll<rows>([&](auto r) { dot[r] = dot[r].Plus(operand[phase], at + r * record + 4 * phase); });
@@ -199,10 +199,10 @@ void DecodeSteps(const State& s, const std::byte* strip, Range steps, const Pane
       Unroll<kQuads>([&](auto q) {
         if constexpr (table == Table::kWide) {
           typename Dot::Operand operand[Dot::kPhases];
-          LoadOperands<kind, table, Dot, decltype(q)::value>(s, codes, unit, operand);
+          LoadOperands<kind, table, Dot, decltype(q)::value>(s, codes + unit * UnitBytes(kind), operand);
           Unroll<Dot::kPhases>([&](auto p) { operand[p].Store(out + (q * Dot::kPhases + p) * kChunkBytes + unit * kLaneBytes); });
         } else {
-          DecodeQuad<kind, table == Table::kBytes, decltype(q)::value>(s, codes, unit)
+          DecodeQuad<kind, table == Table::kBytes, decltype(q)::value>(s, codes + unit * UnitBytes(kind))
               .Store(out + q * kChunkBytes + unit * kLaneBytes);
         }
       });

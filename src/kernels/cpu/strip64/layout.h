@@ -21,8 +21,8 @@
 //   6 bits: quad(c) in bits 0-5; bits 2 i, 2 i + 1 of quad(6), quad(7) in bits 6-7 of chunks i, 3 + i
 //   8 bits: quad(c)
 // so that most codes cost one operation. Columns past k have code 0. Codes of a wide table have columns 1 and 2 of each quad
-// exchanged, as 16-bit x have them. With a SubKind, one or two bytes of sub-scales a row follow
-// each step.
+// exchanged, as 16-bit x have them. With a SubKind, one or two bytes of sub-scales a row: a line of
+// them leads the units it is for, so that a step is read in order.
 #pragma once
 
 #include <cstdint>
@@ -71,6 +71,16 @@ constexpr int CodeBytes(CodeKind kind) {  // of one column of 64 rows
 // strip64d: of one unit of 16 rows in a step, and its sub-scales.
 constexpr int64_t UnitBytes(CodeKind kind) { return 8 * CodeBytes(kind); }
 constexpr int64_t UnitSubBytes(SubKind subs) { return subs == SubKind::kNone ? 0 : subs == SubKind::kSub ? 16 : 32; }
+// Where a unit and its sub-scales begin in a step.
+constexpr int64_t UnitOffset(CodeKind kind, SubKind subs, int64_t unit) {
+  if (subs == SubKind::kNone) return unit * UnitBytes(kind);
+  const int64_t units = 64 / UnitSubBytes(subs);  // of a line of sub-scales
+  return unit * UnitBytes(kind) + (unit / units + 1) * 64;
+}
+constexpr int64_t SubOffset(CodeKind kind, SubKind subs, int64_t unit) {
+  const int64_t units = 64 / UnitSubBytes(subs);
+  return unit / units * (64 + units * UnitBytes(kind)) + unit % units * UnitSubBytes(subs);
+}
 // Columns whose products with 8-bit x 16 bits hold, in halves (dot_avx2.h: Dot8), where there is a SubKind.
 constexpr int NarrowColumns(CodeKind kind, SubKind subs, bool lookup) {
   if (lookup) return 4;

@@ -78,20 +78,21 @@ inline void PackLanes(const uint8_t* codes, std::byte* lanes) {
 // Codes [rows][kChunk] of `steps` steps -> their units, from the first step's first byte on. Steps outside rows: a line of the
 // output is written by 16 rows one after the other.
 template <CodeKind kind>
-void PackUnits(const uint8_t* codes, int64_t rows, int64_t steps, int64_t step_bytes, std::byte* out) {
+void PackUnits(const uint8_t* codes, int64_t rows, int64_t steps, const State& s, std::byte* out) {
   for (int64_t step = 0; step < steps; ++step)
     for (int64_t r = 0; r < rows; ++r)
-      PackLanes<kind>(codes + r * kChunk + step * kXStep, out + step * step_bytes + r / 16 * UnitBytes(kind) + r % 16 * 4);
+      PackLanes<kind>(codes + r * kChunk + step * kXStep,
+                      out + step * s.step_bytes() + UnitOffset(kind, s.subs, r / 16) + r % 16 * 4);
 }
 
-void PackUnits(CodeKind kind, const uint8_t* codes, int64_t rows, int64_t steps, int64_t step_bytes, std::byte* out) {
+void PackUnits(CodeKind kind, const uint8_t* codes, int64_t rows, int64_t steps, const State& s, std::byte* out) {
   switch (kind) {
-    case CodeKind::kBits2: return PackUnits<CodeKind::kBits2>(codes, rows, steps, step_bytes, out);
-    case CodeKind::kBits3: return PackUnits<CodeKind::kBits3>(codes, rows, steps, step_bytes, out);
-    case CodeKind::kBits4: return PackUnits<CodeKind::kBits4>(codes, rows, steps, step_bytes, out);
-    case CodeKind::kBits5: return PackUnits<CodeKind::kBits5>(codes, rows, steps, step_bytes, out);
-    case CodeKind::kBits6: return PackUnits<CodeKind::kBits6>(codes, rows, steps, step_bytes, out);
-    default: return PackUnits<CodeKind::kBits8>(codes, rows, steps, step_bytes, out);
+    case CodeKind::kBits2: return PackUnits<CodeKind::kBits2>(codes, rows, steps, s, out);
+    case CodeKind::kBits3: return PackUnits<CodeKind::kBits3>(codes, rows, steps, s, out);
+    case CodeKind::kBits4: return PackUnits<CodeKind::kBits4>(codes, rows, steps, s, out);
+    case CodeKind::kBits5: return PackUnits<CodeKind::kBits5>(codes, rows, steps, s, out);
+    case CodeKind::kBits6: return PackUnits<CodeKind::kBits6>(codes, rows, steps, s, out);
+    default: return PackUnits<CodeKind::kBits8>(codes, rows, steps, s, out);
   }
 }
 
@@ -184,7 +185,7 @@ struct StripWriter {
       for (int64_t r = 0; r < rows; ++r) std::memset(codes + r * kChunk + k.size(), 0, static_cast<size_t>(after));
     if (s.wide)
       for (int64_t i = 0; i < rows * kChunk; i += 4) std::swap(codes[i + 1], codes[i + 2]);
-    PackUnits(s.kind, codes, rows, steps, s.step_bytes(), out + k.begin / kXStep * s.step_bytes());
+    PackUnits(s.kind, codes, rows, steps, s, out + k.begin / kXStep * s.step_bytes());
   }
 
   // 64 rows are 64 streams, too many for the processor to foresee: while one chunk of a row is read, the next is asked for.
@@ -241,7 +242,7 @@ struct StripWriter {
     const int64_t column = group * s.group_elems - s.k_phase;
     if (column < 0 || column >= s.steps() * kXStep) return;
     const bool last = column % kXStep != 0;
-    std::byte* at = out + column / kXStep * s.step_bytes() + kXStep * CodeBytes(s.kind) + r * UnitSubBytes(s.subs) / 16;
+    std::byte* at = out + column / kXStep * s.step_bytes() + SubOffset(s.kind, s.subs, r / 16) + r % 16 * UnitSubBytes(s.subs) / 16;
     switch (s.subs) {
       case SubKind::kSub: at[0] = static_cast<std::byte>(sub); break;
       case SubKind::kSubPair: at[last] = static_cast<std::byte>(sub); break;

@@ -326,7 +326,7 @@ const LayoutRow& Layout() {
 }
 
 const LayoutRow& DotLayout() {
-  static const LayoutRow row = {"strip64d", 3, SupportsDots, PackedBytes<true>, PackDots, Prepare<true>, FormOf};
+  static const LayoutRow row = {"strip64d", 4, SupportsDots, PackedBytes<true>, PackDots, Prepare<true>, FormOf};
   return row;
 }
 

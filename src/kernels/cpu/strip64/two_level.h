@@ -83,7 +83,7 @@ using ScalingOf = std::conditional_t<Dot::kPhases == 1, IntScaling, FloatScaling
 
 template <CodeKind kind, SubKind subs>
 inline const std::byte* SubsAt(const std::byte* step, int unit) {
-  return step + kXStep * CodeBytes(kind) + unit * UnitSubBytes(subs);
+  return step + SubOffset(kind, subs, unit);
 }
 
 // Of 16 rows and one step: the sub-scales of its halves, and what J is made of. No struct of the three: g++ copies it by words.
@@ -193,14 +193,15 @@ void TwoLevelGemv(const State& s, const std::byte* strip, const std::byte* x, in
       loaded = group / s.subs_per_super;
     }
     for (int unit = 0; unit < kVectors; ++unit) {
-      Prefetch<lines>(ahead + unit * UnitBytes(kind));
+      Prefetch<lines>(ahead + UnitOffset(kind, subs, unit));
       if (unit % (64 / UnitSubBytes(subs)) == 0) __builtin_prefetch(SubsAt<kind, subs>(ahead, unit));
       typename ScalingOf<Dot>::Factor first, second;
       typename ScalingOf<Dot>::Others others;
       LoadSubs<subs, Dot>(SubsAt<kind, subs>(codes, unit), &first, &second, &others);
       typename ScalingOf<Dot>::Scaled scaled[rows];
       StepSums<centre, Dot, sum_columns, rows, 1>(
-          x, zero, [&](auto q, auto) { return DecodeQuad<kind, lookup, decltype(q)::value>(s, codes, unit); },
+          x, zero,
+          [&](auto q, auto) { return DecodeQuad<kind, lookup, decltype(q)::value>(s, codes + UnitOffset(kind, subs, unit)); },
           [&](auto half, auto) -> const typename ScalingOf<Dot>::Factor& {
             if constexpr (half == 0) return first;
             return second;
@@ -235,7 +236,8 @@ void DecodeTwoLevel(const State& s, const std::byte* strip, Range steps, const P
     }
     for (int unit = 0; unit < kVectors; ++unit) {
       Unroll<kQuads>([&](auto q) {
-        DecodeQuad<kind, lookup, decltype(q)::value>(s, codes, unit).Store(out + q * kChunkBytes + unit * kLaneBytes);
+        DecodeQuad<kind, lookup, decltype(q)::value>(s, codes + UnitOffset(kind, subs, unit))
+            .Store(out + q * kChunkBytes + unit * kLaneBytes);
       });
       typename ScalingOf<Dot>::Factor first, second;
       typename ScalingOf<Dot>::Others others;
