@@ -222,11 +222,11 @@ void CpuExecutor::RunOp(const LinearOp& op, int64_t count, Worker& w) {
     const BufferId in = op.prepared.empty() ? op.in : op.prepared[linear.gather ? 0 : i];
     w.args[i] = {Data(in, w) + linear.column_begin, Width(in), Data(op.out, w), Width(op.out), count};
   }
-  // One strip is worth asking for; with more rows each call prepares x, so pieces begin large.
-  const int64_t strips = linear.packed.strips();
-  int64_t piece = count == 1 ? 1 : std::max<int64_t>(strips / (2 * team_->size()), 1);
+  // One row: the strips that a GEMV reads side by side. With more rows each call prepares x, so pieces begin large.
+  const int64_t strips = linear.packed.strips(), least = count == 1 ? 2 : 1;
+  int64_t piece = count == 1 ? least : std::max(strips / (2 * team_->size()), least);
   queue_.Begin(w.index, strips);
-  for (Range mine; !(mine = queue_.Next(w.index, piece)).empty(); piece = std::max<int64_t>(piece / 2, 1))
+  for (Range mine; !(mine = queue_.Next(w.index, piece)).empty(); piece = std::max(piece / 2, least))
     RunStrips(linear.packed, w.args, mine, w.linear.data());
 }
 

@@ -8,10 +8,13 @@
 namespace nibble {
 namespace {
 
+// Four streams side by side: faster than one, which the processor's prefetcher does not keep far enough ahead of.
 float Read(const float* data, int64_t floats) {
+  const int64_t stream = floats / 4 / 64 * 64;
   F32x16 sum[4] = {F32x16::Zero(), F32x16::Zero(), F32x16::Zero(), F32x16::Zero()};
-  for (int64_t i = 0; i + 64 <= floats; i += 64)
-    for (int j = 0; j < 4; ++j) sum[j] = sum[j] + F32x16::Load(data + i + 16 * j);
+  for (int64_t i = 0; i < stream; i += 64)
+    for (const float* at = data + i; at < data + 4 * stream; at += stream)
+      for (int j = 0; j < 4; ++j) sum[j] = sum[j] + F32x16::Load(at + 16 * j);
   return (sum[0] + sum[1] + sum[2] + sum[3]).Sum();
 }
 

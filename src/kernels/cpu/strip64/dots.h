@@ -22,11 +22,14 @@ constexpr int64_t kStepTermFloats = 6 * kStripRows;  // scale and bias of each h
 constexpr int64_t kPanelTermFloats = kPanelSteps * kStepTermFloats;
 constexpr int64_t kDotXBytes = 192 << 10;  // of x, in L2
 
-// A loop, because g++ takes a lambda that only prefetches for one without effect and drops its calls.
-template <int lines>
-inline void Prefetch(const std::byte* p) {
-#pragma GCC unroll 16
-  for (int i = 0; i < lines; ++i) __builtin_prefetch(p + i * kLaneBytes);
+// Strips of kSides whose sums are in registers at once: those of more would not fit.
+constexpr int AtOnce(int rows) { return rows == 1 ? kSides : 1; }
+
+// Asks for the part of a unit that quad q would be where eight quads divide the unit evenly.
+template <CodeKind kind, int q>
+inline void PrefetchPart(const std::byte* unit) {
+  constexpr int lines = UnitBytes(kind) / kLaneBytes, first = q * lines / kQuads;
+  if constexpr (first < (q + 1) * lines / kQuads) __builtin_prefetch(unit + first * kLaneBytes);
 }
 
 // Codes of quad q of a unit. For a table, bits 4 to 6 may hold anything (Bytes64::Lookup).
@@ -79,10 +82,10 @@ inline void LoadDotTerms(const State& s, const std::byte* strip, int64_t group, 
   }
 }
 
-// Asks for what LoadDotTerms will read of one group; past the last one, of the next strip's.
-inline void PrefetchTerms(const State& s, const std::byte* strip, int64_t group) {
+// Asks for what LoadDotTerms will read of one group; past the last one, of the strip at `next`.
+inline void PrefetchTerms(const State& s, const std::byte* strip, const std::byte* next, int64_t group) {
   if (group >= s.groups) {
-    strip += s.strip_bytes;
+    strip = next;
     group -= s.groups;
   }
   const int64_t bytes = s.subs_per_super ? 1 : DTypeBytes(s.scale_dtype), offset = s.subs_per_super ? s.sub_offset : s.scale_offset;
@@ -130,48 +133,58 @@ constexpr XForm FormOf() {
 
 // ---- one row of x, or two: codes are multiplied as they are unpacked -----------------------------------------------------------
 
-// x: the first row's record in the first step; records of a step are m apart. sums [rows][64].
+// Two strips, the second `side` bytes after the first, or 0 bytes: then there is one, and the second's sums are copies.
+// x: the first row's record in the first step; records of a step are m apart. sums [kSides][rows][64].
 template <CodeKind kind, Table table, typename Dot, int sum_columns, int rows>
-void DotGemv(const State& s, const std::byte* strip, const std::byte* x, int64_t m, float* sums) {
-  constexpr int quads = sum_columns / 4, quad_bytes = 4 * Dot::kPhases;
+void DotGemv(const State& s, const std::byte* strip, int64_t side, const std::byte* x, int64_t m, float* sums) {
+  constexpr int quads = sum_columns / 4, quad_bytes = 4 * Dot::kPhases, sides = AtOnce(rows);
   constexpr int64_t record = XRecordBytes(FormOf<Dot>());
   const int zero = static_cast<int>(s.zero);
   const bool biased = IsBiased(s);
-  // From the end of the codes to the next strip's.
-  const int64_t last = s.steps() - kPrefetchSteps, to_next = s.strip_bytes - s.steps() * s.step_bytes();
+  // From the end of the codes to those of the next strip to be read.
+  const int64_t last = s.steps() - kPrefetchSteps, to_next = side + s.strip_bytes - s.steps() * s.step_bytes();
   const int64_t groups_ahead = CeilDiv(kPrefetchSteps * kXStep, s.group_elems > 0 ? s.group_elems : s.k);
-  Terms terms;
+  Terms terms[kSides];
   int64_t loaded = -1;
   for (int64_t step = 0; step < s.steps(); ++step, x += m * record) {
     const std::byte* codes = strip + step * s.step_bytes();
-    const std::byte* ahead = codes + kPrefetchSteps * s.step_bytes() + (step < last ? 0 : to_next);
+    const int64_t ahead = kPrefetchSteps * s.step_bytes() + (step < last ? 0 : to_next);
     Unroll<kQuads / quads>([&](auto half) {
       constexpr int span = sum_columns == 32 ? 0 : 1 + decltype(half)::value;
       const int64_t group = GroupOf(s, step * kXStep + half * sum_columns);
       if (group != loaded) {
-        LoadDotTerms(s, strip, group, &terms);
-        PrefetchTerms(s, strip, group + groups_ahead);
+        for (int i = 0; i < kSides; ++i) {
+          const std::byte* own = strip + i * side;
+          LoadDotTerms(s, own, group, &terms[i]);
+          PrefetchTerms(s, own, own + side + s.strip_bytes, group + groups_ahead);
+        }
         loaded = group;
       }
-      for (int unit = 0; unit < kVectors; ++unit) {
-        if constexpr (half == 0) Prefetch<UnitBytes(kind) / kLaneBytes>(ahead + unit * UnitBytes(kind));
-        Dot dot[rows];
-        Unroll<rows>([&](auto r) { dot[r] = Dot::Start(HeaderOf(x + r * record), span, zero); });
+      for (int n = 0; n < kVectors * kSides; n += sides) {
+        const int unit = n / kSides, first = n % kSides;
+        const std::byte* begin = codes + first * side + unit * UnitBytes(kind);
+        Dot dot[sides * rows];
+        Unroll<sides * rows>([&](auto j) { dot[j] = Dot::Start(HeaderOf(x + j % rows * record), span, zero); });
         Unroll<quads>([&](auto i) {
           constexpr int q = decltype(half)::value * quads + decltype(i)::value;
-          typename Dot::Operand operand[Dot::kPhases];
-          LoadOperands<kind, table, Dot, q>(s, codes + unit * UnitBytes(kind), operand);
+          typename Dot::Operand operand[sides][Dot::kPhases];
+          Unroll<sides>([&](auto j) {
+            PrefetchPart<kind, q>(begin + j * side + ahead);
+            LoadOperands<kind, table, Dot, q>(s, begin + j * side, operand[j]);
+          });
           const std::byte* at = x + kXHeaderBytes + q * quad_bytes;
           Unroll<Dot::kPhases>([&](auto phase) {
-            Unroll<rows>([&](auto r) { dot[r] = dot[r].Plus(operand[phase], at + r * record + 4 * phase); });
+            Unroll<sides * rows>(
+                [&](auto j) { dot[j] = dot[j].Plus(operand[j / rows][phase], at + j % rows * record + 4 * phase); });
           });
         });
-        Unroll<rows>([&](auto r) {
-          float* sum = sums + r * kStripRows + 16 * unit;
-          const XHeader& header = HeaderOf(x + r * record);
-          const F32x16 ints = dot[r].Total().ToF32(), before = F32x16::Load(sum);
-          (biased ? AddSum<true>(ints, terms.scale[unit], terms.zero[unit], header, span, before)
-                  : AddSum<false>(ints, terms.scale[unit], terms.scale[unit], header, span, before))
+        Unroll<sides * rows>([&](auto j) {
+          float* sum = sums + (first * rows + j) * kStripRows + 16 * unit;
+          const XHeader& header = HeaderOf(x + j % rows * record);
+          const Terms& own = terms[first + j / rows];
+          const F32x16 ints = dot[j].Total().ToF32(), before = F32x16::Load(sum);
+          (biased ? AddSum<true>(ints, own.scale[unit], own.zero[unit], header, span, before)
+                  : AddSum<false>(ints, own.scale[unit], own.scale[unit], header, span, before))
               .Store(sum);
         });
       }
@@ -210,7 +223,7 @@ void DecodeSteps(const State& s, const std::byte* strip, Range steps, const Pane
       Terms terms;
       const int64_t group = GroupOf(s, step * kXStep + half * s.sum_columns);
       LoadDotTerms(s, strip, group, &terms);
-      PrefetchTerms(s, strip, group + kPanelSteps * kXStep / s.sum_columns);
+      PrefetchTerms(s, strip, strip + s.strip_bytes, group + kPanelSteps * kXStep / s.sum_columns);
       float* to = terms_out + half * 2 * kStripRows;
       for (int i = 0; i < kVectors; ++i) {
         terms.scale[i].Store(to + 16 * i);

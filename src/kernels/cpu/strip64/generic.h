@@ -86,47 +86,65 @@ inline int64_t GroupRun(const State& s, int64_t k, int64_t end, int64_t* run_end
   return map[k];
 }
 
-template <CodeKind kind, Rule rule, bool table, typename Body>
-inline void ForEachColumn(const State& s, const std::byte* strip, Range k, const Body& body) {
-  constexpr int code_bytes = CodeBytes(kind);
-  Terms terms;
-  for (int64_t column = k.begin; column < k.end;) {
-    int64_t run_end = k.end;
-    if constexpr (rule != Rule::kPlain) LoadTerms(s, strip, GroupRun(s, column, k.end, &run_end), &terms);
-    if constexpr (kind == CodeKind::kE4M3)
-      for (F32x16& scale : terms.scale) scale = scale * F32x16::Set(F32x16::kE4M3Factor);
-    for (; column < run_end; ++column) {
-      F32x16 w[kVectors];
-      DecodeColumn<kind, rule, table>(s, strip + column * code_bytes, terms, w);
-      body(column, w);
+// Runs of columns that share their terms: of `sides` strips, `side` bytes apart.
+template <CodeKind kind, Rule rule, int sides, typename Body>
+inline void ForEachRun(const State& s, const std::byte* strip, int64_t side, Range k, const Body& body) {
+  Terms terms[sides];
+  for (int64_t column = k.begin, run_end = k.end; column < k.end; column = run_end) {
+    run_end = k.end;
+    if constexpr (rule != Rule::kPlain) {
+      const int64_t group = GroupRun(s, column, k.end, &run_end);
+      for (int i = 0; i < sides; ++i) LoadTerms(s, strip + i * side, group, &terms[i]);
     }
+    if constexpr (kind == CodeKind::kE4M3)
+      for (Terms& some : terms)
+        for (F32x16& scale : some.scale) scale = scale * F32x16::Set(F32x16::kE4M3Factor);
+    body(Range{column, run_end}, terms);
   }
 }
 
 struct BlockArgs {
   const State* state;
   const std::byte* strip;
+  int64_t side;  // bytes to the strip that Gemv computes as well; 0: it computes one twice
   Range k;
   const float* x;  // row 0, column 0
-  float* out;      // Gemv: 64 sums of this block; DecodePanel: [64 / kTileStrip][kBlockK][kTileStrip]
+  float* out;      // Gemv: [kSides][64] sums of this block; DecodePanel: [64 / kTileStrip][kBlockK][kTileStrip]
 };
 
+// Two strips side by side (dots.h), a few columns of one and then of the other; registers do not hold the sums of both.
 template <CodeKind kind, Rule rule, bool table>
 void Gemv(const BlockArgs& args) {
-  F32x16 sum[kVectors];
-  for (F32x16& v : sum) v = F32x16::Zero();
-  ForEachColumn<kind, rule, table>(*args.state, args.strip, args.k, [&](int64_t column, const F32x16* w) {
-    const F32x16 x = F32x16::Set(args.x[column]);
-    for (int i = 0; i < kVectors; ++i) sum[i] = F32x16::Fma(w[i], x, sum[i]);
+  constexpr int code_bytes = CodeBytes(kind), burst = 512 / code_bytes;
+  __builtin_memset(args.out, 0, kSides * kStripRows * sizeof(float));
+  ForEachRun<kind, rule, kSides>(*args.state, args.strip, args.side, args.k, [&](Range run, const Terms* terms) {
+    for (int64_t column = run.begin; column < run.end; column += burst) {
+      const int64_t end = column + burst < run.end ? column + burst : run.end;
+      for (int i = 0; i < kSides; ++i) {
+        float* out = args.out + i * kStripRows;
+        F32x16 sum[kVectors];
+        Unroll<kVectors>([&](auto v) { sum[v] = F32x16::Load(out + 16 * v); });
+        for (int64_t c = column; c < end; ++c) {
+          F32x16 w[kVectors];
+          DecodeColumn<kind, rule, table>(*args.state, args.strip + i * args.side + c * code_bytes, terms[i], w);
+          const F32x16 x = F32x16::Set(args.x[c]);
+          Unroll<kVectors>([&](auto v) { sum[v] = F32x16::Fma(w[v], x, sum[v]); });
+        }
+        Unroll<kVectors>([&](auto v) { sum[v].Store(out + 16 * v); });
+      }
+    }
   });
-  for (int i = 0; i < kVectors; ++i) sum[i].Store(args.out + 16 * i);
 }
 
 template <CodeKind kind, Rule rule, bool table>
 void DecodePanel(const BlockArgs& args) {
-  ForEachColumn<kind, rule, table>(*args.state, args.strip, args.k, [&](int64_t column, const F32x16* w) {
-    float* out = args.out + (column - args.k.begin) * kTileStrip;
-    for (int i = 0; i < kVectors; ++i) w[i].Store(out + i / kTileVectors * kBlockK * kTileStrip + i % kTileVectors * 16);
+  ForEachRun<kind, rule, 1>(*args.state, args.strip, 0, args.k, [&](Range run, const Terms* terms) {
+    for (int64_t column = run.begin; column < run.end; ++column) {
+      F32x16 w[kVectors];
+      DecodeColumn<kind, rule, table>(*args.state, args.strip + column * CodeBytes(kind), *terms, w);
+      float* out = args.out + (column - args.k.begin) * kTileStrip;
+      for (int i = 0; i < kVectors; ++i) w[i].Store(out + i / kTileVectors * kBlockK * kTileStrip + i % kTileVectors * 16);
+    }
   });
 }
 
@@ -202,11 +220,13 @@ void Tiles(int64_t rows, const float* panel, int64_t columns, const float* x, fl
 
 void RunOneRow(const Segment& segment, Range strips, const LinearArgs& args, const Decoder& decoder, float* sums) {
   const State& s = *static_cast<const State*>(segment.state.get());
-  for (int64_t strip = strips.begin; strip < strips.end; ++strip) {
+  for (int64_t strip = strips.begin; strip < strips.end; strip += kSides) {
+    const int64_t side = strip + 1 < strips.end ? s.strip_bytes : 0;
     for (int64_t k = 0; k < s.k; k += kBlockK) {
       const Range block{k, k + kBlockK < s.k ? k + kBlockK : s.k};
-      decoder.gemv({&s, segment.data + strip * s.strip_bytes, block, args.x, sums});
-      Accumulate(segment, strip, k == 0, block.end == s.k, sums, args.y);
+      decoder.gemv({&s, segment.data + strip * s.strip_bytes, side, block, args.x, sums});
+      for (int i = 0; i < (side > 0 ? kSides : 1); ++i)
+        Accumulate(segment, strip + i, k == 0, block.end == s.k, sums + i * kStripRows, args.y);
     }
   }
 }
@@ -246,7 +266,7 @@ void RunChunk(const Segment& segment, int64_t strip, const LinearArgs& args, Ran
   const float* x = scratch.x;
   for (int64_t k = chunk.begin; k < chunk.end; k += kBlockK) {
     const Range block{k, k + kBlockK < chunk.end ? k + kBlockK : chunk.end};
-    decoder.panel({&s, codes, block, nullptr, scratch.panel});
+    decoder.panel({&s, codes, 0, block, nullptr, scratch.panel});
     const std::byte* next =
         codes + (block.end < chunk.end ? block.end * CodeBytes(s.kind) : s.strip_bytes + chunk.begin * CodeBytes(s.kind));
     Ahead ahead(next, kBlockK * CodeBytes(s.kind), TilesOf(rows.size()) * kStripRows / kTileStrip);

@@ -81,11 +81,6 @@ struct FloatScaling {
 template <typename Dot>
 using ScalingOf = std::conditional_t<Dot::kPhases == 1, IntScaling, FloatScaling>;
 
-template <CodeKind kind, SubKind subs>
-inline const std::byte* SubsAt(const std::byte* step, int unit) {
-  return step + SubOffset(kind, subs, unit);
-}
-
 // Of 16 rows and one step: the sub-scales of its halves, and what J is made of. No struct of the three: g++ copies it by words.
 template <SubKind subs, typename Dot>
 inline void LoadSubs(const std::byte* at, typename ScalingOf<Dot>::Factor* first, typename ScalingOf<Dot>::Factor* second,
@@ -101,10 +96,10 @@ inline void LoadSubs(const std::byte* at, typename ScalingOf<Dot>::Factor* first
   *others = ScalingOf<Dot>::OthersOf(minimums);
 }
 
-// d and -dmin of the super block that holds `group`; asks for the next one's.
-inline void LoadSuper(const State& s, const std::byte* strip, int64_t group, Terms* terms) {
+// d and -dmin of the super block that holds `group`; asks for the next one's, which may be of the strip at `next_strip`.
+inline void LoadSuper(const State& s, const std::byte* strip, const std::byte* next_strip, int64_t group, Terms* terms) {
   const int64_t super = group / s.subs_per_super, next = super + 1;
-  const std::byte* ahead = next < s.supers() ? strip + next * kStripRows * 2 : strip + s.strip_bytes;
+  const std::byte* ahead = next < s.supers() ? strip + next * kStripRows * 2 : next_strip;
   for (int i = 0; i < kVectors; ++i) {
     terms->scale[i] = LoadValues(DType::kF16, strip + s.scale_offset, super * kStripRows + 16 * i) * F32x16::Set(s.unit);
     if (s.rule == Rule::kPlusBias)
@@ -173,46 +168,57 @@ inline void StepSums(const std::byte* x, int zero, const Load& load, const Facto
 
 // ---- one row of x, or two ------------------------------------------------------------------------------------------------------
 
+// As DotGemv.
 template <CodeKind kind, SubKind subs, bool lookup, typename Dot, int rows>
-void TwoLevelGemv(const State& s, const std::byte* strip, const std::byte* x, int64_t m, float* sums) {
+void TwoLevelGemv(const State& s, const std::byte* strip, int64_t side, const std::byte* x, int64_t m, float* sums) {
   constexpr Centre centre = CentreOf<Dot>(subs, lookup);
-  constexpr int sum_columns = TwoLevelColumns<Dot>(kind, subs, lookup);
+  constexpr int sum_columns = TwoLevelColumns<Dot>(kind, subs, lookup), sides = AtOnce(rows);
   constexpr int64_t record = XRecordBytes(FormOf<Dot>());
-  constexpr int lines = UnitBytes(kind) / kLaneBytes;
+  constexpr int units_of_line = 64 / UnitSubBytes(subs);
+  using Scaling = ScalingOf<Dot>;
   const int zero = static_cast<int>(s.zero);
   F32x16 offset = F32x16::Set(-s.zero);
-  const int64_t last = s.steps() - kPrefetchSteps, to_next = s.strip_bytes - s.steps() * s.step_bytes();
-  Terms terms;
+  const int64_t last = s.steps() - kPrefetchSteps, to_next = side + s.strip_bytes - s.steps() * s.step_bytes();
+  Terms terms[kSides];
   int64_t loaded = -1;
   for (int64_t step = 0; step < s.steps(); ++step, x += m * record) {
     const std::byte* codes = strip + step * s.step_bytes();
-    const std::byte* ahead = codes + kPrefetchSteps * s.step_bytes() + (step < last ? 0 : to_next);
+    const int64_t ahead = kPrefetchSteps * s.step_bytes() + (step < last ? 0 : to_next);
     const int64_t group = GroupOf(s, step * kXStep);
     if (group / s.subs_per_super != loaded) {
-      LoadSuper(s, strip, group, &terms);
+      for (int i = 0; i < kSides; ++i) LoadSuper(s, strip + i * side, strip + (i + 1) * side + s.strip_bytes, group, &terms[i]);
       loaded = group / s.subs_per_super;
     }
-    for (int unit = 0; unit < kVectors; ++unit) {
-      Prefetch<lines>(ahead + UnitOffset(kind, subs, unit));
-      if (unit % (64 / UnitSubBytes(subs)) == 0) __builtin_prefetch(SubsAt<kind, subs>(ahead, unit));
-      typename ScalingOf<Dot>::Factor first, second;
-      typename ScalingOf<Dot>::Others others;
-      LoadSubs<subs, Dot>(SubsAt<kind, subs>(codes, unit), &first, &second, &others);
-      typename ScalingOf<Dot>::Scaled scaled[rows];
-      StepSums<centre, Dot, sum_columns, rows, 1>(
+    for (int n = 0; n < kVectors * kSides; n += sides) {
+      const int unit = n / kSides, first_side = n % kSides;
+      const std::byte* step_at = codes + first_side * side;
+      const std::byte* begin = step_at + UnitOffset(kind, subs, unit);
+      typename Scaling::Factor first[sides], second[sides];
+      typename Scaling::Others others[sides];
+      Unroll<sides>([&](auto v) {
+        const std::byte* at = step_at + v * side + SubOffset(kind, subs, unit);
+        LoadSubs<subs, Dot>(at, &first[v], &second[v], &others[v]);
+        if (unit % units_of_line == 0) __builtin_prefetch(at + ahead);
+      });
+      typename Scaling::Scaled scaled[rows * sides];
+      StepSums<centre, Dot, sum_columns, rows, sides>(
           x, zero,
-          [&](auto q, auto) { return DecodeQuad<kind, lookup, decltype(q)::value>(s, codes + UnitOffset(kind, subs, unit)); },
-          [&](auto half, auto) -> const typename ScalingOf<Dot>::Factor& {
-            if constexpr (half == 0) return first;
-            return second;
+          [&](auto q, auto v) {
+            PrefetchPart<kind, decltype(q)::value>(begin + v * side + ahead);
+            return DecodeQuad<kind, lookup, decltype(q)::value>(s, begin + v * side);
+          },
+          [&](auto half, auto v) -> const typename Scaling::Factor& {
+            if constexpr (half == 0) return first[v];
+            return second[v];
           },
           scaled);
-      const F32x16 d = terms.scale[unit];
-      if constexpr (centre == Centre::kMinimums) offset = terms.zero[unit];
-      Unroll<rows>([&](auto r) {
+      Unroll<rows * sides>([&](auto j) {
+        constexpr int r = j / sides, v = j % sides;
         const XHeader& header = HeaderOf(x + r * record);
-        float* sum = sums + r * kStripRows + 16 * unit;
-        AddStep<centre, Dot>(scaled[r], others, header, d, offset, F32x16::Load(sum)).Store(sum);
+        float* sum = sums + ((first_side + v) * rows + r) * kStripRows + 16 * unit;
+        const Terms& own = terms[first_side + v];
+        if constexpr (centre == Centre::kMinimums) offset = own.zero[unit];
+        AddStep<centre, Dot>(scaled[j], others[v], header, own.scale[unit], offset, F32x16::Load(sum)).Store(sum);
       });
     }
   }
@@ -231,7 +237,7 @@ void DecodeTwoLevel(const State& s, const std::byte* strip, Range steps, const P
     const std::byte* codes = strip + step * s.step_bytes();
     const int64_t group = GroupOf(s, step * kXStep);
     if (group / s.subs_per_super != loaded) {
-      LoadSuper(s, strip, group, &terms);
+      LoadSuper(s, strip, strip + s.strip_bytes, group, &terms);
       loaded = group / s.subs_per_super;
     }
     for (int unit = 0; unit < kVectors; ++unit) {
@@ -241,7 +247,7 @@ void DecodeTwoLevel(const State& s, const std::byte* strip, Range steps, const P
       });
       typename ScalingOf<Dot>::Factor first, second;
       typename ScalingOf<Dot>::Others others;
-      LoadSubs<subs, Dot>(SubsAt<kind, subs>(codes, unit), &first, &second, &others);
+      LoadSubs<subs, Dot>(codes + SubOffset(kind, subs, unit), &first, &second, &others);
       float* to = terms_out + 16 * unit;
       first.Store(to);
       second.Store(to + kStripRows);
