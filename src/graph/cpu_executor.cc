@@ -222,12 +222,11 @@ void CpuExecutor::RunOp(const LinearOp& op, int64_t count, Worker& w) {
     const BufferId in = op.prepared.empty() ? op.in : op.prepared[linear.gather ? 0 : i];
     w.args[i] = {Data(in, w) + linear.column_begin, Width(in), Data(op.out, w), Width(op.out), count};
   }
-  // One row: the strips that a GEMV reads side by side. With more rows each call prepares x, so pieces begin large.
-  const int64_t strips = linear.packed.strips(), least = count == 1 ? 2 : 1;
-  int64_t piece = count == 1 ? least : std::max(strips / (2 * team_->size()), least);
+  // With more rows each call prepares x, so pieces begin large.
+  const int64_t strips = linear.packed.strips();
+  const int64_t piece = count == 1 ? StripQueue::kOneRow : std::max(strips / (2 * team_->size()), StripQueue::kOneRow);
   queue_.Begin(w.index, strips);
-  for (Range mine; !(mine = queue_.Next(w.index, piece)).empty(); piece = std::max(piece / 2, least))
-    RunStrips(linear.packed, w.args, mine, w.linear.data());
+  for (Range mine; !(mine = queue_.Next(w.index, piece)).empty();) RunStrips(linear.packed, w.args, mine, w.linear.data());
 }
 
 void CpuExecutor::FinishRow(const PackedWeight& packed, std::span<const PackedWeight::Input> inputs, Range columns, const float* x,

@@ -26,7 +26,7 @@ Range StripQueue::Take(const Slot& mine, int whose, int64_t most, bool front) {
   for (;;) {
     Range range{static_cast<int64_t>(word >> 24 & kMask), static_cast<int64_t>(word & kMask)};
     if (word >> 48 != mine.layer) range = SplitRange(mine.strips, whose, static_cast<int>(slots_.size()));
-    const int64_t count = std::min(most, range.size());
+    const int64_t half = std::max<int64_t>(range.size() / 2, 2), count = std::min({most, half, range.size()});
     const Range taken = front ? Range{range.begin, range.begin + count} : Range{range.end - count, range.end};
     const Range rest = front ? Range{taken.end, range.end} : Range{range.begin, taken.begin};
     if (left.compare_exchange_weak(word, Word(mine.layer, rest), std::memory_order_acq_rel)) return taken;

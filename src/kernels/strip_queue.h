@@ -14,11 +14,15 @@ namespace nibble {
 
 class StripQueue {
  public:
+  // What is worth asking for with one row of x: kernels read so many strips side by side.
+  static constexpr int64_t kOneRow = 4;
+
   explicit StripQueue(int workers) : slots_(static_cast<size_t>(workers)) {}
 
   // Every worker begins the same layers in the same order, a barrier after each.
   void Begin(int worker, int64_t strips);
-  // The next strips of the layer for `worker`, at most `most`; empty: there are none left.
+  // The next strips of the layer for `worker`: at most `most`, and at most two or half of what is left of its share, so that nobody
+  // waits long for the last piece. Empty: there are none left.
   Range Next(int worker, int64_t most);
 
  private:

@@ -22,8 +22,10 @@ constexpr int64_t kStepTermFloats = 6 * kStripRows;  // scale and bias of each h
 constexpr int64_t kPanelTermFloats = kPanelSteps * kStepTermFloats;
 constexpr int64_t kDotXBytes = 192 << 10;  // of x, in L2
 
-// Strips of kSides whose sums are in registers at once: those of more would not fit.
-constexpr int AtOnce(int rows) { return rows == 1 ? kSides : 1; }
+// Strips whose sums a GEMV has in registers at once: those of more would not fit.
+constexpr int AtOnce(int rows) { return rows == 1 ? 2 : 1; }
+// Bytes from the strip `first` to the second at once; 0: there is none, and the first is computed twice.
+inline int64_t ToSecond(const State& s, int first, int strips) { return first + 1 < strips ? s.strip_bytes : 0; }
 
 // Asks for the part of a unit that quad q would be where eight quads divide the unit evenly.
 template <CodeKind kind, int q>
@@ -133,18 +135,18 @@ constexpr XForm FormOf() {
 
 // ---- one row of x, or two: codes are multiplied as they are unpacked -----------------------------------------------------------
 
-// Two strips, the second `side` bytes after the first, or 0 bytes: then there is one, and the second's sums are copies.
-// x: the first row's record in the first step; records of a step are m apart. sums [kSides][rows][64].
+// Some strips, at most kDotStrips. x: the first row's record in the first step; records of a step are m apart.
+// sums [kDotStrips][rows][64].
 template <CodeKind kind, Table table, typename Dot, int sum_columns, int rows>
-void DotGemv(const State& s, const std::byte* strip, int64_t side, const std::byte* x, int64_t m, float* sums) {
-  constexpr int quads = sum_columns / 4, quad_bytes = 4 * Dot::kPhases, sides = AtOnce(rows);
+void DotGemv(const State& s, const std::byte* strip, int strips, const std::byte* x, int64_t m, float* sums) {
+  constexpr int quads = sum_columns / 4, quad_bytes = 4 * Dot::kPhases, at_once = AtOnce(rows);
   constexpr int64_t record = XRecordBytes(FormOf<Dot>());
   const int zero = static_cast<int>(s.zero);
   const bool biased = IsBiased(s);
   // From the end of the codes to those of the next strip to be read.
-  const int64_t last = s.steps() - kPrefetchSteps, to_next = side + s.strip_bytes - s.steps() * s.step_bytes();
+  const int64_t last = s.steps() - kPrefetchSteps, to_next = strips * s.strip_bytes - s.steps() * s.step_bytes();
   const int64_t groups_ahead = CeilDiv(kPrefetchSteps * kXStep, s.group_elems > 0 ? s.group_elems : s.k);
-  Terms terms[kSides];
+  Terms terms[kDotStrips];
   int64_t loaded = -1;
   for (int64_t step = 0; step < s.steps(); ++step, x += m * record) {
     const std::byte* codes = strip + step * s.step_bytes();
@@ -153,41 +155,43 @@ void DotGemv(const State& s, const std::byte* strip, int64_t side, const std::by
       constexpr int span = sum_columns == 32 ? 0 : 1 + decltype(half)::value;
       const int64_t group = GroupOf(s, step * kXStep + half * sum_columns);
       if (group != loaded) {
-        for (int i = 0; i < kSides; ++i) {
-          const std::byte* own = strip + i * side;
+        for (int i = 0; i < strips; ++i) {
+          const std::byte* own = strip + i * s.strip_bytes;
           LoadDotTerms(s, own, group, &terms[i]);
-          PrefetchTerms(s, own, own + side + s.strip_bytes, group + groups_ahead);
+          PrefetchTerms(s, own, own + strips * s.strip_bytes, group + groups_ahead);
         }
         loaded = group;
       }
-      for (int n = 0; n < kVectors * kSides; n += sides) {
-        const int unit = n / kSides, first = n % kSides;
-        const std::byte* begin = codes + first * side + unit * UnitBytes(kind);
-        Dot dot[sides * rows];
-        Unroll<sides * rows>([&](auto j) { dot[j] = Dot::Start(HeaderOf(x + j % rows * record), span, zero); });
+      const auto add = [&](int unit, int first) {
+        const int64_t side = ToSecond(s, first, strips);
+        const std::byte* begin = codes + first * s.strip_bytes + unit * UnitBytes(kind);
+        Dot dot[at_once * rows];
+        Unroll<at_once * rows>([&](auto j) { dot[j] = Dot::Start(HeaderOf(x + j % rows * record), span, zero); });
         Unroll<quads>([&](auto i) {
           constexpr int q = decltype(half)::value * quads + decltype(i)::value;
-          typename Dot::Operand operand[sides][Dot::kPhases];
-          Unroll<sides>([&](auto j) {
+          typename Dot::Operand operand[at_once][Dot::kPhases];
+          Unroll<at_once>([&](auto j) {
             PrefetchPart<kind, q>(begin + j * side + ahead);
             LoadOperands<kind, table, Dot, q>(s, begin + j * side, operand[j]);
           });
           const std::byte* at = x + kXHeaderBytes + q * quad_bytes;
           Unroll<Dot::kPhases>([&](auto phase) {
-            Unroll<sides * rows>(
+            Unroll<at_once * rows>(
                 [&](auto j) { dot[j] = dot[j].Plus(operand[j / rows][phase], at + j % rows * record + 4 * phase); });
           });
         });
-        Unroll<sides * rows>([&](auto j) {
+        Unroll<at_once * rows>([&](auto j) {
           float* sum = sums + (first * rows + j) * kStripRows + 16 * unit;
           const XHeader& header = HeaderOf(x + j % rows * record);
-          const Terms& own = terms[first + j / rows];
+          const Terms& own = terms[side > 0 ? first + j / rows : first];
           const F32x16 ints = dot[j].Total().ToF32(), before = F32x16::Load(sum);
           (biased ? AddSum<true>(ints, own.scale[unit], own.zero[unit], header, span, before)
                   : AddSum<false>(ints, own.scale[unit], own.scale[unit], header, span, before))
               .Store(sum);
         });
-      }
+      };
+      for (int unit = 0; unit < kVectors; ++unit)
+        for (int first = 0; first < strips; first += at_once) add(unit, first);
     });
   }
 }

@@ -48,7 +48,7 @@ void TwoLevelTiles(int rows, const State& s, const Panel& panel, int64_t steps, 
 }
 
 struct DotDecoder {
-  using Gemv = void(const State&, const std::byte* strip, int64_t side, const std::byte* x, int64_t m, float* sums);
+  using Gemv = void(const State&, const std::byte* strip, int strips, const std::byte* x, int64_t m, float* sums);
   Gemv* one_row;
   Gemv* two_rows;
   void (*panel)(const State&, const std::byte* strip, Range steps, const Panel&);
@@ -163,13 +163,12 @@ void RunDots(const Segment& segment, Range strips, const LinearArgs& args, std::
   float* floats = reinterpret_cast<float*>(scratch);
   if (args.m <= 2) {  // a panel's way through L1 is worth it from three on
     DotDecoder::Gemv* gemv = args.m == 1 ? decoder.one_row : decoder.two_rows;
-    for (int64_t strip = strips.begin; strip < strips.end; strip += kSides) {
-      const int64_t side = strip + 1 < strips.end ? s.strip_bytes : 0;
-      float* sums[kSides] = {floats, floats + args.m * kStripRows};
-      for (float* some : sums) LoadSums(segment, strip, true, args, {0, args.m}, some);
-      gemv(s, segment.data + strip * s.strip_bytes, side, reinterpret_cast<const std::byte*>(args.x), args.m, floats);
-      StoreSums(segment, strip, true, args, {0, args.m}, sums[0]);
-      if (side > 0) StoreSums(segment, strip + 1, true, args, {0, args.m}, sums[1]);
+    for (int64_t strip = strips.begin; strip < strips.end; strip += kDotStrips) {
+      const int count = static_cast<int>(strips.end - strip < kDotStrips ? strips.end - strip : kDotStrips);
+      const int64_t floats_each = args.m * kStripRows;
+      for (int i = 0; i < kDotStrips; ++i) LoadSums(segment, strip, true, args, {0, args.m}, floats + i * floats_each);
+      gemv(s, segment.data + strip * s.strip_bytes, count, reinterpret_cast<const std::byte*>(args.x), args.m, floats);
+      for (int i = 0; i < count; ++i) StoreSums(segment, strip + i, true, args, {0, args.m}, floats + i * floats_each);
     }
     return;
   }

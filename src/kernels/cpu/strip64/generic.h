@@ -86,19 +86,19 @@ inline int64_t GroupRun(const State& s, int64_t k, int64_t end, int64_t* run_end
   return map[k];
 }
 
-// Runs of columns that share their terms: of `sides` strips, `side` bytes apart.
-template <CodeKind kind, Rule rule, int sides, typename Body>
-inline void ForEachRun(const State& s, const std::byte* strip, int64_t side, Range k, const Body& body) {
-  Terms terms[sides];
+// Runs of columns that share their terms, of some strips.
+template <CodeKind kind, Rule rule, typename Body>
+inline void ForEachRun(const State& s, const std::byte* strip, int strips, Range k, const Body& body) {
+  Terms terms[kFloatStrips];
   for (int64_t column = k.begin, run_end = k.end; column < k.end; column = run_end) {
     run_end = k.end;
     if constexpr (rule != Rule::kPlain) {
       const int64_t group = GroupRun(s, column, k.end, &run_end);
-      for (int i = 0; i < sides; ++i) LoadTerms(s, strip + i * side, group, &terms[i]);
+      for (int i = 0; i < strips; ++i) LoadTerms(s, strip + i * s.strip_bytes, group, &terms[i]);
     }
     if constexpr (kind == CodeKind::kE4M3)
-      for (Terms& some : terms)
-        for (F32x16& scale : some.scale) scale = scale * F32x16::Set(F32x16::kE4M3Factor);
+      for (int i = 0; i < strips; ++i)
+        for (F32x16& scale : terms[i].scale) scale = scale * F32x16::Set(F32x16::kE4M3Factor);
     body(Range{column, run_end}, terms);
   }
 }
@@ -106,27 +106,29 @@ inline void ForEachRun(const State& s, const std::byte* strip, int64_t side, Ran
 struct BlockArgs {
   const State* state;
   const std::byte* strip;
-  int64_t side;  // bytes to the strip that Gemv computes as well; 0: it computes one twice
+  int strips;  // of Gemv: at most kFloatStrips
   Range k;
   const float* x;  // row 0, column 0
-  float* out;      // Gemv: [kSides][64] sums of this block; DecodePanel: [64 / kTileStrip][kBlockK][kTileStrip]
+  float* out;      // Gemv: [strips][64] sums of this block; DecodePanel: [64 / kTileStrip][kBlockK][kTileStrip]
 };
 
-// Two strips side by side (dots.h), a few columns of one and then of the other; registers do not hold the sums of both.
+// Strips side by side, 512 bytes of one and then of the next; registers hold the sums of one.
 template <CodeKind kind, Rule rule, bool table>
 void Gemv(const BlockArgs& args) {
   constexpr int code_bytes = CodeBytes(kind), burst = 512 / code_bytes;
-  __builtin_memset(args.out, 0, kSides * kStripRows * sizeof(float));
-  ForEachRun<kind, rule, kSides>(*args.state, args.strip, args.side, args.k, [&](Range run, const Terms* terms) {
+  const State& s = *args.state;
+  __builtin_memset(args.out, 0, static_cast<size_t>(args.strips * kStripRows) * sizeof(float));
+  ForEachRun<kind, rule>(s, args.strip, args.strips, args.k, [&](Range run, const Terms* terms) {
     for (int64_t column = run.begin; column < run.end; column += burst) {
       const int64_t end = column + burst < run.end ? column + burst : run.end;
-      for (int i = 0; i < kSides; ++i) {
+      for (int i = 0; i < args.strips; ++i) {
+        const std::byte* codes = args.strip + i * s.strip_bytes;
         float* out = args.out + i * kStripRows;
         F32x16 sum[kVectors];
         Unroll<kVectors>([&](auto v) { sum[v] = F32x16::Load(out + 16 * v); });
         for (int64_t c = column; c < end; ++c) {
           F32x16 w[kVectors];
-          DecodeColumn<kind, rule, table>(*args.state, args.strip + i * args.side + c * code_bytes, terms[i], w);
+          DecodeColumn<kind, rule, table>(s, codes + c * code_bytes, terms[i], w);
           const F32x16 x = F32x16::Set(args.x[c]);
           Unroll<kVectors>([&](auto v) { sum[v] = F32x16::Fma(w[v], x, sum[v]); });
         }
@@ -138,7 +140,7 @@ void Gemv(const BlockArgs& args) {
 
 template <CodeKind kind, Rule rule, bool table>
 void DecodePanel(const BlockArgs& args) {
-  ForEachRun<kind, rule, 1>(*args.state, args.strip, 0, args.k, [&](Range run, const Terms* terms) {
+  ForEachRun<kind, rule>(*args.state, args.strip, 1, args.k, [&](Range run, const Terms* terms) {
     for (int64_t column = run.begin; column < run.end; ++column) {
       F32x16 w[kVectors];
       DecodeColumn<kind, rule, table>(*args.state, args.strip + column * CodeBytes(kind), *terms, w);
@@ -220,13 +222,12 @@ void Tiles(int64_t rows, const float* panel, int64_t columns, const float* x, fl
 
 void RunOneRow(const Segment& segment, Range strips, const LinearArgs& args, const Decoder& decoder, float* sums) {
   const State& s = *static_cast<const State*>(segment.state.get());
-  for (int64_t strip = strips.begin; strip < strips.end; strip += kSides) {
-    const int64_t side = strip + 1 < strips.end ? s.strip_bytes : 0;
+  for (int64_t strip = strips.begin; strip < strips.end; strip += kFloatStrips) {
+    const int count = static_cast<int>(strips.end - strip < kFloatStrips ? strips.end - strip : kFloatStrips);
     for (int64_t k = 0; k < s.k; k += kBlockK) {
       const Range block{k, k + kBlockK < s.k ? k + kBlockK : s.k};
-      decoder.gemv({&s, segment.data + strip * s.strip_bytes, side, block, args.x, sums});
-      for (int i = 0; i < (side > 0 ? kSides : 1); ++i)
-        Accumulate(segment, strip + i, k == 0, block.end == s.k, sums + i * kStripRows, args.y);
+      decoder.gemv({&s, segment.data + strip * s.strip_bytes, count, block, args.x, sums});
+      for (int i = 0; i < count; ++i) Accumulate(segment, strip + i, k == 0, block.end == s.k, sums + i * kStripRows, args.y);
     }
   }
 }
@@ -266,7 +267,7 @@ void RunChunk(const Segment& segment, int64_t strip, const LinearArgs& args, Ran
   const float* x = scratch.x;
   for (int64_t k = chunk.begin; k < chunk.end; k += kBlockK) {
     const Range block{k, k + kBlockK < chunk.end ? k + kBlockK : chunk.end};
-    decoder.panel({&s, codes, 0, block, nullptr, scratch.panel});
+    decoder.panel({&s, codes, 1, block, nullptr, scratch.panel});
     const std::byte* next =
         codes + (block.end < chunk.end ? block.end * CodeBytes(s.kind) : s.strip_bytes + chunk.begin * CodeBytes(s.kind));
     Ahead ahead(next, kBlockK * CodeBytes(s.kind), TilesOf(rows.size()) * kStripRows / kTileStrip);

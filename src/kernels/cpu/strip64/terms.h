@@ -8,9 +8,10 @@ namespace nibble::strip64 {
 namespace {
 
 constexpr int kVectors = 4;  // vectors of 16 rows in a strip
-// A GEMV reads two strips side by side, a few lines of one and then of the other: two streams are read faster than one (README).
-constexpr int kSides = 2;
-constexpr int kTileRows = 6;  // rows of x per register tile: 6 * 4 accumulators + 4 vectors of W fit 32 registers
+// A GEMV reads strips side by side, a few lines of one and then of the next: several streams are read faster than one (README).
+constexpr int kFloatStrips = 4;  // with f32 x
+constexpr int kDotStrips = 2;    // with integers
+constexpr int kTileRows = 6;     // rows of x per register tile: 6 * 4 accumulators + 4 vectors of W fit 32 registers
 
 // S and Z (or B) of one group for the 64 rows.
 struct Terms {

@@ -170,38 +170,39 @@ inline void StepSums(const std::byte* x, int zero, const Load& load, const Facto
 
 // As DotGemv.
 template <CodeKind kind, SubKind subs, bool lookup, typename Dot, int rows>
-void TwoLevelGemv(const State& s, const std::byte* strip, int64_t side, const std::byte* x, int64_t m, float* sums) {
+void TwoLevelGemv(const State& s, const std::byte* strip, int strips, const std::byte* x, int64_t m, float* sums) {
   constexpr Centre centre = CentreOf<Dot>(subs, lookup);
-  constexpr int sum_columns = TwoLevelColumns<Dot>(kind, subs, lookup), sides = AtOnce(rows);
+  constexpr int sum_columns = TwoLevelColumns<Dot>(kind, subs, lookup), at_once = AtOnce(rows);
   constexpr int64_t record = XRecordBytes(FormOf<Dot>());
   constexpr int units_of_line = 64 / UnitSubBytes(subs);
   using Scaling = ScalingOf<Dot>;
   const int zero = static_cast<int>(s.zero);
   F32x16 offset = F32x16::Set(-s.zero);
-  const int64_t last = s.steps() - kPrefetchSteps, to_next = side + s.strip_bytes - s.steps() * s.step_bytes();
-  Terms terms[kSides];
+  const int64_t last = s.steps() - kPrefetchSteps, to_next = strips * s.strip_bytes - s.steps() * s.step_bytes();
+  Terms terms[kDotStrips];
   int64_t loaded = -1;
   for (int64_t step = 0; step < s.steps(); ++step, x += m * record) {
     const std::byte* codes = strip + step * s.step_bytes();
     const int64_t ahead = kPrefetchSteps * s.step_bytes() + (step < last ? 0 : to_next);
     const int64_t group = GroupOf(s, step * kXStep);
     if (group / s.subs_per_super != loaded) {
-      for (int i = 0; i < kSides; ++i) LoadSuper(s, strip + i * side, strip + (i + 1) * side + s.strip_bytes, group, &terms[i]);
+      for (int i = 0; i < strips; ++i)
+        LoadSuper(s, strip + i * s.strip_bytes, strip + (i + strips) * s.strip_bytes, group, &terms[i]);
       loaded = group / s.subs_per_super;
     }
-    for (int n = 0; n < kVectors * kSides; n += sides) {
-      const int unit = n / kSides, first_side = n % kSides;
-      const std::byte* step_at = codes + first_side * side;
+    const auto add = [&](int unit, int first_strip) {
+      const int64_t side = ToSecond(s, first_strip, strips);
+      const std::byte* step_at = codes + first_strip * s.strip_bytes;
       const std::byte* begin = step_at + UnitOffset(kind, subs, unit);
-      typename Scaling::Factor first[sides], second[sides];
-      typename Scaling::Others others[sides];
-      Unroll<sides>([&](auto v) {
+      typename Scaling::Factor first[at_once], second[at_once];
+      typename Scaling::Others others[at_once];
+      Unroll<at_once>([&](auto v) {
         const std::byte* at = step_at + v * side + SubOffset(kind, subs, unit);
         LoadSubs<subs, Dot>(at, &first[v], &second[v], &others[v]);
         if (unit % units_of_line == 0) __builtin_prefetch(at + ahead);
       });
-      typename Scaling::Scaled scaled[rows * sides];
-      StepSums<centre, Dot, sum_columns, rows, sides>(
+      typename Scaling::Scaled scaled[rows * at_once];
+      StepSums<centre, Dot, sum_columns, rows, at_once>(
           x, zero,
           [&](auto q, auto v) {
             PrefetchPart<kind, decltype(q)::value>(begin + v * side + ahead);
@@ -212,15 +213,17 @@ void TwoLevelGemv(const State& s, const std::byte* strip, int64_t side, const st
             return second[v];
           },
           scaled);
-      Unroll<rows * sides>([&](auto j) {
-        constexpr int r = j / sides, v = j % sides;
+      Unroll<rows * at_once>([&](auto j) {
+        constexpr int r = j / at_once, v = j % at_once;
         const XHeader& header = HeaderOf(x + r * record);
-        float* sum = sums + ((first_side + v) * rows + r) * kStripRows + 16 * unit;
-        const Terms& own = terms[first_side + v];
+        float* sum = sums + ((first_strip + v) * rows + r) * kStripRows + 16 * unit;
+        const Terms& own = terms[side > 0 ? first_strip + v : first_strip];
         if constexpr (centre == Centre::kMinimums) offset = own.zero[unit];
         AddStep<centre, Dot>(scaled[j], others[v], header, own.scale[unit], offset, F32x16::Load(sum)).Store(sum);
       });
-    }
+    };
+    for (int unit = 0; unit < kVectors; ++unit)
+      for (int first = 0; first < strips; first += at_once) add(unit, first);
   }
 }
 
