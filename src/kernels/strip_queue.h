@@ -21,8 +21,8 @@ class StripQueue {
 
   // Every worker begins the same layers in the same order, a barrier after each.
   void Begin(int worker, int64_t strips);
-  // The next strips of the layer for `worker`: at most `most`, and at most two or half of what is left of its share, so that nobody
-  // waits long for the last piece. Empty: there are none left.
+  // The next strips of the layer for `worker`: at most `most`, and (but for two) at most half of what is left of its share, so that
+  // nobody waits long for the last piece. Empty: there are none left.
   Range Next(int worker, int64_t most);
 
  private:

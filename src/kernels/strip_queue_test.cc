@@ -21,6 +21,14 @@ TEST(StripQueue, AlonePassesThroughInOrder) {
   }
 }
 
+TEST(StripQueue, PiecesShrinkToHalfOfWhatIsLeftButNotBelowTwo) {
+  StripQueue queue(1);
+  queue.Begin(0, 15);
+  std::vector<int64_t> sizes;
+  for (Range r; !(r = queue.Next(0, 4)).empty();) sizes.push_back(r.size());
+  EXPECT_EQ(sizes, (std::vector<int64_t>{4, 4, 3, 2, 2}));
+}
+
 TEST(StripQueue, AWorkerThatNeverComesIsReplaced) {
   StripQueue queue(3);
   queue.Begin(1, 10);
