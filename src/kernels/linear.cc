@@ -145,8 +145,8 @@ Status PlaceSegment(const LinearProblem& problem, Segment* segment, PackedWeight
   if (bytes == 0) return {};
   packed->packed_bytes += bytes;
   if (!problem.cache_dir.empty()) {
-    NIBBLE_TRY(auto cached,
-               LoadOrPack(problem.cache_dir, *segment, bytes, [&](std::byte* out) { return PackSegment(segment, out, team); }));
+    NIBBLE_TRY(auto cached, LoadOrPack(problem.cache_dir, *segment, bytes, team,
+                                       [&](std::byte* out) { return PackSegment(segment, out, team); }));
     segment->data = cached.data;
     packed->keep.push_back(std::move(cached.keep));
     return {};

@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 
 #include "base/check.h"
 #include "kernels/random_weights.h"
@@ -167,6 +168,15 @@ TEST(Linear, PackCacheGivesTheSameBytesAndReplacesDamage) {
     std::filesystem::resize_file(entry.path(), 5000);
   }
   EXPECT_EQ(files, 1);
+  EXPECT_EQ(RunOn({{.weight = w}}, x, 2, Cpu().isa, 2, dir.path()), expected);
+  for (const auto& entry : std::filesystem::directory_iterator(dir.path())) {
+    std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekg(-100, std::ios::end);
+    const int byte = file.get();
+    file.seekp(-100, std::ios::end);
+    file.put(static_cast<char>(byte ^ 1));
+    EXPECT_TRUE(file);
+  }
   EXPECT_EQ(RunOn({{.weight = w}}, x, 2, Cpu().isa, 2, dir.path()), expected);
 }
 

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 
@@ -14,7 +15,7 @@
 namespace nibble {
 namespace {
 
-constexpr char kMagic[8] = {'n', 'b', 'p', 'a', 'c', 'k', '0', '1'};
+constexpr char kMagic[8] = {'n', 'b', 'p', 'a', 'c', 'k', '0', '2'};
 constexpr int64_t kHeaderBytes = 4096;  // data begins on a page
 
 struct Header {
@@ -22,17 +23,36 @@ struct Header {
   uint64_t key, bytes, checksum;
 };
 
-uint64_t Hash(const void* data, size_t size, uint64_t seed) {  // FNV-1a over 8-byte words, then bytes
+constexpr uint64_t Mix(uint64_t h, uint64_t word) {  // FNV-1a's step with words for bytes
+  h = (h ^ word) * 0x100000001b3ull;
+  return h ^ h >> 29;
+}
+
+// Four chains side by side: one would wait for its multiplications, not for memory.
+uint64_t Hash(const void* data, size_t size, uint64_t seed) {
   const auto* p = static_cast<const unsigned char*>(data);
-  uint64_t h = seed ^ 0xcbf29ce484222325ull;
-  for (; size >= 8; p += 8, size -= 8) {
-    uint64_t word;
-    std::memcpy(&word, p, 8);
-    h = (h ^ word) * 0x100000001b3ull;
-    h ^= h >> 29;
+  uint64_t lanes[4], words[4] = {};
+  for (uint64_t i = 0; i < 4; ++i) lanes[i] = Mix(seed ^ 0xcbf29ce484222325ull, i);
+  for (; size >= sizeof words; p += sizeof words, size -= sizeof words) {
+    std::memcpy(words, p, sizeof words);
+    for (int i = 0; i < 4; ++i) lanes[i] = Mix(lanes[i], words[i]);
   }
-  for (; size > 0; ++p, --size) h = (h ^ *p) * 0x100000001b3ull;
+  uint64_t h = size;
+  for (const uint64_t lane : lanes) h = Mix(h, lane);
+  for (; size > 0; ++p, --size) h = Mix(h, *p);
   return h;
+}
+
+// Of pieces that the team reads together.
+uint64_t Checksum(const std::byte* data, int64_t bytes, uint64_t key, ThreadTeam& team) {
+  constexpr int64_t kPiece = 1 << 20;
+  std::vector<uint64_t> pieces(static_cast<size_t>(CeilDiv(bytes, kPiece)));
+  team.Run([&](int worker) {
+    const Range mine = SplitRange(static_cast<int64_t>(pieces.size()), worker, team.size());
+    for (int64_t i = mine.begin; i < mine.end; ++i)
+      pieces[static_cast<size_t>(i)] = Hash(data + i * kPiece, static_cast<size_t>(std::min(kPiece, bytes - i * kPiece)), key);
+  });
+  return Hash(pieces.data(), pieces.size() * sizeof(uint64_t), key);
 }
 
 uint64_t Key(const Segment& segment, int64_t bytes) {
@@ -46,7 +66,7 @@ uint64_t Key(const Segment& segment, int64_t bytes) {
 }
 
 // The mapped file if it is exactly what `key` and `bytes` say; empty otherwise.
-CachedBytes Map(const std::string& path, uint64_t key, int64_t bytes) {
+CachedBytes Map(const std::string& path, uint64_t key, int64_t bytes, ThreadTeam& team) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return {};
   struct stat st = {};
@@ -60,7 +80,7 @@ CachedBytes Map(const std::string& path, uint64_t key, int64_t bytes) {
   const auto* header = static_cast<const Header*>(base);
   const std::byte* data = static_cast<const std::byte*>(base) + kHeaderBytes;
   if (std::memcmp(header->magic, kMagic, 8) != 0 || header->key != key || header->bytes != static_cast<uint64_t>(bytes) ||
-      header->checksum != Hash(data, static_cast<size_t>(bytes), key))
+      header->checksum != Checksum(data, bytes, key, team))
     return {};
   return {data, std::move(mapping)};
 }
@@ -92,22 +112,22 @@ bool WriteFile(const std::string& path, const Header& header, const std::byte* d
 
 }  // namespace
 
-Result<CachedBytes> LoadOrPack(const std::string& dir, const Segment& segment, int64_t bytes,
+Result<CachedBytes> LoadOrPack(const std::string& dir, const Segment& segment, int64_t bytes, ThreadTeam& team,
                                const std::function<Status(std::byte*)>& pack) {
   const uint64_t key = Key(segment, bytes);
   const std::string path = fmt::format("{}/{:016x}.nbpack", dir, key);
-  if (CachedBytes cached = Map(path, key, bytes); cached.data) return cached;
+  if (CachedBytes cached = Map(path, key, bytes, team); cached.data) return cached;
   auto buffer = std::make_shared<Buffer>(bytes);
   NIBBLE_RETURN_IF_ERROR(pack(buffer->data()));
   Header header = {};
   std::memcpy(header.magic, kMagic, 8);
   header.key = key;
   header.bytes = static_cast<uint64_t>(bytes);
-  header.checksum = Hash(buffer->data(), static_cast<size_t>(bytes), key);
+  header.checksum = Checksum(buffer->data(), bytes, key, team);
   std::error_code error;
   std::filesystem::create_directories(dir, error);
   if (WriteFile(path, header, buffer->data()))
-    if (CachedBytes cached = Map(path, key, bytes); cached.data) return cached;
+    if (CachedBytes cached = Map(path, key, bytes, team); cached.data) return cached;
   Warn("pack cache {}: cannot write {}: {}; the packed weights stay in memory", dir, path, std::strerror(errno));
   return CachedBytes{buffer->data(), buffer};
 }

@@ -18,8 +18,8 @@ struct CachedBytes {
 
 // Maps the cached bytes of `segment`, or calls pack, writes them (temporary name, fsync, rename) and maps that. A file that does
 // not fit (wrong size, header or checksum) is replaced. When the folder cannot be written the packed bytes stay in memory, with a
-// warning.
-Result<CachedBytes> LoadOrPack(const std::string& dir, const Segment& segment, int64_t bytes,
+// warning. The team reads what is validated.
+Result<CachedBytes> LoadOrPack(const std::string& dir, const Segment& segment, int64_t bytes, ThreadTeam& team,
                                const std::function<Status(std::byte*)>& pack);
 
 }  // namespace nibble
