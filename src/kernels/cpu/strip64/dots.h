@@ -96,11 +96,11 @@ inline void PrefetchTerms(const State& s, const std::byte* strip, const std::byt
   if (s.has_sub_min) __builtin_prefetch(strip + s.sub_min_offset + group * kStripRows);
 }
 
-// One sum of (u - zero) * code of x, on its way to y.
-template <bool biased>
-inline F32x16 AddSum(F32x16 ints, F32x16 scale, F32x16 bias, const XHeader& x, int span, F32x16 sum) {
+// One sum of (u - zero) * code of x, on its way to y. bias(): asked for where there is one.
+template <typename Bias>
+inline F32x16 AddSum(F32x16 ints, F32x16 scale, bool biased, const Bias& bias, const XHeader& x, int span, F32x16 sum) {
   sum = F32x16::Fma(ints, scale * F32x16::Set(x.scale), sum);
-  if constexpr (biased) sum = F32x16::Fma(bias, F32x16::Set(x.scale * static_cast<float>(x.sum[span])), sum);
+  if (biased) sum = F32x16::Fma(bias(), F32x16::Set(x.scale * static_cast<float>(x.sum[span])), sum);
   return sum;
 }
 
@@ -137,62 +137,69 @@ constexpr XForm FormOf() {
 
 // Some strips, at most kDotStrips. x: the first row's record in the first step; records of a step are m apart.
 // sums [kDotStrips][rows][64].
-template <CodeKind kind, Table table, typename Dot, int sum_columns, int rows>
+template <CodeKind kind, Table table, typename Dot, int rows>
 void DotGemv(const State& s, const std::byte* strip, int strips, const std::byte* x, int64_t m, float* sums) {
-  constexpr int quads = sum_columns / 4, quad_bytes = 4 * Dot::kPhases, at_once = AtOnce(rows);
+  constexpr int quad_bytes = 4 * Dot::kPhases, at_once = AtOnce(rows);
   constexpr int64_t record = XRecordBytes(FormOf<Dot>());
   const int zero = static_cast<int>(s.zero);
-  const bool biased = IsBiased(s);
+  const bool biased = IsBiased(s), halved = s.sum_columns < kXStep;
   // From the end of the codes to those of the next strip to be read.
   const int64_t last = s.steps() - kPrefetchSteps, to_next = strips * s.strip_bytes - s.steps() * s.step_bytes();
   const int64_t groups_ahead = CeilDiv(kPrefetchSteps * kXStep, s.group_elems > 0 ? s.group_elems : s.k);
-  Terms terms[kDotStrips];
-  int64_t loaded = -1;
+  Terms terms[2][kDotStrips];  // of a step's sums: one, or two
+  int64_t loaded[2] = {-1, -1};
   for (int64_t step = 0; step < s.steps(); ++step, x += m * record) {
     const std::byte* codes = strip + step * s.step_bytes();
     const int64_t ahead = kPrefetchSteps * s.step_bytes() + (step < last ? 0 : to_next);
-    Unroll<kQuads / quads>([&](auto half) {
-      constexpr int span = sum_columns == 32 ? 0 : 1 + decltype(half)::value;
-      const int64_t group = GroupOf(s, step * kXStep + half * sum_columns);
-      if (group != loaded) {
-        for (int i = 0; i < strips; ++i) {
-          const std::byte* own = strip + i * s.strip_bytes;
-          LoadDotTerms(s, own, group, &terms[i]);
-          PrefetchTerms(s, own, own + strips * s.strip_bytes, group + groups_ahead);
-        }
-        loaded = group;
+    for (int half = 0; half <= static_cast<int>(halved); ++half) {
+      const int64_t group = GroupOf(s, step * kXStep + half * s.sum_columns);
+      if (group == loaded[half]) continue;
+      for (int i = 0; i < strips; ++i) {
+        const std::byte* own = strip + i * s.strip_bytes;
+        LoadDotTerms(s, own, group, &terms[half][i]);
+        PrefetchTerms(s, own, own + strips * s.strip_bytes, group + groups_ahead);
       }
-      const auto add = [&](int unit, int first) {
-        const int64_t side = ToSecond(s, first, strips);
-        const std::byte* begin = codes + first * s.strip_bytes + unit * UnitBytes(kind);
-        Dot dot[at_once * rows];
+      loaded[half] = group;
+    }
+    const auto add = [&](int unit, int first) {
+      const int64_t side = ToSecond(s, first, strips);
+      const std::byte* begin = codes + first * s.strip_bytes + unit * UnitBytes(kind);
+      Dot dot[at_once * rows];
+      const auto start = [&](int span) {
         Unroll<at_once * rows>([&](auto j) { dot[j] = Dot::Start(HeaderOf(x + j % rows * record), span, zero); });
-        Unroll<quads>([&](auto i) {
-          constexpr int q = decltype(half)::value * quads + decltype(i)::value;
-          typename Dot::Operand operand[at_once][Dot::kPhases];
-          Unroll<at_once>([&](auto j) {
-            PrefetchPart<kind, q>(begin + j * side + ahead);
-            LoadOperands<kind, table, Dot, q>(s, begin + j * side, operand[j]);
-          });
-          const std::byte* at = x + kXHeaderBytes + q * quad_bytes;
-          Unroll<Dot::kPhases>([&](auto phase) {
-            Unroll<at_once * rows>(
-                [&](auto j) { dot[j] = dot[j].Plus(operand[j / rows][phase], at + j % rows * record + 4 * phase); });
-          });
-        });
+      };
+      const auto finish = [&](int half, int span) {
         Unroll<at_once * rows>([&](auto j) {
           float* sum = sums + (first * rows + j) * kStripRows + 16 * unit;
           const XHeader& header = HeaderOf(x + j % rows * record);
-          const Terms& own = terms[side > 0 ? first + j / rows : first];
-          const F32x16 ints = dot[j].Total().ToF32(), before = F32x16::Load(sum);
-          (biased ? AddSum<true>(ints, own.scale[unit], own.zero[unit], header, span, before)
-                  : AddSum<false>(ints, own.scale[unit], own.scale[unit], header, span, before))
-              .Store(sum);
+          const Terms& own = terms[half][side > 0 ? first + j / rows : first];
+          const auto bias = [&] { return own.zero[unit]; };
+          AddSum(dot[j].Total().ToF32(), own.scale[unit], biased, bias, header, span, F32x16::Load(sum)).Store(sum);
         });
       };
-      for (int unit = 0; unit < kVectors; ++unit)
-        for (int first = 0; first < strips; first += at_once) add(unit, first);
-    });
+      start(halved ? 1 : 0);
+      Unroll<kQuads>([&](auto i) {
+        constexpr int q = decltype(i)::value;
+        if constexpr (q == kQuads / 2)
+          if (halved) {
+            finish(0, 1);
+            start(2);
+          }
+        typename Dot::Operand operand[at_once][Dot::kPhases];
+        Unroll<at_once>([&](auto j) {
+          PrefetchPart<kind, q>(begin + j * side + ahead);
+          LoadOperands<kind, table, Dot, q>(s, begin + j * side, operand[j]);
+        });
+        const std::byte* at = x + kXHeaderBytes + q * quad_bytes;
+        Unroll<Dot::kPhases>([&](auto phase) {
+          Unroll<at_once * rows>(
+              [&](auto j) { dot[j] = dot[j].Plus(operand[j / rows][phase], at + j % rows * record + 4 * phase); });
+        });
+      });
+      finish(halved ? 1 : 0, halved ? 2 : 0);
+    };
+    for (int unit = 0; unit < kVectors; ++unit)
+      for (int first = 0; first < strips; first += at_once) add(unit, first);
   }
 }
 
@@ -239,13 +246,14 @@ void DecodeSteps(const State& s, const std::byte* strip, Range steps, const Pane
 
 // rows x (16 * NV) sums over a panel's steps. x: the record of the tile's first row in the panel's first step; records of a step
 // are m apart. sums [rows][64].
-template <typename Dot, int sum_columns, bool biased, bool wide, int rows, int NV>
+template <typename Dot, int sum_columns, bool wide, int rows, int NV>
 inline void DotTile(const State& s, const Panel& panel, int64_t steps, const std::byte* x, int64_t m, float* sums) {
   constexpr int quads = sum_columns / 4, quad_bytes = 4 * Dot::kPhases;
   constexpr int64_t record = XRecordBytes(FormOf<Dot>());
   const std::byte* codes = panel.codes;
   const float* terms = panel.terms;
   const int zero = static_cast<int>(s.zero);
+  const bool biased = IsBiased(s);
   for (int64_t step = 0; step < steps; ++step, x += m * record, terms += kStepTermFloats)
     for (int half = 0; half < kQuads / quads; ++half) {
       Dot dot[rows * NV];
@@ -271,14 +279,13 @@ inline void DotTile(const State& s, const Panel& panel, int64_t steps, const std
         });
       });
       codes += (wide ? Dot::kPhases : 1) * quads * kChunkBytes;
-      Unroll<rows>([&](auto r) {
-        const XHeader& header = HeaderOf(x + r * record);
-        Unroll<NV>([&](auto i) {
-          float* sum = sums + r * kStripRows + 16 * i;
-          const float* term = terms + half * 2 * kStripRows + 16 * i;
-          const F32x16 scale = F32x16::Load(term), bias = biased ? F32x16::Load(term + kStripRows) : scale;
-          AddSum<biased>(dot[r * NV + i].Total().ToF32(), scale, bias, header, span, F32x16::Load(sum)).Store(sum);
-        });
+      Unroll<rows * NV>([&](auto j) {
+        constexpr int r = j / NV, i = j % NV;
+        float* sum = sums + r * kStripRows + 16 * i;
+        const float* term = terms + half * 2 * kStripRows + 16 * i;
+        const auto bias = [&] { return F32x16::Load(term + kStripRows); };
+        AddSum(dot[j].Total().ToF32(), F32x16::Load(term), biased, bias, HeaderOf(x + r * record), span, F32x16::Load(sum))
+            .Store(sum);
       });
     }
 }

@@ -21,19 +21,19 @@ void Tiles(const Tile& tile, int rows, const Panel& panel, float* sums, Ahead& a
     const Panel part{panel.codes + i * kLaneBytes, panel.terms + 16 * i};
     float* out = sums + 16 * i;
     switch (rows) {
-      case 1: tile(std::integral_constant<int, 1>{}, part, out); break;
       case 2: tile(std::integral_constant<int, 2>{}, part, out); break;
+      case 3: tile(std::integral_constant<int, 3>{}, part, out); break;
       case 4: tile(std::integral_constant<int, 4>{}, part, out); break;
       default: tile(std::integral_constant<int, kTileRows>{}, part, out); break;
     }
   }
 }
 
-template <typename Dot, int sum_columns, bool biased, int NV, bool wide = false>
+template <typename Dot, int sum_columns, int NV, bool wide = false>
 void DotTiles(int rows, const State& s, const Panel& panel, int64_t steps, const std::byte* x, int64_t m, float* sums,
               Ahead& ahead) {
   const auto tile = [&](auto r, const Panel& part, float* out) {
-    DotTile<Dot, sum_columns, biased, wide, decltype(r)::value, NV>(s, part, steps, x, m, out);
+    DotTile<Dot, sum_columns, wide, decltype(r)::value, NV>(s, part, steps, x, m, out);
   };
   Tiles<NV>(tile, rows, panel, sums, ahead);
 }
@@ -57,25 +57,17 @@ struct DotDecoder {
   int tile_rows = kTileRows;
 };
 
-template <typename Dot, int NV>
-TilesFn* TilesOf(const State& s) {
-  if (IsBiased(s)) return s.sum_columns == 16 ? DotTiles<Dot, 16, true, NV> : DotTiles<Dot, 32, true, NV>;
-  return s.sum_columns == 16 ? DotTiles<Dot, 16, false, NV> : DotTiles<Dot, 32, false, NV>;
-}
-
 template <typename Dot, int NV, CodeKind kind, Table table = Table::kNone>
 DotDecoder MakeDotDecoder(const State& s) {
-  const auto panel = DecodeSteps<kind, table, Dot>;
-  TilesFn* tiles = TilesOf<Dot, NV>(s);
-  if (s.sum_columns == 16) return {DotGemv<kind, table, Dot, 16, 1>, DotGemv<kind, table, Dot, 16, 2>, panel, tiles, kVectors / NV};
-  return {DotGemv<kind, table, Dot, 32, 1>, DotGemv<kind, table, Dot, 32, 2>, panel, tiles, kVectors / NV};
+  TilesFn* tiles = s.sum_columns == kXStep ? DotTiles<Dot, kXStep, NV> : DotTiles<Dot, kXStep / 2, NV>;
+  return {DotGemv<kind, table, Dot, 1>, DotGemv<kind, table, Dot, 2>, DecodeSteps<kind, table, Dot>, tiles, kVectors / NV};
 }
 
 template <typename Dot, int NV>
 DotDecoder MakeWideDecoder() {
   constexpr CodeKind kind = CodeKind::kBits4;
-  return {DotGemv<kind, Table::kWide, Dot, 32, 1>, DotGemv<kind, Table::kWide, Dot, 32, 2>, DecodeSteps<kind, Table::kWide, Dot>,
-          DotTiles<Dot, 32, false, NV, true>, kVectors / NV};
+  return {DotGemv<kind, Table::kWide, Dot, 1>, DotGemv<kind, Table::kWide, Dot, 2>, DecodeSteps<kind, Table::kWide, Dot>,
+          DotTiles<Dot, kXStep, NV, true>, kVectors / NV};
 }
 
 template <typename Dot, int NV>
@@ -126,10 +118,11 @@ DotDecoder DecoderFor(const State& s) {
   return s.subs == SubKind::kNone ? DotDecoderOf<Dot, NV>(s) : TwoLevelDecoderOf<Dot, NV>(s);
 }
 
-// Rows of the next tile when so many are left. Two tiles of four are faster than six and two.
+// Rows of the next tile when so many are left, three or more at first: 2, 3, 4 or kTileRows, never one alone. Two tiles of four are
+// faster than six and two.
 inline int64_t TileRows(int64_t left, int64_t most) {
-  if (left >= most && left != 8) return most;
-  return left >= 4 ? 4 : left >= 2 ? 2 : 1;
+  if (left == 5) return 3;
+  return left >= most && left != 7 && left != 8 ? most : left < 4 ? left : 4;
 }
 
 // Adds the products of some steps to y of one strip.
@@ -172,8 +165,9 @@ void RunDots(const Segment& segment, Range strips, const LinearArgs& args, std::
     }
     return;
   }
-  for (int64_t row = 0; row < args.m; row += kMostRows) {
-    const Range rows{row, row + kMostRows < args.m ? row + kMostRows : args.m};
+  const int64_t parts = CeilDiv(args.m, kMostRows);
+  for (int64_t part = 0; part < parts; ++part) {
+    const Range rows = SplitRange(args.m, part, parts);
     const int64_t panels = kDotXBytes / (rows.size() * XRecordBytes(FormOf<Dot>()) * kPanelSteps),
                   most = (panels > 0 ? panels : 1) * kPanelSteps;
     for (int64_t step = 0; step < s.steps(); step += most) {

@@ -298,8 +298,9 @@ void RunStrips(const Segment& segment, Range strips, const LinearArgs& args, std
   const Decoder decoder = DecoderOf(*static_cast<const State*>(segment.state.get()));
   float* floats = reinterpret_cast<float*>(scratch);
   if (args.m == 1) return RunOneRow(segment, strips, args, decoder, floats);
-  for (int64_t row = 0; row < args.m; row += kMostRows)
-    RunRows(segment, strips, args, {row, row + kMostRows < args.m ? row + kMostRows : args.m}, decoder,
+  const int64_t parts = CeilDiv(args.m, kMostRows);
+  for (int64_t part = 0; part < parts; ++part)
+    RunRows(segment, strips, args, SplitRange(args.m, part, parts), decoder,
             {floats, floats + kPanelFloats, floats + kPanelFloats + kSumFloats});
 }
 
