@@ -41,7 +41,6 @@ struct F32x16 {
   static F32x16 LoadE4M3Parts(const void* p) {  // the sign stays, its copy goes
     return {_mm512_cvtph_ps(_mm256_and_si256(_mm256_srai_epi16(HighBytes(p), 1), _mm256_set1_epi16(static_cast<int16_t>(0xbfff))))};
   }
-  static F32x16 LoadE4M3(const void* p) { return LoadE4M3Parts(p) * Set(kE4M3Factor); }
   static F32x16 LoadE5M2(const void* p) { return {_mm512_cvtph_ps(HighBytes(p))}; }
   static F32x16 LoadI8(const void* p) {
     return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))))};

@@ -55,7 +55,6 @@ struct F32x16 {
     for (int i = 0; i < 16; ++i) SetBits16(p, i, static_cast<uint16_t>(static_cast<int16_t>(v[(i & ~3) + kOrder[i & 3]])));
   }
   // e4m3 and e5m2 codes; e4m3's NaN codes read as 480. Parts: values / kE4M3Factor, which cost less.
-  static F32x16 LoadE4M3(const void* p) { return LoadE4M3Parts(p) * Set(kE4M3Factor); }
   static constexpr float kE4M3Factor = 256.0f;
   static F32x16 LoadE4M3Parts(const void* p) {
     F32x16 r;

@@ -22,55 +22,94 @@ constexpr int64_t kBytes = dtype == DType::kF32                                 
                            : dtype == DType::kE4M3 || dtype == DType::kE5M2 || dtype == DType::kI8 ? 1
                                                                                                    : 2;
 
-// Asks ahead for `bytes` from `next` on, of what will be read next.
-inline void Fetch(const char* next, int64_t bytes) {
-  for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(next + at, 0, 2);
-}
-
+// e4m3: divided by kE4M3Factor, which Weigh makes up for.
 template <DType dtype>
 inline F32x16 LoadElements(const char* p) {
   if constexpr (dtype == DType::kF16) return F32x16::LoadF16(p);
   if constexpr (dtype == DType::kBF16) return F32x16::LoadBf16(p);
-  if constexpr (dtype == DType::kE4M3) return F32x16::LoadE4M3(p);
+  if constexpr (dtype == DType::kE4M3) return F32x16::LoadE4M3Parts(p);
   if constexpr (dtype == DType::kE5M2) return F32x16::LoadE5M2(p);
   if constexpr (dtype == DType::kI8) return F32x16::LoadI8(p);
   return F32x16::Load(reinterpret_cast<const float*>(p));
 }
+
+// What will be read soon and is asked for meanwhile: `step` bytes with every vector that is read.
+struct Ahead {
+  const char* at;
+  int64_t step;
+
+  // Where a tile begins with a page's vector `begin`.
+  Ahead From(int64_t begin) const { return {at + begin * step, step}; }
+  // With so many vectors. Not where they are f32: those of a prompt are decoded already, and are multiplied a tenth faster without.
+  template <DType dtype, int64_t vectors>
+  void Ask() {
+    if constexpr (dtype == DType::kF32) return;
+    Unroll<CeilDiv(vectors * 16 * kBytes<dtype>, 64)>([&](auto line) { __builtin_prefetch(at + 64 * line); });
+    at += vectors * step;
+  }
+};
+
+constexpr int64_t kAheadBytes = 8192;  // of L1, which holds as much that is being read, and scores
 
 // Where the tiles of one call read and write.
 struct Stretch {
   const AttentionStretch* s;
   const void* const* k;
   const void* const* v;
-  float* scores;  // [queries][kStretch]
+  float* scores;                  // [queries][kStretch]
+  int64_t chunk_pages;            // of values that are read at once
+  Ahead ahead[2][kStretchPages];  // with each page of keys, of values
+
+  Range pages() const { return {s->slots.begin / kPageTokens, (s->slots.end - 1) / kPageTokens + 1}; }
+  // The first tile asks; the others for what is there already (of address 0, each would be looked up).
+  Ahead AheadOf(bool values, int64_t page, int64_t query) const {
+    return query == 0 ? ahead[values][page] : Ahead{reinterpret_cast<const char*>(scores), 0};
+  }
+  void SetAhead(int64_t element_bytes);
 };
+
+// Pages are read in this order: keys, values, the next keys. While one is multiplied another one is asked for, evenly: memory that
+// waits for arithmetic is lost, and what is asked for long before leaves L1 again.
+void Stretch::SetAhead(int64_t element_bytes) {
+  const int64_t row_bytes = s->row_scale ? 4 : 0, k_page = kPageTokens * (s->k_dim * element_bytes + row_bytes),
+                v_page = kPageTokens * (s->v_dim * element_bytes + row_bytes);
+  const int64_t fit = kAheadBytes / v_page, first = pages().begin, count = pages().size();
+  chunk_pages = s->queries >= kPanelQueries || fit > kStretchPages ? kStretchPages : fit > 1 ? fit : 1;
+  for (int64_t i = 0; i < 2 * count; ++i) {
+    const bool values = i >= count, of_values = i + chunk_pages >= count && i + chunk_pages < 2 * count;
+    const int64_t at = i + chunk_pages - (of_values ? count : i + chunk_pages < count ? 0 : 2 * count);
+    const void* page = of_values                 ? v[first + at]
+                       : i + chunk_pages < count ? k[first + at]
+                       : at < kStretchPages      ? s->next_k[at]
+                                                 : nullptr;
+    const int64_t vectors = kPageTokens / 16 * (values ? s->v_dim : s->k_dim);
+    ahead[values][first + i % count] =
+        page ? Ahead{static_cast<const char*>(page), CeilDiv(of_values ? v_page : k_page, vectors)} : AheadOf(values, 0, 1);
+  }
+}
 
 // Scores of queries [query, query + M) at 16 * NV slots from `slot` on; one chain over the elements of k.
 template <DType dtype, int M, int NV>
 inline void ScoreTile(const Stretch& w, int64_t query, int64_t slot) {
   const AttentionStretch& s = *w.s;
   constexpr int64_t bytes = kBytes<dtype>;
+  constexpr int pages = CeilDiv(16 * NV, kPageTokens);
   const char* keys[NV];  // 16 slots each; pages outside s.slots are not there: another's scores, which nobody reads
   for (int i = 0; i < NV; ++i) {
     const int64_t at = slot + 16 * i, first = s.slots.begin / kPageTokens, last = (s.slots.end - 1) / kPageTokens;
     const int64_t page = at / kPageTokens < first ? first : at / kPageTokens > last ? last : at / kPageTokens;
     keys[i] = static_cast<const char*>(w.k[page]) + at % kPageTokens * bytes;
   }
-  // The pages of values that belong to these keys are read next. They are asked for evenly, by the tiles of a page each a part:
-  // memory that waits for arithmetic is lost. Where they are not asked for, it is the keys again.
-  constexpr int64_t parts = NV == 1 ? 2 : 1;
-  const int64_t next_step = query == 0 ? s.v_dim * kPageTokens * bytes / s.k_dim / parts : 0;
-  const char* next[(NV + 1) / 2];
-  for (int i = 0; i < NV; i += 2) {
-    const int64_t at = slot + 16 * i, part = at % kPageTokens / 16;
-    next[i / 2] =
-        query == 0 && at < s.slots.end ? static_cast<const char*>(w.v[at / kPageTokens]) + part * (s.k_dim * next_step) : keys[i];
+  Ahead ahead[pages];
+  for (int i = 0; i < pages; ++i) {
+    const int64_t page = slot / kPageTokens + i < w.pages().end ? slot / kPageTokens + i : w.pages().end - 1;
+    ahead[i] = w.AheadOf(false, page, query).From(slot % kPageTokens / 16 * s.k_dim);
   }
   F32x16 sum[M * NV];
   Unroll<M * NV>([&](auto j) { sum[j] = F32x16::Zero(); });
   const float* q = s.q + query * s.k_dim;
   for (int64_t d = 0; d < s.k_dim; ++d) {
-    for (const char* page : next) __builtin_prefetch(page + d * next_step, 0, 2);
+    Unroll<pages>([&](auto i) { ahead[i].template Ask<dtype, NV / pages>(); });
     F32x16 k[NV];
     Unroll<NV>([&](auto i) { k[i] = LoadElements<dtype>(keys[i] + d * kPageTokens * bytes); });
     Unroll<M>([&](auto m) {
@@ -81,22 +120,23 @@ inline void ScoreTile(const Stretch& w, int64_t query, int64_t slot) {
   Unroll<M * NV>([&](auto j) { sum[j].Store(w.scores + (query + j / NV) * kStretch + slot + 16 * (j % NV)); });
 }
 
-// Elements [16 * begin, 16 * (begin + NV)) of the outputs of M queries; one chain over the slots.
+// Slots [slots) are added to elements [16 * begin, 16 * (begin + NV)) of the outputs of M queries; one chain over all slots of the
+// stretch.
 template <DType dtype, int M, int NV>
-inline void ValueTile(const Stretch& w, int64_t query, int64_t begin, float* out) {
+inline void ValueTile(const Stretch& w, int64_t query, Range slots, int64_t begin, float* out) {
   const AttentionStretch& s = *w.s;
   constexpr int64_t bytes = kBytes<dtype>;
+  const bool starts = slots.begin == s.slots.begin;
   F32x16 sum[M * NV];
-  Unroll<M * NV>([&](auto j) { sum[j] = F32x16::Zero(); });
-  // The next keys, evenly: at every slot a part of as many bytes of a page as a slot has there.
-  const int64_t key_bytes = s.k_dim * bytes, part_bytes = 16 * NV * key_bytes / s.v_dim;
-  for (int64_t slot = s.slots.begin; slot < s.slots.end;) {
-    const int64_t page = slot / kPageTokens, end = (page + 1) * kPageTokens < s.slots.end ? (page + 1) * kPageTokens : s.slots.end;
+  Unroll<M * NV>(
+      [&](auto j) { sum[j] = starts ? F32x16::Zero() : F32x16::Load(out + (query + j / NV) * s.v_dim + 16 * (begin + j % NV)); });
+  for (int64_t slot = slots.begin; slot < slots.end;) {
+    const int64_t page = slot / kPageTokens, end = (page + 1) * kPageTokens < slots.end ? (page + 1) * kPageTokens : slots.end;
     const char* values = static_cast<const char*>(w.v[page]) + (slot % kPageTokens * s.v_dim + 16 * begin) * bytes;
     const float* p = w.scores + query * kStretch;
-    const char* next = query == 0 && s.next_k[page] ? static_cast<const char*>(s.next_k[page]) + begin / NV * part_bytes : nullptr;
+    Ahead ahead = w.AheadOf(true, page, query).From(begin * kPageTokens);
     for (; slot < end; ++slot, values += s.v_dim * bytes) {
-      if (next) Fetch(next + slot % kPageTokens * key_bytes, part_bytes);
+      ahead.template Ask<dtype, NV>();
       F32x16 v[NV];
       Unroll<NV>([&](auto i) { v[i] = LoadElements<dtype>(values + 16 * i * bytes); });
       Unroll<M>([&](auto m) {
@@ -115,12 +155,17 @@ void ScoreTiles(const Stretch& w, int64_t query) {
     ScoreTile<dtype, M, kTileVectors>(w, query, slot);
 }
 
+// As many pages at once as stay in L1 while each tile reads its part of them.
 template <DType dtype, int M>
 void ValueTiles(const Stretch& w, int64_t query, float* out) {
-  const int64_t vectors = w.s->v_dim / 16;
-  int64_t i = 0;
-  for (; i + kTileVectors <= vectors; i += kTileVectors) ValueTile<dtype, M, kTileVectors>(w, query, i, out);
-  for (; i < vectors; ++i) ValueTile<dtype, M, 1>(w, query, i, out);
+  const int64_t vectors = w.s->v_dim / 16, end = w.s->slots.end, most = w.chunk_pages * kPageTokens;
+  Range slots = w.s->slots;
+  for (; slots.begin < end; slots.begin = slots.end) {
+    slots.end = slots.begin / kPageTokens * kPageTokens + most < end ? slots.begin / kPageTokens * kPageTokens + most : end;
+    int64_t i = 0;
+    for (; i + kTileVectors <= vectors; i += kTileVectors) ValueTile<dtype, M, kTileVectors>(w, query, slots, i, out);
+    for (; i < vectors; ++i) ValueTile<dtype, M, 1>(w, query, slots, i, out);
+  }
 }
 
 template <DType dtype, int M>
@@ -191,7 +236,8 @@ inline F32x16 RowScales(const void* const* pages, int64_t width, int64_t slot) {
 void Weigh(const AttentionStretch& s, int64_t query, float* scores, float* max_out, float* sum_out) {
   static constexpr float kLane[kLanes] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   const Range seen = s.seen[query];
-  const F32x16 scale = F32x16::Set(s.scale), cap = F32x16::Set(s.softcap);
+  const float factor = s.dtype == DType::kE4M3 ? F32x16::kE4M3Factor : 1.0f;
+  const F32x16 scale = F32x16::Set(s.scale * factor), cap = F32x16::Set(s.softcap);
   const int64_t begin = seen.empty() ? s.slots.end : seen.begin / kLanes * kLanes, end = seen.empty() ? s.slots.end : seen.end;
   F32x16 top = F32x16::Set(-__builtin_inff());
   for (int64_t slot = begin; slot < end; slot += kLanes) {
@@ -211,7 +257,8 @@ void Weigh(const AttentionStretch& s, int64_t query, float* scores, float* max_o
   for (; slot < begin; slot += kLanes) sum.Store(scores + slot);
   for (; slot < end; slot += kLanes) {
     const F32x16 e = OutsideBecomes(Exp(F32x16::Load(scores + slot) - F32x16::Set(max)), seen, slot, 0);
-    (s.row_scale ? OutsideBecomes(e * RowScales(s.v, s.v_dim, slot), seen, slot, 0) : e).Store(scores + slot);
+    const F32x16 weight = s.row_scale ? OutsideBecomes(e * RowScales(s.v, s.v_dim, slot), seen, slot, 0) : e;
+    (weight * F32x16::Set(factor)).Store(scores + slot);
     sum = sum + e;
   }
   for (; slot < s.slots.end; slot += kLanes) F32x16::Zero().Store(scores + slot);
@@ -220,7 +267,7 @@ void Weigh(const AttentionStretch& s, int64_t query, float* scores, float* max_o
 }
 
 void AttendStretch(const AttentionStretch& s, const AttentionSums& partial) {
-  Stretch w{&s, s.k, s.v, s.scratch};
+  Stretch w{.s = &s, .k = s.k, .v = s.v, .scores = s.scratch, .chunk_pages = 1, .ahead = {}};
   DType dtype = s.dtype;
   const void *k[kStretchPages] = {}, *v[kStretchPages] = {};
   if (dtype != DType::kF32 && s.queries >= kPanelQueries) {
@@ -239,6 +286,7 @@ void AttendStretch(const AttentionStretch& s, const AttentionSums& partial) {
     w.v = v;
     dtype = DType::kF32;
   }
+  w.SetAhead(DTypeBytes(dtype));
   AllTilesOf(dtype, w, nullptr);
   for (int64_t query = 0; query < s.queries; ++query)
     Weigh(s, query, w.scores + query * kStretch, partial.max + query, partial.sum + query);
