@@ -23,7 +23,7 @@ struct ModelOptions {
   int64_t context = 0;
   bool share_prefixes = true;    // benchmarks compute every prompt
   DType kv_auto = DType::kBF16;  // what "auto" means without a scheme of the checkpoint's own
-  int64_t sequences = 1, batch_rows = 512, logits_rows = 64;
+  int64_t sequences = 1, batch_rows = kBatchRows, logits_rows = 64;
 };
 
 // The positional MODEL.

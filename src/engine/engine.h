@@ -25,7 +25,7 @@ struct EngineOptions {
   DType kv_auto = DType::kBF16;       // what auto means when the checkpoint says nothing
   int64_t context = 0;                // positions of one sequence; 0: the model's, cut to what memory allows
   int64_t max_sequences = 1;          // the cache holds this many whole contexts
-  int64_t batch_rows = 512;           // tokens of one step
+  int64_t batch_rows = kBatchRows;    // tokens of one step
   int64_t logits_rows = 64;           // most logits of one step
   bool share_prefixes = true;
 };

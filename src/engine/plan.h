@@ -30,11 +30,14 @@ struct MemoryPlan {
   int64_t total() const { return weights_bytes + kv_bytes + state_bytes + scratch_bytes; }
 };
 
+// Tokens of one step, unless asked otherwise. Twice as many take 40 MB more with a 1 B model, and its prompts are no faster.
+inline constexpr int64_t kBatchRows = 256;
+
 struct PlanOptions {
   int64_t context = 0;  // 0: the model's
   int64_t sequences = 1;
   KvFormats kv_dtype = DType::kBF16;
-  int64_t batch_rows = 512, logits_rows = 64;
+  int64_t batch_rows = kBatchRows, logits_rows = 64;
   double linear_bits = 0;  // > 0: linear layers and experts have so many bits a weight, whatever is stored
 };
 

@@ -71,20 +71,25 @@ struct Stretch {
 // Pages are read in this order: keys, values, the next keys. While one is multiplied another one is asked for, evenly: memory that
 // waits for arithmetic is lost, and what is asked for long before leaves L1 again.
 void Stretch::SetAhead(int64_t element_bytes) {
-  const int64_t row_bytes = s->row_scale ? 4 : 0, k_page = kPageTokens * (s->k_dim * element_bytes + row_bytes),
-                v_page = kPageTokens * (s->v_dim * element_bytes + row_bytes);
-  const int64_t fit = kAheadBytes / v_page, first = pages().begin, count = pages().size();
+  struct Read {
+    const void* page;
+    int64_t bytes;
+  };
+  const auto page_bytes = [&](int64_t dim) { return kPageTokens * (dim * element_bytes + (s->row_scale ? 4 : 0)); };
+  const int64_t k_bytes = page_bytes(s->k_dim), v_bytes = page_bytes(s->v_dim), first = pages().begin, count = pages().size();
+  const auto read = [&](int64_t order) -> Read {
+    if (order < count) return {k[first + order], k_bytes};
+    if (order < 2 * count) return {v[first + order - count], v_bytes};
+    return {order - 2 * count < kStretchPages ? s->next_k[order - 2 * count] : nullptr, k_bytes};
+  };
+  const int64_t fit = kAheadBytes / v_bytes;
   chunk_pages = s->queries >= kPanelQueries || fit > kStretchPages ? kStretchPages : fit > 1 ? fit : 1;
-  for (int64_t i = 0; i < 2 * count; ++i) {
-    const bool values = i >= count, of_values = i + chunk_pages >= count && i + chunk_pages < 2 * count;
-    const int64_t at = i + chunk_pages - (of_values ? count : i + chunk_pages < count ? 0 : 2 * count);
-    const void* page = of_values                 ? v[first + at]
-                       : i + chunk_pages < count ? k[first + at]
-                       : at < kStretchPages      ? s->next_k[at]
-                                                 : nullptr;
+  for (int64_t order = 0; order < 2 * count; ++order) {
+    const bool values = order >= count;
     const int64_t vectors = kPageTokens / 16 * (values ? s->v_dim : s->k_dim);
-    ahead[values][first + i % count] =
-        page ? Ahead{static_cast<const char*>(page), CeilDiv(of_values ? v_page : k_page, vectors)} : AheadOf(values, 0, 1);
+    const Read next = read(order + chunk_pages);
+    ahead[values][first + order % count] =
+        next.page ? Ahead{static_cast<const char*>(next.page), CeilDiv(next.bytes, vectors)} : AheadOf(values, 0, 1);
   }
 }
 
