@@ -8,20 +8,18 @@
 // (graph/cpu_attention.cc). Bandwidth and peak are measured before each line; times are the best of some repetitions.
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <random>
 
 #include "eval/roofline.h"
 #include "kernels/cpu/attention/attention.h"
+#include "best_time.h"
 #include "base/thread_team.h"
 #include "tensors/scalar.h"
 #include "tensors/tensor_view.h"
 
 namespace nibble {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 struct Options {
   std::vector<std::string> dtypes = {"bf16", "f16", "i8", "e4m3"};
@@ -111,18 +109,13 @@ void Line(const Options& o, const std::string& name, DType dtype, ThreadTeam& te
   const Roofline roofline = MeasureRoofline(o.threads);
   std::printf("%-5s", name.c_str());
   for (const int64_t rows : o.rows) {
-    std::vector<double> seconds;
-    const auto begin = Clock::now();
-    do {
-      const auto start = Clock::now();
+    const double time = BestTime([&] {
       team.Run([&](int worker) {
         for (int64_t layer = 0; layer < cache.layers; ++layer)
           for (int64_t head = worker; head < o.kv_heads; head += o.threads)
             Attend(o, cache, layer, head, rows * o.group, q.data(), &buffers[static_cast<size_t>(worker)]);
       });
-      seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
-    } while (seconds.size() < 3 || Clock::now() - begin < std::chrono::milliseconds(300));
-    const double time = *std::min_element(seconds.begin(), seconds.end());
+    });
     const double bytes = 2.0 * static_cast<double>(cache.layers * cache.pages * o.kv_heads * cache.page_bytes);
     const double flop = 4.0 * static_cast<double>(cache.layers * o.depth * o.kv_heads * o.dim * o.group * rows);
     std::printf("  rows=%lld %5.1f GB/s %3.0f%% %4.0f GFLOP/s %3.0f%%", static_cast<long long>(rows), bytes / time / 1e9,

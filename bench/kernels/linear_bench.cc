@@ -10,12 +10,12 @@
 // last-level cache, which keeps a part of them.
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <random>
 
+#include "best_time.h"
 #include "base/check.h"
 #include "eval/roofline.h"
 #include "kernels/linear.h"
@@ -25,8 +25,6 @@
 
 namespace nibble {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 // Random bits; a block whose scales make infinities or huge numbers is drawn again. 64 rows are drawn once and repeated.
 std::shared_ptr<const StoredWeight> RandomWeight(FormatId format, DType dtype, int64_t n, int64_t k) {
@@ -138,16 +136,11 @@ void Line(const Options& o, const std::string& name, const std::shared_ptr<const
         WriteXCodes(input.form, input.act, x.data() + row * o.k, o.k, row, m, codes.data(), &work);
       args.x = reinterpret_cast<const float*>(codes.data());
     }
-    std::vector<double> seconds;
-    const auto begin = Clock::now();
-    do {
-      const auto start = Clock::now();
+    const double time = BestTime([&] {
       team.Run([&](int worker) {
         RunLinear(*packed, {&args, 1}, worker, team.size(), scratch[static_cast<size_t>(worker)].data());
       });
-      seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
-    } while (seconds.size() < 3 || Clock::now() - begin < std::chrono::milliseconds(300));
-    const double time = *std::min_element(seconds.begin(), seconds.end());
+    });
     const double gb_s = static_cast<double>(StoredBytes(*weight)) / time / 1e9;
     const double gop_s = 2.0 * static_cast<double>(m * o.n * o.k) / time / 1e9;
     if (m == 1 && StoredBytes(*weight) < 2 * Cpu().l3_bytes)
