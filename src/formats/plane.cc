@@ -106,6 +106,11 @@ void ReadPlaneGroups(const Plane& plane, int64_t block_row, Range groups, float*
   for (int64_t g = 0; g < groups.size(); ++g) out[g] = FinishScale(plane, out[g], block + g);
 }
 
+int64_t BodyRow(const StoredWeight& weight, int64_t n) {
+  const TensorView& map = weight.row_map;
+  return map ? static_cast<int64_t>(LoadScalar(map.dtype, map.data, n * map.stride[0])) : n;
+}
+
 int64_t GroupOf(const Coded& coded, const Plane& plane, int64_t k) {
   if (plane.block_k == 0) return 0;
   return coded.group_of_k ? GroupIndex(coded.group_of_k, k) : (k + coded.k_phase) / plane.block_k;

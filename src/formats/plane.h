@@ -14,9 +14,12 @@ void ReadPlaneGroups(const Plane& plane, int64_t block_row, Range groups, float*
 // value(n, k) of one plane of `coded` for row n and every column of k: out [k.size()]. All rules of Plane apply.
 void ReadPlane(const Coded& coded, const Plane& plane, int64_t n, Range k, float* out);
 
-// The scale product S, or S * S2 rounded to f32, that DecodeRows multiplies by (but for scale2_last). An S2 that is stored as a reciprocal divides: S /
-// stored, one rounding. out [k.size()].
+// The scale product S, or S * S2 rounded to f32, that DecodeRows multiplies by (but for scale2_last). An S2 that is stored as a
+// reciprocal divides: S / stored, one rounding. out [k.size()].
 void ReadScales(const Coded& coded, int64_t n, Range k, float* out);
+
+// Row of the body that logical row n is.
+int64_t BodyRow(const StoredWeight& weight, int64_t n);
 
 // Group of column k: 0 where all columns share.
 int64_t GroupOf(const Coded& coded, const Plane& plane, int64_t k);

@@ -180,9 +180,18 @@ int MBucket(int64_t m) { return m <= 1 ? 0 : m <= 8 ? 1 : m <= 64 ? 2 : 3; }
 
 double RoundingBound(int64_t k) {
   // A chain of n roundings is bounded by n * 2^-24 / (1 - n * 2^-24); block chains, then the sum over blocks, then one for the
-  // bias.
-  const double roundings = static_cast<double>(std::min(k, kBlockK) + CeilDiv(k, kBlockK) + 1), u = 0x1p-24;
+  // bias. Two for a scale: of the block sum it multiplies, and of each decoded weight that the bound compares with.
+  const double roundings = static_cast<double>(std::min(k, kBlockK) + CeilDiv(k, kBlockK) + 3), u = 0x1p-24;
   return roundings * u / (1 - roundings * u);
+}
+
+bool ScalesBlockSums(const Coded& weight, int64_t k) {
+  const auto whole_blocks = [&](const Plane& plane) {
+    const bool one_group = plane.block_k == 0 || plane.block_k >= k + weight.k_phase;
+    return !plane.flat && (one_group || (plane.block_k % kBlockK == 0 && weight.k_phase % kBlockK == 0));
+  };
+  return weight.rule == ValueRule::kFloat && weight.float_type == DType::kE4M3 && !weight.group_of_k &&
+         whole_blocks(weight.scale) && (!weight.scale2 || whole_blocks(*weight.scale2));
 }
 
 int64_t PackedWeight::strips() const {

@@ -102,13 +102,16 @@ struct KernelRow {  // one line of a family's kernels.inc
 inline constexpr int64_t kStripRows = 64;  // rows that one strip of any layout covers
 inline constexpr int64_t kBlockK = 128;    // sum order 1: a chain of fma over 128 columns, block sums added in order
 inline constexpr uint8_t kSumOrderBlocked = 1;
+// Whether sum order 1 multiplies by the scale last, block by block: y = sum of S * (sum of code x over a block). So it is for e4m3
+// codes whose scales hold for whole blocks; every other weight is S * code first, rounded.
+bool ScalesBlockSums(const Coded& weight, int64_t k);
 // Sum order 2: exact integer sums over 16 or 32 columns, each times its scales added in f32, in order. Scales that are integers
 // times one float: 32 columns are added at once (kernels/cpu/strip64/two_level.h).
 inline constexpr uint8_t kSumOrderInteger = 2;
 inline constexpr int64_t kLinearScratchBytes = 168 << 10;  // per worker
 
 // Bound on |y - exact| / sum |w||x| of sum order 1 for k columns, w and x taken as decoded: one rounding per fused multiply-add of
-// a block, one per block sum.
+// a block, one per block sum, those of a scale and of the bias.
 double RoundingBound(int64_t k);
 
 struct KernelFamily {

@@ -77,6 +77,9 @@ INSTANTIATE_TEST_SUITE_P(
         Case{.name = "nf4", .bits = 4, .rule = ValueRule::kTable, .scale = DType::kF32, .group = 64},
         Case{.name = "table8", .bits = 8, .rule = ValueRule::kTable, .group = 64},
         Case{.name = "e4m3", .bits = 8, .rule = ValueRule::kFloat, .float_type = DType::kE4M3},
+        Case{.name = "e4m3 g32", .bits = 8, .rule = ValueRule::kFloat, .float_type = DType::kE4M3, .group = 32},
+        Case{.name = "e4m3 g128", .bits = 8, .rule = ValueRule::kFloat, .float_type = DType::kE4M3, .group = 128},
+        Case{.name = "e4m3 g192", .bits = 8, .rule = ValueRule::kFloat, .float_type = DType::kE4M3, .group = 192},
         Case{.name = "e5m2", .bits = 8, .rule = ValueRule::kFloat, .float_type = DType::kE5M2, .group = 32},
         Case{.name = "e2m1", .bits = 4, .rule = ValueRule::kFloat, .float_type = DType::kE2M1, .group = 16},
         Case{.name = "e3m2", .bits = 6, .rule = ValueRule::kFloat, .float_type = DType::kE3M2, .group = 32}),
@@ -119,20 +122,24 @@ TEST(Linear, PartsOfDifferentFormatsAreExactPerPart) {
 
 TEST(Linear, ReferenceStaysWithinItsBound) {
   std::mt19937 rng(5);
-  Owned owned;
   const int64_t n = 20, k = 1000;
-  const StoredWeight w = MakeCoded({.name = "w", .bits = 4, .group = 50, .zero = true}, n, k, &owned, &rng);
-  const auto x = RandomX(1, k, &rng);
-  const auto y = Reference(w, x, 1);
-  std::vector<float> row(static_cast<size_t>(k));
-  for (int64_t i = 0; i < n; ++i) {
-    DecodeRows(w, {i, i + 1}, {0, k}, row.data());
-    double exact = 0, magnitude = 0;
-    for (size_t j = 0; j < row.size(); ++j) {
-      exact += static_cast<double>(row[j]) * x[j];
-      magnitude += std::abs(static_cast<double>(row[j]) * x[j]);
+  const Case int4 = {.name = "w", .bits = 4, .group = 50, .zero = true};
+  const Case e4m3 = {.name = "e4m3", .bits = 8, .rule = ValueRule::kFloat, .float_type = DType::kE4M3};
+  for (const Case& c : {int4, e4m3}) {
+    Owned owned;
+    const StoredWeight w = MakeCoded(c, n, k, &owned, &rng);
+    const auto x = RandomX(1, k, &rng);
+    const auto y = Reference(w, x, 1);
+    std::vector<float> row(static_cast<size_t>(k));
+    for (int64_t i = 0; i < n; ++i) {
+      DecodeRows(w, {i, i + 1}, {0, k}, row.data());
+      double exact = 0, magnitude = 0;
+      for (size_t j = 0; j < row.size(); ++j) {
+        exact += static_cast<double>(row[j]) * x[j];
+        magnitude += std::abs(static_cast<double>(row[j]) * x[j]);
+      }
+      EXPECT_LE(std::abs(static_cast<double>(y[static_cast<size_t>(i)]) - exact), RoundingBound(k) * magnitude) << c.name;
     }
-    EXPECT_LE(std::abs(static_cast<double>(y[static_cast<size_t>(i)]) - exact), RoundingBound(k) * magnitude);
   }
 }
 

@@ -69,6 +69,40 @@ struct F32x16 {
     const __m256i high = _mm256_slli_epi16(_mm256_cvtepu8_epi16(Load8x16(p)), 8);
     return FromHalves(_mm256_and_si256(_mm256_srai_epi16(high, 1), _mm256_set1_epi16(static_cast<int16_t>(0xbfff))));
   }
+  // The bits go to their places in an f32, a value times 2^-120; x makes up for one half of that, the sum's factor for the other.
+  // A multiplication widens every other byte with its sign, so that 32 codes cost eight operations. Lane l of half j of
+  // sum[2 h], sum[2 h + 1] is row 32 h + 4 l + j.
+  static constexpr float kE4M3XFactor = 0x1p60f, kE4M3SumFactor = 0x1p60f;
+  static void FmaE4M3(const void* p, float x, F32x16* sum /*[4]*/) {
+    const __m256i mask = _mm256_set1_epi32(static_cast<int>(0x87f00000));
+    const __m256 xs = _mm256_set1_ps(x);
+    const auto add = [&](__m256i bits, __m256& to) {
+      to = _mm256_fmadd_ps(_mm256_castsi256_ps(_mm256_and_si256(bits, mask)), xs, to);
+    };
+    for (int h = 0; h < 2; ++h) {
+      const __m256i c = _mm256_loadu_si256(static_cast<const __m256i*>(p) + h);
+      const __m256i even = _mm256_maddubs_epi16(_mm256_set1_epi16(16), c),
+                    odd = _mm256_maddubs_epi16(_mm256_set1_epi16(16 << 8), c);
+      add(_mm256_slli_epi32(even, 16), sum[2 * h].lo);
+      add(_mm256_slli_epi32(odd, 16), sum[2 * h].hi);
+      add(even, sum[2 * h + 1].lo);
+      add(odd, sum[2 * h + 1].hi);
+    }
+  }
+  static void OrderE4M3(F32x16* sum /*[4]*/) {
+    for (int h = 0; h < 2; ++h) {
+      F32x16 &a = sum[2 * h], &b = sum[2 * h + 1];
+      const auto pairs = [](__m256 p, __m256 q, bool high) {
+        return _mm256_castps_pd(high ? _mm256_unpackhi_ps(p, q) : _mm256_unpacklo_ps(p, q));
+      };
+      const __m256d ab0 = pairs(a.lo, a.hi, false), ab1 = pairs(a.lo, a.hi, true), cd0 = pairs(b.lo, b.hi, false),
+                    cd1 = pairs(b.lo, b.hi, true);
+      const __m256 r0 = _mm256_castpd_ps(_mm256_unpacklo_pd(ab0, cd0)), r1 = _mm256_castpd_ps(_mm256_unpackhi_pd(ab0, cd0));
+      const __m256 r2 = _mm256_castpd_ps(_mm256_unpacklo_pd(ab1, cd1)), r3 = _mm256_castpd_ps(_mm256_unpackhi_pd(ab1, cd1));
+      a = {_mm256_permute2f128_ps(r0, r1, 0x20), _mm256_permute2f128_ps(r2, r3, 0x20)};
+      b = {_mm256_permute2f128_ps(r0, r1, 0x31), _mm256_permute2f128_ps(r2, r3, 0x31)};
+    }
+  }
   static F32x16 LoadE5M2(const void* p) { return FromHalves(_mm256_slli_epi16(_mm256_cvtepu8_epi16(Load8x16(p)), 8)); }
   static F32x16 LoadI8(const void* p) {
     const auto* half = static_cast<const __m128i*>(p);  // of eight each: the instructions that widen load them

@@ -64,6 +64,13 @@ struct F32x16 {
     }
     return r;
   }
+  // 64 e4m3 codes times one x, added to the sums of 64 rows: x is the caller's times kE4M3XFactor, and sums are to be multiplied by
+  // kE4M3SumFactor, which is exact while |x| < 2^67. Rows stand in an order of the instruction set's own until OrderE4M3.
+  static constexpr float kE4M3XFactor = 1.0f, kE4M3SumFactor = kE4M3Factor;
+  static void FmaE4M3(const void* p, float x, F32x16* sum /*[4]*/) {
+    for (int i = 0; i < 4; ++i) sum[i] = Fma(LoadE4M3Parts(static_cast<const char*>(p) + 16 * i), Set(x), sum[i]);
+  }
+  static void OrderE4M3(F32x16* /*sum*/) {}
   static F32x16 LoadE5M2(const void* p) {
     F32x16 r;
     for (int i = 0; i < 16; ++i) r.v[i] = F16ToF32(static_cast<uint16_t>(static_cast<const uint8_t*>(p)[i] << 8));

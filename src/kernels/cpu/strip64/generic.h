@@ -47,6 +47,8 @@ inline void DecodeColumn(const State& s, const std::byte* p, const Terms& terms,
     constexpr DType dtype = kind == CodeKind::kF32 ? DType::kF32 : kind == CodeKind::kF16 ? DType::kF16 : DType::kBF16;
     for (int i = 0; i < kVectors; ++i) out[i] = LoadValues(dtype, p, 16 * i);
     return;
+  } else if constexpr (rule == Rule::kScaledSum) {
+    for (int i = 0; i < kVectors; ++i) out[i] = F32x16::LoadE4M3Parts(p + 16 * i);
   } else if constexpr (kind == CodeKind::kE4M3 || kind == CodeKind::kE5M2) {
     for (int i = 0; i < kVectors; ++i)
       out[i] = terms.scale[i] * (kind == CodeKind::kE4M3 ? F32x16::LoadE4M3Parts(p + 16 * i) : F32x16::LoadE5M2(p + 16 * i));
@@ -92,11 +94,11 @@ inline void ForEachRun(const State& s, const std::byte* strip, int strips, Range
   Terms terms[kFloatStrips];
   for (int64_t column = k.begin, run_end = k.end; column < k.end; column = run_end) {
     run_end = k.end;
-    if constexpr (rule != Rule::kPlain) {
+    if constexpr (rule != Rule::kPlain && rule != Rule::kScaledSum) {
       const int64_t group = GroupRun(s, column, k.end, &run_end);
       for (int i = 0; i < strips; ++i) LoadTerms(s, strip + i * s.strip_bytes, group, &terms[i]);
     }
-    if constexpr (kind == CodeKind::kE4M3)
+    if constexpr (kind == CodeKind::kE4M3 && rule == Rule::kScaled)
       for (int i = 0; i < strips; ++i)
         for (F32x16& scale : terms[i].scale) scale = scale * F32x16::Set(F32x16::kE4M3Factor);
     body(Range{column, run_end}, terms);
@@ -138,6 +140,42 @@ void Gemv(const BlockArgs& args) {
   });
 }
 
+// Scales of the block that begins with column k, of a kScaledSum, times `factor`.
+inline void LoadSumScales(const State& s, const std::byte* strip, int64_t k, float factor, F32x16* out) {
+  int64_t run_end = 0;
+  Terms terms;
+  LoadTerms(s, strip, GroupRun(s, k, k + 1, &run_end), &terms);
+  for (int i = 0; i < kVectors; ++i) out[i] = terms.scale[i] * F32x16::Set(factor);
+}
+
+// e4m3, kScaledSum: as Gemv, but nothing is done to a weight beyond moving its bits.
+void GemvE4M3(const BlockArgs& args) {
+  constexpr int burst = 512 / kStripRows;
+  const State& s = *args.state;
+  float x[kBlockK];
+  for (int64_t i = 0; i < args.k.size(); ++i) x[i] = args.x[args.k.begin + i] * F32x16::kE4M3XFactor;
+  __builtin_memset(args.out, 0, static_cast<size_t>(args.strips * kStripRows) * sizeof(float));
+  for (int64_t column = args.k.begin; column < args.k.end; column += burst) {
+    const int64_t end = column + burst < args.k.end ? column + burst : args.k.end;
+    for (int i = 0; i < args.strips; ++i) {
+      const std::byte* codes = args.strip + i * s.strip_bytes;
+      float* out = args.out + i * kStripRows;
+      F32x16 sum[kVectors];
+      Unroll<kVectors>([&](auto v) { sum[v] = F32x16::Load(out + 16 * v); });
+      for (int64_t c = column; c < end; ++c) F32x16::FmaE4M3(codes + c * kStripRows, x[c - args.k.begin], sum);
+      Unroll<kVectors>([&](auto v) { sum[v].Store(out + 16 * v); });
+    }
+  }
+  for (int i = 0; i < args.strips; ++i) {
+    float* out = args.out + i * kStripRows;
+    F32x16 sum[kVectors], scale[kVectors];
+    for (int v = 0; v < kVectors; ++v) sum[v] = F32x16::Load(out + 16 * v);
+    F32x16::OrderE4M3(sum);
+    LoadSumScales(s, args.strip + i * s.strip_bytes, args.k.begin, F32x16::kE4M3SumFactor, scale);
+    for (int v = 0; v < kVectors; ++v) (sum[v] * scale[v]).Store(out + 16 * v);
+  }
+}
+
 template <CodeKind kind, Rule rule, bool table>
 void DecodePanel(const BlockArgs& args) {
   ForEachRun<kind, rule>(*args.state, args.strip, 1, args.k, [&](Range run, const Terms* terms) {
@@ -175,7 +213,9 @@ Decoder DecoderOf(const State& s) {
     case CodeKind::kBits5: return DecoderOfInt<CodeKind::kBits5>(s);
     case CodeKind::kBits6: return DecoderOfInt<CodeKind::kBits6>(s);
     case CodeKind::kBits8: return DecoderOfInt<CodeKind::kBits8>(s);
-    case CodeKind::kE4M3: return MakeDecoder<CodeKind::kE4M3, Rule::kScaled, false>();
+    case CodeKind::kE4M3:
+      if (s.rule == Rule::kScaledSum) return {GemvE4M3, DecodePanel<CodeKind::kE4M3, Rule::kScaledSum, false>};
+      return MakeDecoder<CodeKind::kE4M3, Rule::kScaled, false>();
     case CodeKind::kE5M2: return MakeDecoder<CodeKind::kE5M2, Rule::kScaled, false>();
     case CodeKind::kF16: return MakeDecoder<CodeKind::kF16, Rule::kPlain, false>();
     case CodeKind::kBF16: return MakeDecoder<CodeKind::kBF16, Rule::kPlain, false>();
@@ -184,10 +224,10 @@ Decoder DecoderOf(const State& s) {
   return MakeDecoder<CodeKind::kF32, Rule::kPlain, false>();
 }
 
-// rows x kTileStrip tile: the sum over the panel's columns of x[column][r] * panel[column] is added to out[r][0..kTileStrip); panel
-// [columns][kTileStrip], x [columns][kTileRows], out [rows][64].
+// rows x kTileStrip tile: the sum over the panel's columns of x[column][r] * panel[column], times scale [kTileStrip] if there is
+// one, is added to out[r][0..kTileStrip); panel [columns][kTileStrip], x [columns][kTileRows], out [rows][64].
 template <int rows>
-inline void Tile(const float* panel, int64_t columns, const float* x, float* out) {
+inline void Tile(const float* panel, int64_t columns, const float* scale, const float* x, float* out) {
   constexpr int NV = kTileVectors;
   F32x16 sum[rows * NV];
   Unroll<rows * NV>([&](auto j) { sum[j] = F32x16::Zero(); });
@@ -199,36 +239,42 @@ inline void Tile(const float* panel, int64_t columns, const float* x, float* out
       Unroll<NV>([&](auto i) { sum[r * NV + i] = F32x16::Fma(w[i], value, sum[r * NV + i]); });
     });
   }
+  if (scale) Unroll<rows * NV>([&](auto j) { sum[j] = sum[j] * F32x16::Load(scale + 16 * (j % NV)); });
   Unroll<rows * NV>([&](auto j) {
     float* at = out + j / NV * kStripRows + 16 * (j % NV);
     (F32x16::Load(at) + sum[j]).Store(at);
   });
 }
 
-void Tiles(int64_t rows, const float* panel, int64_t columns, const float* x, float* out, Ahead& ahead) {
+// scales [64] or null.
+void Tiles(int64_t rows, const float* panel, int64_t columns, const float* scales, const float* x, float* out, Ahead& ahead) {
   for (int64_t i = 0; i < kStripRows; i += kTileStrip, panel += kBlockK * kTileStrip) {
     ahead.Next();
     float* o = out + i;
+    const float* scale = scales ? scales + i : nullptr;
     switch (rows) {
-      case 1: Tile<1>(panel, columns, x, o); break;
-      case 2: Tile<2>(panel, columns, x, o); break;
-      case 3: Tile<3>(panel, columns, x, o); break;
-      case 4: Tile<4>(panel, columns, x, o); break;
-      case 5: Tile<5>(panel, columns, x, o); break;
-      default: Tile<kTileRows>(panel, columns, x, o); break;
+      case 1: Tile<1>(panel, columns, scale, x, o); break;
+      case 2: Tile<2>(panel, columns, scale, x, o); break;
+      case 3: Tile<3>(panel, columns, scale, x, o); break;
+      case 4: Tile<4>(panel, columns, scale, x, o); break;
+      case 5: Tile<5>(panel, columns, scale, x, o); break;
+      default: Tile<kTileRows>(panel, columns, scale, x, o); break;
     }
   }
 }
 
 void RunOneRow(const Segment& segment, Range strips, const LinearArgs& args, const Decoder& decoder, float* sums) {
   const State& s = *static_cast<const State*>(segment.state.get());
+  float* totals = sums + kFloatStrips * kStripRows;
   for (int64_t strip = strips.begin; strip < strips.end; strip += kFloatStrips) {
     const int count = static_cast<int>(strips.end - strip < kFloatStrips ? strips.end - strip : kFloatStrips);
     for (int64_t k = 0; k < s.k; k += kBlockK) {
       const Range block{k, k + kBlockK < s.k ? k + kBlockK : s.k};
-      decoder.gemv({&s, segment.data + strip * s.strip_bytes, count, block, args.x, sums});
-      for (int i = 0; i < count; ++i) Accumulate(segment, strip + i, k == 0, block.end == s.k, sums + i * kStripRows, args.y);
+      decoder.gemv({&s, segment.data + strip * s.strip_bytes, count, block, args.x, k == 0 ? totals : sums});
+      if (k == 0) continue;
+      for (int64_t i = 0; i < count * kStripRows; i += 16) (F32x16::Load(totals + i) + F32x16::Load(sums + i)).Store(totals + i);
     }
+    for (int i = 0; i < count; ++i) StoreSums(segment, strip + i, true, args, {0, 1}, totals + i * kStripRows);
   }
 }
 
@@ -268,12 +314,19 @@ void RunChunk(const Segment& segment, int64_t strip, const LinearArgs& args, Ran
   for (int64_t k = chunk.begin; k < chunk.end; k += kBlockK) {
     const Range block{k, k + kBlockK < chunk.end ? k + kBlockK : chunk.end};
     decoder.panel({&s, codes, 1, block, nullptr, scratch.panel});
+    float scales[kStripRows];
+    if (s.rule == Rule::kScaledSum) {
+      F32x16 scale[kVectors];
+      LoadSumScales(s, codes, k, F32x16::kE4M3Factor, scale);
+      for (int i = 0; i < kVectors; ++i) scale[i].Store(scales + 16 * i);
+    }
     const std::byte* next =
         codes + (block.end < chunk.end ? block.end * CodeBytes(s.kind) : s.strip_bytes + chunk.begin * CodeBytes(s.kind));
     Ahead ahead(next, kBlockK * CodeBytes(s.kind), TilesOf(rows.size()) * kStripRows / kTileStrip);
     for (int64_t row = 0, count = 0; row < rows.size(); row += count, x += block.size() * kTileRows) {
       count = TileRows(rows.size() - row);
-      Tiles(count, scratch.panel, block.size(), x, scratch.sums + row * kStripRows, ahead);
+      Tiles(count, scratch.panel, block.size(), s.rule == Rule::kScaledSum ? scales : nullptr, x, scratch.sums + row * kStripRows,
+            ahead);
     }
   }
   StoreSums(segment, strip, chunk.end == s.k, args, rows, scratch.sums);

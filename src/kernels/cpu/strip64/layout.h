@@ -38,6 +38,7 @@ enum class CodeKind : uint8_t { kBits2, kBits3, kBits4, kBits5, kBits6, kBits8, 
 enum class Rule : uint8_t {
   kPlain,      // t
   kScaled,     // S * t                  t = table[u], or u - zero
+  kScaledSum,  // S * t, but S is multiplied by the sum over a block's columns (kernels/linear.h: ScalesBlockSums)
   kMinusZero,  // S * (u - Z)
   kPlusBias,   // fma(S, u, B)
 };

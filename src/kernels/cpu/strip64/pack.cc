@@ -12,10 +12,6 @@ namespace {
 
 constexpr int64_t kChunk = 256;  // columns read at once while packing: 64 x 256 codes are 16 KiB
 
-int64_t BodyRow(const StoredWeight& w, int64_t row) {
-  return w.row_map ? static_cast<int64_t>(LoadScalar(w.row_map.dtype, w.row_map.data, row * w.row_map.stride[0])) : row;
-}
-
 // ---- packing -----------------------------------------------------------------------------------------------------------------
 
 // Codes of 64 rows of one column -> CodeBytes(kind) bytes. `codes` is [64] for this column.

@@ -93,6 +93,7 @@ void PrepareCoded(const Coded& c, State* s) {
   const int bits = c.codes.bits;
   if (c.rule == ValueRule::kFloat && c.float_type == DType::kE4M3) {
     s->kind = CodeKind::kE4M3;
+    if (ScalesBlockSums(c, s->k)) s->rule = Rule::kScaledSum;
     return;
   }
   if (c.rule == ValueRule::kFloat && c.float_type == DType::kE5M2) {

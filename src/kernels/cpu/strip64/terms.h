@@ -49,18 +49,7 @@ void LoadTerms(const State& s, const std::byte* strip, int64_t group, Terms* ter
   }
 }
 
-// Adds a finished block sum to y (or begins it), and the bias after the last block.
-void Accumulate(const Segment& segment, int64_t strip, bool first, bool last, const float* sums, float* y) {
-  const int64_t row0 = strip * kStripRows, rows = segment.n - row0 < kStripRows ? segment.n - row0 : kStripRows;
-  const float* bias = last && !segment.bias.empty() ? segment.bias.data() + row0 : nullptr;
-  float* out = y + segment.n_begin + row0;
-  for (int64_t r = 0; r < rows; ++r) {
-    const float sum = first ? sums[r] : out[r] + sums[r];
-    out[r] = bias ? sum + bias[r] : sum;
-  }
-}
-
-// ---- more than one row: sums of a strip are kept side by side. Rows of y lie far apart, often by a power of two, so that they
+// ---- sums of a strip are kept side by side until they are whole. Rows of y lie far apart, often by a power of two, so that they
 // fall on few sets of the cache.
 
 constexpr int64_t kMostRows = 96;  // at once; x of so many rows and some columns stays in L2 while all strips are multiplied by it
@@ -76,9 +65,13 @@ void LoadSums(const Segment& segment, int64_t strip, bool first, const LinearArg
     __builtin_memcpy(sums, y, static_cast<size_t>(count) * sizeof(float));
 }
 
+// Sums [rows][64] -> y, with the bias if they are the `last`.
 void StoreSums(const Segment& segment, int64_t strip, bool last, const LinearArgs& args, Range rows, const float* sums) {
-  for (int64_t row = rows.begin; row < rows.end; ++row, sums += kStripRows)
-    Accumulate(segment, strip, true, last, sums, args.y + row * args.y_stride);
+  const int64_t row0 = strip * kStripRows, count = segment.n - row0 < kStripRows ? segment.n - row0 : kStripRows;
+  const float* bias = last && !segment.bias.empty() ? segment.bias.data() + row0 : nullptr;
+  float* y = args.y + rows.begin * args.y_stride + segment.n_begin + row0;
+  for (int64_t row = rows.begin; row < rows.end; ++row, y += args.y_stride, sums += kStripRows)
+    for (int64_t i = 0; i < count; ++i) y[i] = bias ? sums[i] + bias[i] : sums[i];
 }
 
 // Asks for the codes of the next panel in parts, so that they arrive while this one is multiplied: with few rows the time to read
