@@ -73,7 +73,7 @@ endfunction()
 # The library's batches: folder (with what lies below it, except what a row above has taken), files a batch, so that one takes 10 to
 # 20 seconds, and an optimization level for folders that only describe: nothing there is hot, and generating code is two thirds of a
 # batch.
-set(NIBBLE_BATCHES models/arch=14=-O1 models=4=-O1 methods/gguf/arch=13=-O1 methods=11 tokenizers/jinja=8 tokenizers=8 formats=12
+set(NIBBLE_BATCHES models/arch=14=-O1 models=4=-O1 methods/gguf/arch=13=-O1 methods=11=-O1 tokenizers/jinja=8=-O1 tokenizers=8 formats=12
                    io=5 graph=4 kv_cache=4 engine=6 quantizers=3 eval=3 base=8 tensors=3)
 function(nibble_library_unity)
   set(left ${ARGN})
