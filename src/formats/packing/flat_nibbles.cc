@@ -7,9 +7,15 @@ namespace {
 void ReadFlat(const CodeSource& source, Range n, Range k, uint8_t* out) {
   const auto* bytes = reinterpret_cast<const uint8_t*>(source.t[0].data);
   for (int64_t row = n.begin + source.n0; row < n.end + source.n0; ++row) {
-    const int64_t begin = row * source.arg[0] + source.k0;
-    for (int64_t i = begin + k.begin; i < begin + k.end; ++i)
-      *out++ = static_cast<uint8_t>(i % 2 ? bytes[i / 2] & 15 : bytes[i / 2] >> 4);
+    const int64_t first = row * source.arg[0] + source.k0;
+    int64_t i = first + k.begin;
+    const int64_t end = first + k.end;
+    if (i % 2 == 1 && i < end) *out++ = bytes[i++ / 2] & 15;
+    for (; i + 1 < end; i += 2, out += 2) {
+      out[0] = static_cast<uint8_t>(bytes[i / 2] >> 4);
+      out[1] = bytes[i / 2] & 15;
+    }
+    if (i < end) *out++ = static_cast<uint8_t>(bytes[i / 2] >> 4);
   }
 }
 

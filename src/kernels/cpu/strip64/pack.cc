@@ -152,10 +152,13 @@ struct StripWriter {
     std::vector<uint8_t> codes(static_cast<size_t>(kStripRows * kChunk));
     for (int64_t k = 0; k < s.k; k += kChunk) {
       const Range range{k, std::min(k + kChunk, s.k)};
+      // All rows at once where their codes lie kChunk apart: words of some packings hold a column of several rows.
+      const bool at_once = !w.row_map && range.size() == kChunk;
+      if (at_once) c.codes.read(c.codes, {row0, row0 + rows}, range, codes.data());
       for (int64_t r = 0; r < rows; ++r) {
         uint8_t* row = codes.data() + r * kChunk;
         const int64_t n = BodyRow(w, row0 + r);
-        c.codes.read(c.codes, {n, n + 1}, range, row);
+        if (!at_once) c.codes.read(c.codes, {n, n + 1}, range, row);
         if (s.kind == CodeKind::kE4M3)
           for (int64_t i = 0; i < range.size(); ++i)
             if ((row[i] & 0x7f) == 0x7f) return Bad(row0 + r, "a weight", std::nanf(""));
