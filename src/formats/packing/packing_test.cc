@@ -8,6 +8,7 @@
 #include "formats/packing/awq.h"
 #include "formats/packing/bit_stream.h"
 #include "formats/packing/bytes.h"
+#include "formats/packing/flat_nibbles.h"
 #include "formats/packing/marlin.h"
 #include "formats/packing/planar.h"
 #include "formats/packing/slices.h"
@@ -311,6 +312,17 @@ TEST(Tinygemm, ReadsTheTilesOfTensorCores) {
     for (int at = 0; at < 8; ++at)
       wanted |= static_cast<uint32_t>(codes[static_cast<size_t>(row * k + first + offsets[at])]) << (4 * at);
     EXPECT_EQ(words[static_cast<size_t>(((i * columns + j) * 32 + lane) * (tiles / 2) + w)], wanted);
+  }
+}
+
+// bitsandbytes: one stream of all elements, the first of two in the high nibble; rows of odd length begin within a byte.
+TEST(Packing, FlatNibblesBeginAnywhere) {
+  for (const int64_t k : {1, 33, 40}) {
+    const int64_t n = 13;
+    const Codes codes = RandomCodes(n * k, 4);
+    Codes bytes(static_cast<size_t>(CeilDiv(n * k, int64_t{2})), 0);
+    for (size_t i = 0; i < codes.size(); ++i) bytes[i / 2] |= static_cast<uint8_t>(i % 2 ? codes[i] : codes[i] << 4);
+    ExpectCodes(FlatNibbles(TensorView(bytes.data(), DType::kU8, {static_cast<int64_t>(bytes.size())}), k), codes, n, k);
   }
 }
 
