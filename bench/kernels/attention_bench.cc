@@ -23,7 +23,7 @@ namespace {
 
 struct Options {
   std::vector<std::string> dtypes = {"bf16", "f16", "i8", "e4m3"};
-  std::vector<int64_t> rows = {1, 64};
+  std::vector<int64_t> rows = {1, 32};  // 32 rows of 4 queries are a unit of the engine (graph/cpu_attention.cc)
   int64_t depth = 4096, group = 4, dim = 64, kv_heads = 8, layers = 0;
   int threads = 2;
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every kernel of the table on every ggml format and on what the hub's methods store (nf4, fp8, int4), alone: how fast one linear
-// layer reads its weights (m = 1) and multiplies (m rows).
+// Kernels alone, as a linear layer of any ggml format or of what the hub's methods store (nf4, fp8, int4) chooses them: how fast it
+// reads its weights (m = 1) and multiplies (m rows).
 //
 //   kernels_bench [--formats q4_0,q8_0,f16] [--m 1,2,4,8,64,512] [--threads 2] [--activations f32,int16,int8] [--n 32768]
 //   [--k 4096]
@@ -26,7 +26,7 @@
 namespace nibble {
 namespace {
 
-// Random bits; a block whose scales make infinities or huge numbers is drawn again. 64 rows are drawn once and repeated.
+// Random bits. One row in 64 is drawn and repeated.
 std::shared_ptr<const StoredWeight> RandomWeight(FormatId format, DType dtype, int64_t n, int64_t k) {
   auto weight = std::make_shared<StoredWeight>();
   std::mt19937_64 rng(1);
@@ -43,26 +43,11 @@ std::shared_ptr<const StoredWeight> RandomWeight(FormatId format, DType dtype, i
     *weight = MakeDense(TensorView(bytes->data(), dtype, {n, k}), {}, bytes);
     return weight;
   }
-  const int64_t row_bytes = format->row_bytes(k), blocks = k / format->block_elems;
+  const int64_t row_bytes = format->row_bytes(k);
   auto bytes = std::make_shared<std::vector<uint8_t>>(static_cast<size_t>(n * row_bytes));
   std::vector<uint8_t> row(static_cast<size_t>(row_bytes));
-  std::vector<float> values(static_cast<size_t>(format->block_elems));
-  const auto draw = [&] {
-    if (format->row_meta_bytes == 4) {
-      const float scale = 0.01f;
-      std::memcpy(row.data(), &scale, 4);
-    }
-    for (int64_t block = 0; block < blocks; ++block)
-      for (bool good = false; !good;) {
-        uint8_t* at = row.data() + format->row_meta_bytes + block * format->block_bytes;
-        for (int i = 0; i < format->block_bytes; ++i) at[i] = static_cast<uint8_t>(rng());
-        format->decode(reinterpret_cast<const std::byte*>(row.data()), block, 1, values.data());
-        good = true;
-        for (const float v : values) good &= std::isfinite(v) && std::fabs(v) < 1e4f;
-      }
-  };
   for (int64_t r = 0; r < n; ++r) {
-    if (r % 64 == 0) draw();
+    if (r % 64 == 0) DrawBlockedRow(format, k, &rng, row.data());
     std::memcpy(bytes->data() + r * row_bytes, row.data(), row.size());
   }
   weight->body = Blocked{TensorView(bytes->data(), DType::kU8, {n, row_bytes})};

@@ -39,12 +39,12 @@ void DetectIsa(CpuInfo* info) {
   const uint64_t xcr0 = ReadXcr0();
   const bool os_ymm = (xcr0 & 0x6) == 0x6, os_zmm = (xcr0 & 0xe6) == 0xe6, os_tile = (xcr0 & 0x60000) == 0x60000;
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return;
-  const bool avx2 = b & (1u << 5);
+  const bool avx2 = b & (1u << 5), bmi2 = b & (1u << 8);
   const bool avx512 = (b & (1u << 16)) && (b & (1u << 17)) && (b & (1u << 30)) && (b & (1u << 31));  // F DQ BW VL
   const bool vnni = c & (1u << 11), vbmi = c & (1u << 1), amx_int8 = d & (1u << 25), amx_bf16 = d & (1u << 22);
   uint32_t a1 = 0, b1 = 0, c1 = 0, d1 = 0;
   const bool bf16 = __get_cpuid_count(7, 1, &a1, &b1, &c1, &d1) && (a1 & (1u << 5));
-  if (!(avx2 && fma && f16c && os_ymm)) return;
+  if (!(avx2 && bmi2 && fma && f16c && os_ymm)) return;
   info->isa = Isa::kAvx2;
   if (!(avx512 && os_zmm)) return;
   info->isa = Isa::kAvx512;

@@ -21,6 +21,12 @@ std::vector<float> DecodeRange(const StoredWeight& w, Range rows) {
   return values;
 }
 
+Origin OriginOf(const StoredWeight& weight, Range rows) {
+  Origin origin = weight.origin;
+  origin.slice += fmt::format("rows [{},{})", rows.begin, rows.end);
+  return origin;
+}
+
 double Dot(const float* a, const float* b, int64_t count) {
   double sum = 0;
   for (int64_t i = 0; i < count; ++i) sum += static_cast<double>(a[i]) * static_cast<double>(b[i]);
@@ -61,7 +67,7 @@ Result<StoredWeight> MultiplyIn(const StoredWeight& w) {
 Result<StoredWeight> CutRows(const StoredWeight& weight, Range rows) {
   auto cut = Slice(weight, rows, {0, weight.k});
   if (cut || cut.error().code != Code::kUnsupported) return cut;
-  return Own(DecodeRange(weight, rows), rows.size(), weight.k, weight.origin);
+  return Own(DecodeRange(weight, rows), rows.size(), weight.k, OriginOf(weight, rows));
 }
 
 StoredWeight TransposedRows(const StoredWeight& weight, Range rows) {
@@ -70,7 +76,7 @@ StoredWeight TransposedRows(const StoredWeight& weight, Range rows) {
   for (int64_t row = 0; row < rows.size(); ++row)
     for (int64_t k = 0; k < weight.k; ++k)
       turned[static_cast<size_t>(k * rows.size() + row)] = values[static_cast<size_t>(row * weight.k + k)];
-  return Own(std::move(turned), weight.k, rows.size(), weight.origin);
+  return Own(std::move(turned), weight.k, rows.size(), OriginOf(weight, rows));
 }
 
 }  // namespace nibble

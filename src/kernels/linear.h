@@ -95,7 +95,7 @@ struct KernelRow {  // one line of a family's kernels.inc
   uint8_t sum_order;  // kernels of one order agree bit for bit
   double cost;        // relative time per weight at m_lo; orders candidates
   XForm x;
-  // Rows [strips] of the segment: one worker's share. scratch: kScratchBytes of this worker.
+  // Rows [strips] of the segment: one worker's share. scratch: kLinearScratchBytes of this worker.
   void (*run)(const Segment& segment, Range strips, const LinearArgs& args, std::byte* scratch);
 };
 

@@ -187,6 +187,21 @@ TEST(Linear, PackCacheGivesTheSameBytesAndReplacesDamage) {
   EXPECT_EQ(RunOn({{.weight = w}}, x, 2, Cpu().isa, 2, dir.path()), expected);
 }
 
+// Experts of a stack, gate and up of one tensor, rows picked from a fused one: the same name and shape.
+TEST(Linear, PackCacheTellsApartWeightsOfOneName) {
+  std::mt19937 rng(23);
+  Owned owned;
+  const testing::TempDir dir;
+  const auto a = std::make_shared<StoredWeight>(MakeCoded({.name = "w", .bits = 4, .group = 32}, 96, 128, &owned, &rng));
+  const auto b = std::make_shared<StoredWeight>(MakeCoded({.name = "w", .bits = 4, .group = 32}, 96, 128, &owned, &rng));
+  const auto turned = std::make_shared<StoredWeight>(*a);  // its rows the other way round, but for those at the ends
+  turned->row_map = owned.Make(DType::kI32, {96}, [](int64_t n) { return static_cast<float>(n == 0 || n == 95 ? n : 95 - n); });
+  const auto x = RandomX(1, 128, &rng);
+  for (int start = 0; start < 2; ++start)
+    for (const auto& w : {a, b, turned})
+      EXPECT_EQ(RunOn({{.weight = w}}, x, 1, Cpu().isa, 2, dir.path()), Reference(*w, x, 1)) << start;
+}
+
 TEST(Linear, NaNScalesAreFoundWhilePacking) {
   std::mt19937 rng(19);
   Owned owned;

@@ -11,6 +11,7 @@
 #include <filesystem>
 
 #include "base/log.h"
+#include "formats/plane.h"
 
 namespace nibble {
 namespace {
@@ -55,14 +56,31 @@ uint64_t Checksum(const std::byte* data, int64_t bytes, uint64_t key, ThreadTeam
   return Hash(pieces.data(), pieces.size() * sizeof(uint64_t), key);
 }
 
+// Samples of what a weight holds. Names alone do not tell apart the experts of a stack, gate and up of one tensor, or rows that
+// were picked from a fused one.
+uint64_t HashContent(const StoredWeight& w, uint64_t seed) {
+  constexpr int64_t kRows = 8, kColumns = 64;
+  float values[kColumns];
+  const int64_t columns = std::min(w.k, kColumns);
+  for (int64_t i = 0; i < kRows; ++i) {
+    const int64_t n = (w.n - 1) * i / (kRows - 1), k = (w.k - columns) * i / (kRows - 1);
+    DecodeRows(w, {n, n + 1}, {k, k + columns}, values);
+    seed = Hash(values, static_cast<size_t>(columns) * sizeof(float), seed);
+  }
+  if (!w.row_map) return seed;
+  std::vector<int64_t> rows;
+  for (int64_t n = 0; n < w.n; ++n) rows.push_back(BodyRow(w, n));
+  return Hash(rows.data(), rows.size() * sizeof(int64_t), seed);
+}
+
 uint64_t Key(const Segment& segment, int64_t bytes) {
   const StoredWeight& w = *segment.weight;
   struct stat st = {};
   const bool known = stat(w.origin.file.c_str(), &st) == 0;
-  const std::string text = fmt::format("{}|{}|{}|{}|{}|{}|{}|{}|{}|{}", w.origin.file, known ? st.st_size : 0,
+  const std::string text = fmt::format("{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}", w.origin.file, known ? st.st_size : 0,
                                        known ? st.st_mtim.tv_sec : 0, known ? st.st_mtim.tv_nsec : 0, w.origin.tensor,
-                                       w.origin.slice, w.format->name, segment.layout->name, segment.layout->version, bytes);
-  return Hash(text.data(), text.size(), 1);
+                                       w.origin.slice, Describe(w), w.n, w.k, segment.layout->name, segment.layout->version, bytes);
+  return HashContent(w, Hash(text.data(), text.size(), 1));
 }
 
 // The mapped file if it is exactly what `key` and `bytes` say; empty otherwise.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Packed layouts kept in files, so that a second start maps them instead of packing, and so that they can be evicted from memory.
-// One file a segment, named by a hash of what it was made from: source file (path, size, time), tensor, shard, layout and version.
+// One file a segment, named by a hash of what it was made from: source file (path, size, time), tensor, shard, form, samples of its
+// values, order of rows, layout and version.
 #pragma once
 
 #include <functional>

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstring>
 #include <functional>
 #include <random>
 
@@ -87,11 +88,28 @@ inline std::vector<float> RandomX(int64_t m, int64_t k, std::mt19937* rng) {
   return x;
 }
 
-// A ggml format's blocks of random bits whose top bits are clear: no f16 infinities.
+// One row of a ggml format's blocks, of random bits; a block whose scales make infinities or huge numbers is drawn again.
+inline void DrawBlockedRow(FormatId format, int64_t k, std::mt19937_64* rng, uint8_t* row) {
+  std::vector<float> values(static_cast<size_t>(format->block_elems));
+  if (format->row_meta_bytes == 4) {
+    const float scale = 0.01f;
+    std::memcpy(row, &scale, 4);
+  }
+  for (int64_t block = 0; block < k / format->block_elems; ++block)
+    for (bool good = false; !good;) {
+      uint8_t* at = row + format->row_meta_bytes + block * format->block_bytes;
+      for (int i = 0; i < format->block_bytes; ++i) at[i] = static_cast<uint8_t>((*rng)());
+      format->decode(reinterpret_cast<const std::byte*>(row), block, 1, values.data());
+      good = true;
+      for (const float v : values) good &= std::isfinite(v) && std::fabs(v) < 1e4f;
+    }
+}
+
 inline StoredWeight MakeBlocked(FormatId format, int64_t n, int64_t k, std::mt19937* rng) {
   const int64_t row_bytes = format->row_bytes(k);
   auto bytes = std::make_shared<std::vector<uint8_t>>(static_cast<size_t>(n * row_bytes));
-  for (uint8_t& b : *bytes) b = static_cast<uint8_t>((*rng)() & 0x3f);
+  std::mt19937_64 bits((*rng)());
+  for (int64_t r = 0; r < n; ++r) DrawBlockedRow(format, k, &bits, bytes->data() + r * row_bytes);
   StoredWeight w;
   w.format = format;
   w.n = n;

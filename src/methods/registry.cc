@@ -188,7 +188,7 @@ std::shared_ptr<const void> BoundParams::Keep(std::string_view suffix) const {
 
 Origin BoundParams::origin(std::string_view suffix) const {
   const StoredTensor* tensor = Find(suffix);
-  return {tensor ? tensor->file : "", name};
+  return {tensor ? tensor->file : "", expert >= 0 ? fmt::format("{}[{}]", name, expert) : name};
 }
 
 }  // namespace nibble

@@ -125,6 +125,7 @@ struct Pairs16 {
 
 struct Dot8 {
   static constexpr int kPhases = 1;
+  static constexpr bool kPanels = true;
   static constexpr bool kNarrow = true;
   using Operand = Bytes64;
   __m256i lo, hi;
@@ -155,6 +156,7 @@ struct Dot8 {
 
 struct Dot16 {
   static constexpr int kPhases = 2;
+  static constexpr bool kPanels = true;
   static constexpr bool kNarrow = false;
   using Operand = Pairs16;
   __m256i lo, hi;

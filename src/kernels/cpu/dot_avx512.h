@@ -84,6 +84,7 @@ struct Pairs16 {
 
 struct Dot8 {
   static constexpr int kPhases = 1;
+  static constexpr bool kPanels = true;
 #ifdef __AVX512VNNI__
   static constexpr bool kNarrow = false;
 #else
@@ -116,6 +117,7 @@ struct Dot8 {
 
 struct Dot16 {
   static constexpr int kPhases = 2;
+  static constexpr bool kPanels = true;
   static constexpr bool kNarrow = false;
   using Operand = Pairs16;
   __m512i v;

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // The integers of the dot kernels: sixteen rows of W, four columns of each, as 64 bytes. One set of types per instruction set
-// (dot_scalar.h, dot_avx2.h, dot_avx512.h, dot_avx512vnni.h), all exact. Include exactly one, after its vec_*.h.
+// (dot_scalar.h, dot_avx2.h, dot_avx512.h, with VNNI or without), all exact. Include exactly one, after its vec_*.h.
 //
 //   Bytes64   lane r holds columns 0..3 of row r, unsigned
 //   Ints16    one i32 per row
 //   Pairs16   two i16 per row
-//   Dot8      sums of (code - zero) * x, u8 codes, i8 x. May be held in 16 bits, columns 0 and 1 of each four apart from 2 and 3:
-//   what
-//             fits is for the caller to know (strip64/state.cc)
+//   Dot8      sums of (code - zero) * x, u8 codes, i8 x. May be held in 16 bits, columns 0 and 1 of each four apart from
+//             2 and 3: what fits is for the caller to know (strip64/state.cc)
 //   Dot16     the same of i16 x (XForm::kI16's order)
 // A sum begins with -zero times the sums of x's codes, so that adding u * x gives it exactly.
-// A code vector is multiplied in kPhases operands, each shared by all rows of x.
+// A code vector is multiplied in kPhases operands, each shared by all rows of x. kPanels: many rows are multiplied by way of a
+// panel (strip64/dots.h); the baseline takes one row after the other, since its panels took a minute to compile and half an hour
+// under sanitizers for a third of a prompt's time.
 #pragma once
 
 #include <cstdint>
@@ -129,6 +130,7 @@ struct Pairs16 {
 
 struct Dot8 {
   static constexpr int kPhases = 1;
+  static constexpr bool kPanels = false;
   static constexpr bool kNarrow = false;  // sums are held in 16 bits
   using Operand = Bytes64;
   int32_t v[16];
@@ -168,6 +170,7 @@ struct Dot8 {
 
 struct Dot16 {
   static constexpr int kPhases = 2;  // columns 0 and 2, then 1 and 3
+  static constexpr bool kPanels = false;
   static constexpr bool kNarrow = false;
   using Operand = Pairs16;
   int32_t v[16];

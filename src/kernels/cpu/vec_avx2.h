@@ -10,7 +10,7 @@ namespace nibble {
 namespace {
 
 struct F32x16 {
-  static constexpr bool kWide = false;  // one register, of 32
+  static constexpr bool kWide = false;  // of one register among 32
   __m256 lo, hi;
 
   static F32x16 Zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
@@ -69,10 +69,10 @@ struct F32x16 {
     const __m256i high = _mm256_slli_epi16(_mm256_cvtepu8_epi16(Load8x16(p)), 8);
     return FromHalves(_mm256_and_si256(_mm256_srai_epi16(high, 1), _mm256_set1_epi16(static_cast<int16_t>(0xbfff))));
   }
-  // The bits go to their places in an f32, a value times 2^-120; x makes up for one half of that, the sum's factor for the other.
+  // The bits go to their places in an f32, a value times 2^-120; x makes up for 2^80 of that, the sum's factor for the rest.
   // A multiplication widens every other byte with its sign, so that 32 codes cost eight operations. Lane l of half j of
   // sum[2 h], sum[2 h + 1] is row 32 h + 4 l + j.
-  static constexpr float kE4M3XFactor = 0x1p60f, kE4M3SumFactor = 0x1p60f;
+  static constexpr float kE4M3XFactor = 0x1p80f, kE4M3SumFactor = 0x1p40f;
   static void FmaE4M3(const void* p, float x, F32x16* sum /*[4]*/) {
     const __m256i mask = _mm256_set1_epi32(static_cast<int>(0x87f00000));
     const __m256 xs = _mm256_set1_ps(x);

@@ -41,14 +41,10 @@ struct F32x16 {
   static F32x16 LoadE4M3Parts(const void* p) {  // the sign stays, its copy goes
     return {_mm512_cvtph_ps(_mm256_and_si256(_mm256_srai_epi16(HighBytes(p), 1), _mm256_set1_epi16(static_cast<int16_t>(0xbfff))))};
   }
-  // The bits go to their places in an f32, a value times 2^-120; x makes up for one half of that, the sum's factor for the other.
-  static constexpr float kE4M3XFactor = 0x1p60f, kE4M3SumFactor = 0x1p60f;
+  // By way of f16: some processors take long for products of f32 subnormals, which e4m3's would be otherwise (vec_avx2.h).
+  static constexpr float kE4M3XFactor = 1.0f, kE4M3SumFactor = kE4M3Factor;
   static void FmaE4M3(const void* p, float x, F32x16* sum /*[4]*/) {
-    for (int i = 0; i < 4; ++i) {
-      const __m512i wide = _mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p) + i));
-      const __m512i bits = _mm512_and_si512(_mm512_slli_epi32(wide, 20), _mm512_set1_epi32(static_cast<int>(0x87f00000)));
-      sum[i].v = _mm512_fmadd_ps(_mm512_castsi512_ps(bits), _mm512_set1_ps(x), sum[i].v);
-    }
+    for (int i = 0; i < 4; ++i) sum[i] = Fma(LoadE4M3Parts(static_cast<const char*>(p) + 16 * i), Set(x), sum[i]);
   }
   static void OrderE4M3(F32x16* /*sum*/) {}
   static F32x16 LoadE5M2(const void* p) { return {_mm512_cvtph_ps(HighBytes(p))}; }

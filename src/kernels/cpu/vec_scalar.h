@@ -14,7 +14,7 @@ namespace nibble {
 namespace {
 
 struct F32x16 {
-  static constexpr bool kWide = false;  // one register, of 32
+  static constexpr bool kWide = false;  // of one register among 32
   float v[16];
 
   static F32x16 Zero() { return Set(0); }
@@ -65,7 +65,8 @@ struct F32x16 {
     return r;
   }
   // 64 e4m3 codes times one x, added to the sums of 64 rows: x is the caller's times kE4M3XFactor, and sums are to be multiplied by
-  // kE4M3SumFactor, which is exact while |x| < 2^67. Rows stand in an order of the instruction set's own until OrderE4M3.
+  // kE4M3SumFactor, which is exact while |x| is 0 or in [2^-77, 2^48). Rows stand in an order of the instruction set's own until
+  // OrderE4M3.
   static constexpr float kE4M3XFactor = 1.0f, kE4M3SumFactor = kE4M3Factor;
   static void FmaE4M3(const void* p, float x, F32x16* sum /*[4]*/) {
     for (int i = 0; i < 4; ++i) sum[i] = Fma(LoadE4M3Parts(static_cast<const char*>(p) + 16 * i), Set(x), sum[i]);

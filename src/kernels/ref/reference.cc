@@ -3,6 +3,7 @@
 // format, runs on the file's bytes, and is what every other kernel is tested against.
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <vector>
 
 #include "formats/plane.h"
@@ -50,11 +51,11 @@ void Run(const Segment& segment, Range strips, const LinearArgs& args, std::byte
   const StoredWeight& weight = *segment.weight;
   const auto* coded = std::get_if<Coded>(&weight.body);
   const bool scales_sums = coded && ScalesBlockSums(*coded, segment.k);
-  const StoredWeight& values = scales_sums ? Unscaled(weight) : weight;
+  const std::optional<StoredWeight> unscaled = scales_sums ? std::optional(Unscaled(weight)) : std::nullopt;
   std::vector<float> row(static_cast<size_t>(segment.k)), scales(scales_sums ? row.size() : 0);
   const Range rows{strips.begin * kStripRows, std::min(strips.end * kStripRows, segment.n)};
   for (int64_t n = rows.begin; n < rows.end; ++n) {
-    DecodeRows(values, {n, n + 1}, {0, segment.k}, row.data());
+    DecodeRows(unscaled ? *unscaled : weight, {n, n + 1}, {0, segment.k}, row.data());
     if (scales_sums) ReadScales(*coded, BodyRow(weight, n), {0, segment.k}, scales.data());
     for (int64_t m = 0; m < args.m; ++m) {
       const float y = Dot(row.data(), scales_sums ? scales.data() : nullptr, args.x + m * args.x_stride, segment.k);

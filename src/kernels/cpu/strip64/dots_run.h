@@ -49,25 +49,32 @@ void TwoLevelTiles(int rows, const State& s, const Panel& panel, int64_t steps, 
 
 struct DotDecoder {
   using Gemv = void(const State&, const std::byte* strip, int strips, const std::byte* x, int64_t m, float* sums);
-  Gemv* one_row;
-  Gemv* two_rows;
-  void (*panel)(const State&, const std::byte* strip, Range steps, const Panel&);
-  TilesFn* tiles;
-  int parts;  // calls of a tile for 64 rows of W
+  Gemv* one_row = nullptr;
+  // Null without Dot::kPanels.
+  Gemv* two_rows = nullptr;
+  void (*panel)(const State&, const std::byte* strip, Range steps, const Panel&) = nullptr;
+  TilesFn* tiles = nullptr;
+  int parts = 0;  // calls of a tile for 64 rows of W
   int tile_rows = kTileRows;
 };
 
 template <typename Dot, int NV, CodeKind kind, Table table = Table::kNone>
 DotDecoder MakeDotDecoder(const State& s) {
-  TilesFn* tiles = s.sum_columns == kXStep ? DotTiles<Dot, kXStep, NV> : DotTiles<Dot, kXStep / 2, NV>;
-  return {DotGemv<kind, table, Dot, 1>, DotGemv<kind, table, Dot, 2>, DecodeSteps<kind, table, Dot>, tiles, kVectors / NV};
+  if constexpr (Dot::kPanels) {
+    TilesFn* tiles = s.sum_columns == kXStep ? DotTiles<Dot, kXStep, NV> : DotTiles<Dot, kXStep / 2, NV>;
+    return {DotGemv<kind, table, Dot, 1>, DotGemv<kind, table, Dot, 2>, DecodeSteps<kind, table, Dot>, tiles, kVectors / NV};
+  }
+  return {.one_row = DotGemv<kind, table, Dot, 1>};
 }
 
 template <typename Dot, int NV>
 DotDecoder MakeWideDecoder() {
   constexpr CodeKind kind = CodeKind::kBits4;
-  return {DotGemv<kind, Table::kWide, Dot, 1>, DotGemv<kind, Table::kWide, Dot, 2>, DecodeSteps<kind, Table::kWide, Dot>,
-          DotTiles<Dot, kXStep, NV, true>, kVectors / NV};
+  if constexpr (!Dot::kPanels)
+    return {.one_row = DotGemv<kind, Table::kWide, Dot, 1>};
+  else
+    return {DotGemv<kind, Table::kWide, Dot, 1>, DotGemv<kind, Table::kWide, Dot, 2>, DecodeSteps<kind, Table::kWide, Dot>,
+            DotTiles<Dot, kXStep, NV, true>, kVectors / NV};
 }
 
 template <typename Dot, int NV>
@@ -90,12 +97,15 @@ DotDecoder DotDecoderOf(const State& s) {
 
 template <typename Dot, int NV, CodeKind kind, SubKind subs, bool lookup = false>
 DotDecoder MakeTwoLevelDecoder() {
-  return {TwoLevelGemv<kind, subs, lookup, Dot, 1>,
-          TwoLevelGemv<kind, subs, lookup, Dot, 2>,
-          DecodeTwoLevel<kind, subs, lookup, Dot>,
-          TwoLevelTiles<CentreOf<Dot>(subs, lookup), Dot, TwoLevelColumns<Dot>(kind, subs, lookup), NV>,
-          kVectors / NV,
-          CentreOf<Dot>(subs, lookup) == Centre::kAfter ? 4 : kTileRows};  // sums of four columns leave no registers for more
+  if constexpr (!Dot::kPanels)
+    return {.one_row = TwoLevelGemv<kind, subs, lookup, Dot, 1>};
+  else
+    return {TwoLevelGemv<kind, subs, lookup, Dot, 1>,
+            TwoLevelGemv<kind, subs, lookup, Dot, 2>,
+            DecodeTwoLevel<kind, subs, lookup, Dot>,
+            TwoLevelTiles<CentreOf<Dot>(subs, lookup), Dot, TwoLevelColumns<Dot>(kind, subs, lookup), NV>,
+            kVectors / NV,
+            CentreOf<Dot>(subs, lookup) == Centre::kAfter ? 4 : kTileRows};  // sums of four columns leave no registers for more
 }
 
 // Of states with a SubKind.
@@ -123,6 +133,24 @@ DotDecoder DecoderFor(const State& s) {
 inline int64_t TileRows(int64_t left, int64_t most) {
   if (left == 5) return 3;
   return left >= most && left != 7 && left != 8 ? most : left < 4 ? left : 4;
+}
+
+// One row of x, or two; without Dot::kPanels one after the other.
+template <typename Dot>
+void RunFewRows(const Segment& segment, Range strips, const LinearArgs& args, const DotDecoder& decoder, float* sums) {
+  const State& s = *static_cast<const State*>(segment.state.get());
+  const int64_t at_once = Dot::kPanels ? args.m : 1, floats_each = at_once * kStripRows;
+  DotDecoder::Gemv* gemv = at_once == 1 ? decoder.one_row : decoder.two_rows;
+  for (int64_t strip = strips.begin; strip < strips.end; strip += kDotStrips) {
+    const int count = static_cast<int>(strips.end - strip < kDotStrips ? strips.end - strip : kDotStrips);
+    for (int64_t row = 0; row < args.m; row += at_once) {
+      const Range rows{row, row + at_once};
+      for (int i = 0; i < kDotStrips; ++i) LoadSums(segment, strip, true, args, rows, sums + i * floats_each);
+      gemv(s, segment.data + strip * s.strip_bytes, count,
+           reinterpret_cast<const std::byte*>(args.x) + row * XRecordBytes(FormOf<Dot>()), args.m, sums);
+      for (int i = 0; i < count; ++i) StoreSums(segment, strip + i, true, args, rows, sums + i * floats_each);
+    }
+  }
 }
 
 // Adds the products of some steps to y of one strip.
@@ -154,17 +182,8 @@ void RunDots(const Segment& segment, Range strips, const LinearArgs& args, std::
   const State& s = *static_cast<const State*>(segment.state.get());
   const DotDecoder decoder = DecoderFor<Dot, NV>(s);
   float* floats = reinterpret_cast<float*>(scratch);
-  if (args.m <= 2) {  // a panel's way through L1 is worth it from three on
-    DotDecoder::Gemv* gemv = args.m == 1 ? decoder.one_row : decoder.two_rows;
-    for (int64_t strip = strips.begin; strip < strips.end; strip += kDotStrips) {
-      const int count = static_cast<int>(strips.end - strip < kDotStrips ? strips.end - strip : kDotStrips);
-      const int64_t floats_each = args.m * kStripRows;
-      for (int i = 0; i < kDotStrips; ++i) LoadSums(segment, strip, true, args, {0, args.m}, floats + i * floats_each);
-      gemv(s, segment.data + strip * s.strip_bytes, count, reinterpret_cast<const std::byte*>(args.x), args.m, floats);
-      for (int i = 0; i < count; ++i) StoreSums(segment, strip + i, true, args, {0, args.m}, floats + i * floats_each);
-    }
-    return;
-  }
+  if (args.m <= 2 || !Dot::kPanels)  // a panel's way through L1 is worth it from three on
+    return RunFewRows<Dot>(segment, strips, args, decoder, floats);
   const int64_t parts = CeilDiv(args.m, kMostRows);
   for (int64_t part = 0; part < parts; ++part) {
     const Range rows = SplitRange(args.m, part, parts);

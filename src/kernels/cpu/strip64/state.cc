@@ -292,7 +292,7 @@ Support SupportsDots(const StoredWeight& w) {
 // 8-bit x are read as such where the processor has a dot product of bytes, or where 16 bits hold what AVX2 and AVX-512 BW sum in
 // them: two products, and the half of a sum (kernels/cpu/dot_avx2.h).
 XForm FormOf(const StoredWeight& w, const ActivationSpec& act, Isa isa) {
-  if (act.code != DType::kI8 || !act.symmetric) return XForm::kI16;
+  if (act.code != DType::kI8 || !act.symmetric || act.zero != 0) return XForm::kI16;
   const bool narrow = isa == Isa::kAvx2 || isa == Isa::kAvx512;
   const State s = MakeState(w, true);
   if (s.wide) return XForm::kI16;
