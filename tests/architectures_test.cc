@@ -194,6 +194,19 @@ TEST_P(Architectures, Ranks) {
   }
 }
 
+// Stacked experts, rows picked from fused tensors and heads that are turned share names and shapes.
+TEST_P(Architectures, FirstAndSecondStartWithAPackCache) {
+  const testing::TempDir dir;
+  for (int start = 0; start < 2; ++start) {
+    SCOPED_TRACE(start);
+    EngineOptions options = Options();
+    options.load.pack_cache_dir = dir.path();
+    auto engine = testing::OpenModel(folder_, options);
+    ASSERT_TRUE(engine) << engine.error().ToString();
+    ExpectGolden(**engine);
+  }
+}
+
 // Weights quantized while they are loaded: the kernels against the definition, DecodeRows and then floats.
 TEST_P(Architectures, QuantizedOnlineAsDecodedRows) {
   for (const char* format : {"int8", "int4"}) {
