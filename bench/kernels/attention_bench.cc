@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention alone: how fast a token being decoded reads the K/V cache, and how fast the queries of a prompt are multiplied.
 //
-//   attention_bench [--dtypes bf16,i8,e4m3] [--depth 4096] [--group 4] [--dim 64] [--rows 1,64] [--kv-heads 8] [--layers 0]
+//   attention_bench [--dtypes bf16,i8,e4m3] [--depth 4096] [--group 4] [--dim 64] [--rows 1,32] [--kv-heads 8] [--layers 0]
 //   [--threads 2]
 //
 // A cache of enough layers that none of it stays in the last-level cache, laid out and divided among workers as the engine does

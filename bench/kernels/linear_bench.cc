@@ -26,7 +26,7 @@
 namespace nibble {
 namespace {
 
-// Random bits. One row in 64 is drawn and repeated.
+// Random bits. Of 64 rows one is drawn and repeated.
 std::shared_ptr<const StoredWeight> RandomWeight(FormatId format, DType dtype, int64_t n, int64_t k) {
   auto weight = std::make_shared<StoredWeight>();
   std::mt19937_64 rng(1);

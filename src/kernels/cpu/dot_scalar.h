@@ -10,8 +10,7 @@
 //   Dot16     the same of i16 x (XForm::kI16's order)
 // A sum begins with -zero times the sums of x's codes, so that adding u * x gives it exactly.
 // A code vector is multiplied in kPhases operands, each shared by all rows of x. kPanels: many rows are multiplied by way of a
-// panel (strip64/dots.h); the baseline takes one row after the other, since its panels took a minute to compile and half an hour
-// under sanitizers for a third of a prompt's time.
+// panel (strip64/dots.h); the baseline takes one row after the other (strip64/README.md).
 #pragma once
 
 #include <cstdint>
