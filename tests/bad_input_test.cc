@@ -195,6 +195,13 @@ TEST_F(BadInput, QuantizedCheckpoints) {
          kBadInput, {Weights(), module, "group"});
 }
 
+TEST_F(BadInput, TextWithoutATokenizer) {
+  const std::string run = fmt::format("run '{}' --max-tokens 1 --threads 1", Small());
+  Expect(RunProgram(run + " -p x"), kBadInput, {Small(), "tokenizer"});
+  Expect(RunProgram(run + " --prompt-ids 1,2"), kBadInput, {Small(), "printing text needs a tokenizer", "--ids"});
+  EXPECT_EQ(RunProgram(run + " --prompt-ids 1,2 --ids").exit_code, kOk);
+}
+
 TEST_F(BadInput, TokensOutOfRange) {
   Expect(RunProgram(fmt::format("run '{}' --prompt-ids 1,512 --ids --threads 1", WithTokenizer())), kBadInput, {"512", "[0, 512)"});
   Expect(RunProgram(fmt::format("run '{}' --prompt-ids 1,-5 --ids --threads 1", WithTokenizer())), kUsage, {"-5"});

@@ -103,7 +103,7 @@ struct Options {
 void Line(const Options& o, const std::string& name, const std::shared_ptr<const StoredWeight>& weight,
           const std::string& activations, ThreadTeam& team) {
   const LinearProblem problem{.parts = {{.weight = weight}}, .k = o.k, .policy = PolicyOf(activations)};
-  const auto packed = PrepareLinear(problem, {.isa = Cpu().isa, .threads = o.threads}, team);
+  const auto packed = PrepareLinear(problem, {.isa = Cpu().isa}, team);
   NIBBLE_CHECK(packed.has_value(), "{}", packed.error().ToString());
   const PackedWeight::Input& input = packed->inputs[0];
   const int64_t top = *std::max_element(o.m.begin(), o.m.end());

@@ -88,8 +88,7 @@ void PrintExplain(const ExplainArguments& o, const Explanation& e) {
 
 Status RunExplain(const ExplainArguments& o) {
   NIBBLE_TRY(const auto checkpoint, OpenCheckpointOrConfig(o.model));
-  NIBBLE_TRY(const Explanation explanation,
-             ExplainModel(*checkpoint, MakeLoadOptions(o.model), o.model.threads > 0 ? o.model.threads : Cpu().cores));
+  NIBBLE_TRY(const Explanation explanation, ExplainModel(*checkpoint, MakeLoadOptions(o.model)));
   o.json ? PrintExplainJson(o, explanation) : PrintExplain(o, explanation);
   return {};
 }

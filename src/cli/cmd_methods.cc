@@ -23,8 +23,8 @@ struct MethodRow {
 };
 
 FormatRow RowOf(const Format& format) {
-  return {std::string(format.name), std::string(format.summary),
-          KernelForFormat(&format, {.isa = Cpu().isa, .threads = Cpu().cores}), format.encode != nullptr};
+  return {std::string(format.name), std::string(format.summary), KernelForFormat(&format, {.isa = Cpu().isa}),
+          format.encode != nullptr};
 }
 
 std::vector<MethodRow> Rows() {
@@ -114,7 +114,7 @@ std::string RunsOn(const QuantizationEntry& entry, Isa isa) {
     const Format* format = FindFormat(name);
     if (!format) continue;
     ++known;
-    fast += !KernelForFormat(format, {.isa = isa, .threads = 1}).starts_with("ref");
+    fast += !KernelForFormat(format, {.isa = isa}).starts_with("ref");
   }
   return fast == 0 ? "reference" : fast == known ? "fast" : fmt::format("fast {} of {}", fast, known);
 }
@@ -140,15 +140,18 @@ void PrintHardware() {
   }
   table.Print();
   std::printf(
-      "\nVNNI has kernels of its own for integer activations; AMX runs those of VNNI. fast 3 of 4: the others of the method's formats run on the reference "
+      "\nVNNI has kernels of its own for integer activations; AMX runs those of VNNI. fast 3 of 4: the others of the method's "
+      "formats run on the reference "
       "kernel.\n");
 }
 
 // docs/methods.md: the same on every machine.
 void PrintMarkdown() {
   std::printf(
-      "# Methods\n\nWritten by `nibble methods --markdown` from the registry; a test compares. CPU: fast kernels are for AVX2 and AVX-512; "
-      "reference: decoded row by row and multiplied. CUDA: none yet. Checked against: the tools whose own checkpoints and results the "
+      "# Methods\n\nWritten by `nibble methods --markdown` from the registry; a test compares. CPU: fast kernels are for AVX2 and "
+      "AVX-512; "
+      "reference: decoded row by row and multiplied. CUDA: none yet. Checked against: the tools whose own checkpoints and results "
+      "the "
       "tests use; where none is named, the published description and its test vectors.\n\n"
       "| method | quant_method | what it is | CPU | makes | checked against |\n|---|---|---|---|---|---|\n");
   for (const QuantizationEntry* entry : Quantizations())

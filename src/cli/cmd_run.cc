@@ -162,8 +162,10 @@ Status RunRun(const RunArguments& o) {
   // Ids in, ids out needs no tokenizer; anything else does.
   if (auto opened = OpenTokenizer(o.model.model))
     tokenizer = std::move(*opened);
-  else if (o.prompt_ids.empty() || !o.ids)
+  else if (o.prompt_ids.empty())
     return tl::unexpected(std::move(opened.error()));
+  else if (!o.ids)
+    return tl::unexpected(std::move(opened.error()).In("printing text needs a tokenizer (--ids prints ids)"));
   NIBBLE_TRY(std::optional<ChatFormat> chat, ChooseChat(o));
   NIBBLE_TRY(const auto engine, OpenEngine(o.model));
   if (tokenizer) CheckVocabulary(*tokenizer, *engine);

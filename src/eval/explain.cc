@@ -37,8 +37,7 @@ std::string KeyOf(const std::vector<ExplainedPart>& parts) {
 
 class Explainer {
  public:
-  Explainer(Checkpoint& checkpoint, const LoadOptions& options, int threads)
-      : checkpoint_(checkpoint), options_(options), threads_(threads) {}
+  Explainer(Checkpoint& checkpoint, const LoadOptions& options) : checkpoint_(checkpoint), options_(options) {}
 
   Result<Explanation> Run() {
     NIBBLE_TRY(const ModelConfig config, ConfigOf(checkpoint_, options_));
@@ -113,8 +112,7 @@ class Explainer {
                                 .k = k,
                                 .policy = options_.activations,
                                 .ignore_activation_scheme = options_.ignore_activation_scheme};
-    NIBBLE_TRY(const PackedWeight chosen,
-               ChooseLinear(problem, {.isa = options_.isa, .threads = threads_, .reference_only = options_.reference}));
+    NIBBLE_TRY(const PackedWeight chosen, ChooseLinear(problem, {.isa = options_.isa, .reference_only = options_.reference}));
     ExplainedLayer layer;
     int64_t number = -1;
     for (const Segment& segment : chosen.segments) {
@@ -145,7 +143,6 @@ class Explainer {
 
   Checkpoint& checkpoint_;
   const LoadOptions& options_;
-  const int threads_;
   Explanation result_;
   std::map<std::string, size_t> by_key_;
   std::map<const StoredWeight*, std::string> estimated_;
@@ -153,9 +150,9 @@ class Explainer {
 
 }  // namespace
 
-Result<Explanation> ExplainModel(Checkpoint& checkpoint, const LoadOptions& options, int threads) {
+Result<Explanation> ExplainModel(Checkpoint& checkpoint, const LoadOptions& options) {
   ExpectSparseReads(checkpoint);
-  return Explainer(checkpoint, options, threads).Run();
+  return Explainer(checkpoint, options).Run();
 }
 
 std::string RangesOf(const std::vector<int64_t>& numbers) {

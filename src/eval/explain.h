@@ -37,7 +37,7 @@ struct Explanation {
 inline constexpr const char* kBucketNames[kMBuckets] = {"m=1", "m=2..8", "m=9..64", "m>64"};
 
 // Binds the checkpoint's weights; of a config alone, weights of the method's usual form stand in. Errors as in LoadModel.
-Result<Explanation> ExplainModel(Checkpoint& checkpoint, const LoadOptions& options, int threads);
+Result<Explanation> ExplainModel(Checkpoint& checkpoint, const LoadOptions& options);
 
 // "0-3, 5, 7-9"
 std::string RangesOf(const std::vector<int64_t>& numbers);

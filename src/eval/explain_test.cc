@@ -23,7 +23,7 @@ constexpr const char* kGolden[] = {"gptq/golden/gptqmodel-4bit-g128-asym-desc",
 TEST(Explain, AlikeLayersAreOneGroup) {
   auto checkpoint = Checkpoint::Open(testing::Repo("tests/data/models/tales-1m"), CheckpointKind::kHubFolder);
   ASSERT_TRUE(checkpoint);
-  const auto e = ExplainModel(**checkpoint, {}, 2);
+  const auto e = ExplainModel(**checkpoint, {});
   ASSERT_TRUE(e) << e.error().ToString();
   ASSERT_EQ(e->layers.size(), 5u);  // qkv, o, gate and up, down, lm_head
   EXPECT_EQ(e->layers[0].layers, (std::vector<int64_t>{0, 1}));
@@ -36,7 +36,7 @@ TEST(Explain, AlikeLayersAreOneGroup) {
 TEST(Explain, LowerMachinesAreRefusedWithAReason) {
   auto checkpoint = Checkpoint::Open(testing::Repo("tests/data/models/tales-1m"), CheckpointKind::kHubFolder);
   ASSERT_TRUE(checkpoint);
-  const auto e = ExplainModel(**checkpoint, {.isa = Isa::kScalar}, 2);
+  const auto e = ExplainModel(**checkpoint, {.isa = Isa::kScalar});
   ASSERT_TRUE(e);
   const ExplainedPart& part = e->layers[0].parts[0];
   EXPECT_EQ(part.kernels[0], "strip64.scalar");

@@ -14,17 +14,6 @@ namespace {
 int64_t PassRows(int64_t count) { return std::max<int64_t>(count, 64); }  // few rows at many experts are one pass
 constexpr int64_t kReadCost = 8;                                          // of a strip's weights, in rows multiplied by it
 
-// The segments of `weight` that read this input, within strips of the whole weight.
-void RunInputStrips(const PackedWeight& weight, size_t input, Range strips, const LinearArgs& args, std::byte* scratch) {
-  int64_t first = 0;
-  for (const Segment& segment : weight.segments) {
-    const Range mine{std::max(strips.begin - first, int64_t{0}), std::min(strips.end - first, segment.strips())};
-    first += segment.strips();
-    if (mine.empty() || segment.input != static_cast<int>(input)) continue;
-    segment.by_m[static_cast<size_t>(MBucket(args.m))]->run(segment, mine, args, scratch);
-  }
-}
-
 // Rows of a group, counted from the first of the pass.
 Range Cut(Range group, int64_t first, Range mine) {
   return {std::max(group.begin - first, mine.begin), std::min(group.end - first, mine.end)};
@@ -176,8 +165,8 @@ void CpuExecutor::MultiplyGroups(std::span<const ExpertGroup> pass, PackedWeight
       if (strips.empty()) continue;
       const bool plain = input >= weight.inputs.size() || weight.inputs[input].plain();
       const float* in = plain ? x : moe_.prepared.data();
-      RunInputStrips(weight, input, strips, {in + row * weight.k, weight.k, y + row * weight.n, weight.n, group.rows.size()},
-                     w.linear.data());
+      RunStrips(weight, static_cast<int>(input), strips,
+                {in + row * weight.k, weight.k, y + row * weight.n, weight.n, group.rows.size()}, w.linear.data());
     }
     team_->Barrier();
   }

@@ -82,7 +82,7 @@ void CheckGuarded(StoredWeight w, const std::string& name, std::mt19937* rng) {
     for (const Isa isa : IsasHere())
       for (const ActivationPolicy policy : {ActivationPolicy::kF32, ActivationPolicy::kInt16, ActivationPolicy::kInt8}) {
         const LinearPart part{.weight = std::make_shared<StoredWeight>(w)};
-        auto packed = PrepareLinear({.parts = {part}, .k = w.k, .policy = policy}, {isa, 1}, team);
+        auto packed = PrepareLinear({.parts = {part}, .k = w.k, .policy = policy}, {isa}, team);
         ASSERT_TRUE(packed.has_value()) << packed.error().ToString();
         const PackedWeight before = *packed;
         std::vector<std::shared_ptr<Guarded>> strips;

@@ -19,7 +19,7 @@ struct Product {
 Product Multiply(const StoredWeight& w, const ActivationSpec& act, const std::vector<float>& x, int64_t m, Isa isa, int threads) {
   ThreadTeam team(threads);
   LinearPart part{.weight = std::make_shared<StoredWeight>(w), .act = act};
-  const auto packed = PrepareLinear({.parts = {part}, .k = w.k}, {isa, threads}, team);
+  const auto packed = PrepareLinear({.parts = {part}, .k = w.k}, {isa}, team);
   NIBBLE_CHECK(packed.has_value(), "{}", packed.error().ToString());
   Product product{.y = std::vector<float>(static_cast<size_t>(m * w.n)),
                   .kernel = packed->segments[0].by_m[0]->name,
@@ -177,7 +177,7 @@ TEST(IntegerKernels, RecordsNeverNeedMoreRoomThanFloats) {
   for (int64_t k = 1; k < 300; ++k) {
     Owned owned;
     const auto w = std::make_shared<StoredWeight>(MakeCoded({.name = "w", .bits = 4}, 1, k, &owned, &rng));
-    const auto packed = ChooseLinear({.parts = {{.weight = w}}, .k = k, .policy = ActivationPolicy::kInt16}, {Cpu().isa, 1});
+    const auto packed = ChooseLinear({.parts = {{.weight = w}}, .k = k, .policy = ActivationPolicy::kInt16}, {Cpu().isa});
     ASSERT_TRUE(packed);
     if (packed->inputs[0].form == XForm::kF32) continue;
     EXPECT_LE(CeilDiv(k, kXStep) * XRecordBytes(packed->inputs[0].form), k * static_cast<int64_t>(sizeof(float))) << k;
@@ -213,7 +213,7 @@ TEST(IntegerKernels, WhatTheyRefuseRunsInFloats) {
                         Case{.name = "e4m3", .bits = 8, .rule = ValueRule::kFloat, .float_type = DType::kE4M3}}) {
     const StoredWeight w = MakeCoded(c, 70, 128, &owned, &rng);
     const auto packed = ChooseLinear(
-        {.parts = {{.weight = std::make_shared<StoredWeight>(w)}}, .k = 128, .policy = ActivationPolicy::kInt8}, {Cpu().isa, 1});
+        {.parts = {{.weight = std::make_shared<StoredWeight>(w)}}, .k = 128, .policy = ActivationPolicy::kInt8}, {Cpu().isa});
     ASSERT_TRUE(packed);
     EXPECT_EQ(packed->inputs[0].form, XForm::kF32);
     EXPECT_EQ(packed->inputs[0].act.grain, ActivationSpec::kNone) << "floats stay floats";

@@ -18,6 +18,8 @@ namespace {
 // Smallest m of each bucket, the value kernels are chosen for.
 constexpr int64_t kBucketLow[kMBuckets] = {1, 2, 9, 65};
 
+int MBucket(int64_t m) { return m <= 1 ? 0 : m <= 8 ? 1 : m <= 64 ? 2 : 3; }
+
 std::string IsaRefusal(const KernelRow& kernel, const Machine& machine) {
   return fmt::format("needs {}, this machine runs {}", IsaName(kernel.isa), IsaName(machine.isa));
 }
@@ -176,8 +178,6 @@ const char* ActivationPolicyName(ActivationPolicy policy) {
   return "f32";
 }
 
-int MBucket(int64_t m) { return m <= 1 ? 0 : m <= 8 ? 1 : m <= 64 ? 2 : 3; }
-
 double RoundingBound(int64_t k) {
   // A chain of n roundings is bounded by n * 2^-24 / (1 - n * 2^-24); block chains, then the sum over blocks, then one for the
   // bias. Two for a scale: of the block sum it multiplies, and of each decoded weight that the bound compares with.
@@ -249,15 +249,18 @@ void AddLowRank(const PackedWeight::Output& output, const float* x, int64_t k, f
     for (int64_t i = 0; i < output.n; ++i) y[i] += t[r] * b[i];
 }
 
-void RunStrips(const PackedWeight& weight, std::span<const LinearArgs> inputs, Range strips, std::byte* scratch) {
+void RunStrips(const PackedWeight& weight, int input, Range strips, const LinearArgs& args, std::byte* scratch) {
+  const auto bucket = static_cast<size_t>(MBucket(args.m));
   int64_t first = 0;  // strip number of the segment's first strip in the layer
   for (const Segment& segment : weight.segments) {
     const Range mine{std::max(strips.begin - first, int64_t{0}), std::min(strips.end - first, segment.strips())};
     first += segment.strips();
-    if (mine.empty()) continue;
-    const LinearArgs& args = inputs[static_cast<size_t>(segment.input)];
-    segment.by_m[static_cast<size_t>(MBucket(args.m))]->run(segment, mine, args, scratch);
+    if (!mine.empty() && segment.input == input) segment.by_m[bucket]->run(segment, mine, args, scratch);
   }
+}
+
+void RunStrips(const PackedWeight& weight, std::span<const LinearArgs> inputs, Range strips, std::byte* scratch) {
+  for (size_t i = 0; i < inputs.size(); ++i) RunStrips(weight, static_cast<int>(i), strips, inputs[i], scratch);
 }
 
 void RunLinear(const PackedWeight& weight, std::span<const LinearArgs> inputs, int worker, int workers, std::byte* scratch) {

@@ -40,7 +40,6 @@ const char* ActivationPolicyName(ActivationPolicy policy);
 
 struct Machine {
   Isa isa = Isa::kScalar;
-  int threads = 1;
   bool reference_only = false;  // for tests and for checking a kernel against the definition
 };
 
@@ -92,26 +91,24 @@ struct KernelRow {  // one line of a family's kernels.inc
   const LayoutRow* layout;
   Isa isa;
   int64_t m_lo, m_hi;
-  uint8_t sum_order;  // kernels of one order agree bit for bit
-  double cost;        // relative time per weight at m_lo; orders candidates
-  XForm x;
+  double cost;  // relative time per weight at m_lo; orders candidates
+  XForm x;      // says the order of sums too: kernels that read one form agree bit for bit
   // Rows [strips] of the segment: one worker's share. scratch: kLinearScratchBytes of this worker.
   void (*run)(const Segment& segment, Range strips, const LinearArgs& args, std::byte* scratch);
 };
 
 inline constexpr int64_t kStripRows = 64;  // rows that one strip of any layout covers
-inline constexpr int64_t kBlockK = 128;    // sum order 1: a chain of fma over 128 columns, block sums added in order
-inline constexpr uint8_t kSumOrderBlocked = 1;
-// Whether sum order 1 multiplies by the scale last, block by block: y = sum of S * (sum of code x over a block). So it is for e4m3
+// Order of sums where x are integers: exact integer sums over 16 or 32 columns, each times its scales added in f32, in order.
+// Scales that are integers times one float: 32 columns are added at once (kernels/cpu/strip64/two_level.h). Where x are floats: a
+// chain of fma over 128 columns, block sums added in order.
+inline constexpr int64_t kBlockK = 128;
+// Whether it multiplies by the scale last, block by block: y = sum of S * (sum of code x over a block). So it is for e4m3
 // codes whose scales hold for whole blocks; every other weight is S * code first, rounded.
 bool ScalesBlockSums(const Coded& weight, int64_t k);
-// Sum order 2: exact integer sums over 16 or 32 columns, each times its scales added in f32, in order. Scales that are integers
-// times one float: 32 columns are added at once (kernels/cpu/strip64/two_level.h).
-inline constexpr uint8_t kSumOrderInteger = 2;
 inline constexpr int64_t kLinearScratchBytes = 168 << 10;  // per worker
 
-// Bound on |y - exact| / sum |w||x| of sum order 1 for k columns, w and x taken as decoded: one rounding per fused multiply-add of
-// a block, one per block sum, those of a scale and of the bias.
+// Bound on |y - exact| / sum |w||x| where x are floats, for k columns, w and x taken as decoded: one rounding per fused
+// multiply-add of a block, one per block sum, those of a scale and of the bias.
 double RoundingBound(int64_t k);
 
 struct KernelFamily {
@@ -120,9 +117,8 @@ struct KernelFamily {
   std::span<const KernelRow> kernels;         // best first
 };
 
-// Which kernel runs for m rows: m <= 1, <= 8, <= 64, more.
+// Kernels are chosen for 1, 2 to 8, 9 to 64, and more rows.
 inline constexpr int kMBuckets = 4;
-int MBucket(int64_t m);
 
 struct Segment {  // one part, in one layout
   const LayoutRow* layout = nullptr;
@@ -180,7 +176,10 @@ Result<PackedWeight> ChooseLinear(const LinearProblem& problem, const Machine& m
 // Chooses layout and kernels for every part, packs on the team. Errors: corrupt values found while packing.
 Result<PackedWeight> PrepareLinear(const LinearProblem& problem, const Machine& machine, ThreadTeam& team);
 
-// Some strips of y = x W^T + bias, counted through all segments. `inputs[i]` holds the rows prepared for PackedWeight::inputs[i].
+// Some strips of y = x W^T + bias, counted through all segments; of the segments that read PackedWeight::inputs[input], whose
+// prepared rows are `args`.
+void RunStrips(const PackedWeight& weight, int input, Range strips, const LinearArgs& args, std::byte* scratch);
+// Of all segments; inputs[i] are the rows prepared for PackedWeight::inputs[i].
 void RunStrips(const PackedWeight& weight, std::span<const LinearArgs> inputs, Range strips, std::byte* scratch);
 // One worker's share of them.
 void RunLinear(const PackedWeight& weight, std::span<const LinearArgs> inputs, int worker, int workers, std::byte* scratch);

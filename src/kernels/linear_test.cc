@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every kernel row against the reference, bit for bit (they share sum order 1), on odd shapes; the reference against f64 within the
+// Every kernel row against the reference, bit for bit (they add in one order), on odd shapes; the reference against f64 within the
 // bound.
 #include "kernels/linear.h"
 
@@ -19,7 +19,7 @@ namespace {
 std::vector<float> RunOn(const std::vector<LinearPart>& parts, const std::vector<float>& x, int64_t m, Isa isa, int threads,
                          const std::string& cache = "") {
   ThreadTeam team(threads);
-  auto packed = PrepareLinear({.parts = parts, .k = parts[0].weight->k, .cache_dir = cache}, {isa, threads}, team);
+  auto packed = PrepareLinear({.parts = parts, .k = parts[0].weight->k, .cache_dir = cache}, {isa}, team);
   NIBBLE_CHECK(packed.has_value(), "{}", packed.error().ToString());
   std::vector<float> y(static_cast<size_t>(m * packed->n));
   const LinearArgs args{x.data(), packed->k, y.data(), packed->n, m};
@@ -210,7 +210,7 @@ TEST(Linear, NaNScalesAreFoundWhilePacking) {
   const_cast<std::byte*>(std::get<Coded>(w.body).scale.data.data)[1] = std::byte{0x7e};  // f16 NaN
   const_cast<std::byte*>(std::get<Coded>(w.body).scale.data.data)[0] = std::byte{1};
   ThreadTeam team(1);
-  const auto packed = PrepareLinear({.parts = {{.weight = std::make_shared<StoredWeight>(w)}}, .k = 64}, {Cpu().isa, 1}, team);
+  const auto packed = PrepareLinear({.parts = {{.weight = std::make_shared<StoredWeight>(w)}}, .k = 64}, {Cpu().isa}, team);
   ASSERT_FALSE(packed);
   EXPECT_EQ(packed.error().code, Code::kCorrupt);
   EXPECT_NE(packed.error().message.find("model.layers.0.up_proj"), std::string::npos);

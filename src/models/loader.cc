@@ -50,9 +50,7 @@ class Loader {
             .cache_dir = options_.pack_cache_dir,
             .arena = &arena_};
   }
-  Machine MachineOf(const ThreadTeam& team) const {
-    return {.isa = options_.isa, .threads = team.size(), .reference_only = options_.reference};
-  }
+  Machine ThisMachine() const { return {.isa = options_.isa, .reference_only = options_.reference}; }
 
   Status LoadVector(const VectorSpec& spec) {
     std::vector<float> values;
@@ -177,7 +175,7 @@ class Loader {
       ThreadTeam& team = *teams_[static_cast<size_t>(rank)];
       LinearProblem problem = Problem(std::move(parts), k);
       if (bound.gather) problem.policy = ActivationPolicy::kF32;  // the whole row is prepared, and read from a column on
-      NIBBLE_TRY(bound.packed, PrepareLinear(problem, MachineOf(team), team));
+      NIBBLE_TRY(bound.packed, PrepareLinear(problem, ThisMachine(), team));
       model_.packed_bytes += bound.packed.packed_bytes;
       model_.weights[static_cast<size_t>(rank)].linears.push_back(std::move(bound));
     }
@@ -208,7 +206,7 @@ class Loader {
     ThreadTeam& team = *teams_[static_cast<size_t>(rank)];
     LinearProblem problem = Problem({std::move(part)}, k);
     problem.policy = ActivationPolicy::kF32;
-    NIBBLE_TRY(PackedWeight packed, PrepareLinear(problem, MachineOf(team), team));
+    NIBBLE_TRY(PackedWeight packed, PrepareLinear(problem, ThisMachine(), team));
     model_.packed_bytes += packed.packed_bytes;
     return packed;
   }
@@ -235,8 +233,8 @@ class Loader {
         if (e < mine.begin || e >= mine.end) continue;
         BoundExpert& expert = model_.weights[static_cast<size_t>(rank)].moes.back()[static_cast<size_t>(e)];
         ThreadTeam& team = *teams_[static_cast<size_t>(rank)];
-        NIBBLE_TRY(expert.w13, PrepareLinear(Problem({gate, up}, spec.hidden), MachineOf(team), team));
-        NIBBLE_TRY(expert.w2, PrepareLinear(Problem({down}, spec.inter), MachineOf(team), team));
+        NIBBLE_TRY(expert.w13, PrepareLinear(Problem({gate, up}, spec.hidden), ThisMachine(), team));
+        NIBBLE_TRY(expert.w2, PrepareLinear(Problem({down}, spec.inter), ThisMachine(), team));
         model_.packed_bytes += expert.w13.packed_bytes + expert.w2.packed_bytes;
       }
     }

@@ -68,7 +68,7 @@ void Run(const Segment& segment, Range strips, const LinearArgs& args, std::byte
 
 const KernelFamily& ReferenceFamily() {
   static const LayoutRow* const layouts[] = {&kStored};
-  static const KernelRow rows[] = {{"ref", &kStored, Isa::kScalar, 1, INT64_MAX, kSumOrderBlocked, 100.0, XForm::kF32, Run}};
+  static const KernelRow rows[] = {{"ref", &kStored, Isa::kScalar, 1, INT64_MAX, 100.0, XForm::kF32, Run}};
   static const KernelFamily family = {"ref", layouts, rows};
   return family;
 }

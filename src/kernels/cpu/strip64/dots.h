@@ -2,7 +2,7 @@
 // The integer kernels of strip64d, written once on the types of dot_*.h, which are included before (dots_run.h).
 //
 // Products of codes and integer x are summed exactly over 32 or 16 columns; the sum becomes a float once, is multiplied by the
-// scales of W and x, and is added to y's sum. All kernels do this in the same order (kSumOrderInteger), so all agree bit for bit.
+// scales of W and x, and is added to y's sum. All kernels do this in the same order (kernels/linear.h), so all agree bit for bit.
 // Where scales are integers times one float: two_level.h.
 #pragma once
 

@@ -7,7 +7,7 @@ namespace strip64 {
 
 std::span<const KernelRow> Kernels() {
 #define NIBBLE_KERNEL(name, layout, isa, m_lo, m_hi, x, cost, run) \
-  KernelRow{name, &layout, isa, m_lo, m_hi, x == XForm::kF32 ? kSumOrderBlocked : kSumOrderInteger, cost, x, run},
+  KernelRow{name, &layout, isa, m_lo, m_hi, cost, x, run},
   static const KernelRow rows[] = {
 #include "kernels/cpu/strip64/kernels.inc"
   };

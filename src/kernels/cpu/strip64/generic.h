@@ -2,8 +2,7 @@
 // The strip64 kernels, written once on F32x16. An ISA file includes its vec_*.h, then this, and calls RunStrips.
 //
 // One row of x: codes are decoded in registers and multiplied at once. More rows: a panel of 128 columns x 64 rows is decoded
-// once, in slices that stay in L1, and used for all rows, six at a time. Both sum in the same order (kernels/linear.h,
-// kSumOrderBlocked).
+// once, in slices that stay in L1, and used for all rows, six at a time. Both sum in the same order (kernels/linear.h).
 #pragma once
 
 #include "kernels/cpu/strip64/terms.h"
