@@ -18,6 +18,8 @@ struct CompareArguments {
   ModelOptions model;
   std::vector<std::string> models;
   std::string text;
+  // Quality is what the files mean; speed is what `run` gives. --activations sets both.
+  std::string quality_activations = "f32", speed_activations = "int16";
   int64_t context = 256, windows = 16;
   SpeedOptions speed{.prompt = 256, .generate = 64, .rounds = 3};
   bool json = false;
@@ -52,20 +54,22 @@ void PrintTable(const std::vector<Row>& rows, const CompareArguments& o) {
   }
   std::printf(
       "%s, %s, %d threads; bits: of the linear layers; mem: packed weights and K/V of %lld positions; pp%lld, tg%lld: medians of "
-      "%d interleaved rounds;\n"
-      "perplexity +- %.2f on %lld tokens; KL (nats) and agreement of the best token against the first model\n",
+      "%d interleaved rounds, activations %s;\n"
+      "perplexity +- %.2f on %lld tokens, activations %s; KL (nats) and agreement of the best token against the first model\n",
       Cpu().name.c_str(), IsaName(Cpu().isa), rows[0].speed.roofline.threads,
       static_cast<long long>(std::max(o.context, o.speed.prompt)), static_cast<long long>(o.speed.prompt),
-      static_cast<long long>(o.speed.generate), o.speed.rounds, rows[0].quality.perplexity_stderr,
-      static_cast<long long>(rows[0].quality.tokens));
+      static_cast<long long>(o.speed.generate), o.speed.rounds, o.speed_activations.c_str(), rows[0].quality.perplexity_stderr,
+      static_cast<long long>(rows[0].quality.tokens), o.quality_activations.c_str());
 }
 
-OrderedJson CompareJson(const Row& row) {
+OrderedJson CompareJson(const Row& row, const CompareArguments& o) {
   OrderedJson json = {{"model", row.model},
                       {"method", row.method},
                       {"bits_per_weight", row.bits},
                       {"disk_bytes", row.disk_bytes},
                       {"memory_bytes", row.memory_bytes},
+                      {"speed_activations", o.speed_activations},
+                      {"quality_activations", o.quality_activations},
                       {"prefill_tok_s", row.speed.prefill_tok_s.median},
                       {"decode_tok_s", row.speed.decode_tok_s.median},
                       {"perplexity", row.quality.perplexity},
@@ -91,6 +95,7 @@ Result<std::unique_ptr<Engine>> OpenOne(const CompareArguments& o, const std::st
   std::tie(options.model, options.quantization) = SplitFormat(model);
   options.context = std::max(o.context, ContextFor(o.speed, options.batch_rows));
   options.kv_auto = for_quality ? DType::kF32 : DType::kBF16;
+  options.activations = for_quality ? o.quality_activations : o.speed_activations;
   if (for_quality) {
     options.logits_rows = options.batch_rows;
     options.sequences = CeilDiv(options.batch_rows, o.context) + 1;
@@ -139,7 +144,7 @@ Status RunCompare(const CompareArguments& o) {
   EndProgressLine();
   if (o.json) {
     OrderedJson json = OrderedJson::array();
-    for (const Row& row : rows) json.push_back(CompareJson(row));
+    for (const Row& row : rows) json.push_back(CompareJson(row, o));
     std::printf("%s\n", json.dump().c_str());
   } else {
     PrintTable(rows, o);
@@ -166,7 +171,11 @@ std::function<Status()> SetUpCompare(CLI::App& app) {
   app.add_option("-r,--rounds", o->speed.rounds, "rounds of the speed test")->capture_default_str()->check(CLI::Range(1, 1000));
   app.add_flag("--json", o->json, "a JSON list on stdout");
   AddRunOptions(app, o->model);
-  return [o] { return RunCompare(*o); };
+  CLI::Option* activations = app.get_option("--activations")->default_str("f32 for quality, int16 for speed");
+  return [o, activations] {
+    if (activations->count() > 0) o->quality_activations = o->speed_activations = o->model.activations;
+    return RunCompare(*o);
+  };
 }
 
 }  // namespace
