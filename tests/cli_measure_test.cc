@@ -14,7 +14,7 @@ using testing::RunProgram;
 std::string Model() { return Repo("tests/data/models/tales-1m"); }
 
 Json RunJson(const std::string& arguments) {
-  const auto ran = RunProgram(arguments + " --threads 2 --json 2>/dev/null");
+  const auto ran = RunProgram(arguments + " --threads 2 --json");
   EXPECT_EQ(ran.exit_code, 0) << ran.output;
   auto json = ParseJson(ran.output, arguments);
   EXPECT_TRUE(json) << ran.output;

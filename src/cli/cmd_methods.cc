@@ -141,18 +141,15 @@ void PrintHardware() {
   table.Print();
   std::printf(
       "\nVNNI has kernels of its own for integer activations; AMX runs those of VNNI. fast 3 of 4: the others of the method's "
-      "formats run on the reference "
-      "kernel.\n");
+      "formats run on the reference kernel.\n");
 }
 
 // docs/methods.md: the same on every machine.
 void PrintMarkdown() {
   std::printf(
       "# Methods\n\nWritten by `nibble methods --markdown` from the registry; a test compares. CPU: fast kernels are for AVX2 and "
-      "AVX-512; "
-      "reference: decoded row by row and multiplied. CUDA: none yet. Checked against: the tools whose own checkpoints and results "
-      "the "
-      "tests use; where none is named, the published description and its test vectors.\n\n"
+      "AVX-512; reference: decoded row by row and multiplied. CUDA: none yet. Checked against: the tools whose own checkpoints and "
+      "results the tests use; where none is named, the published description and its test vectors.\n\n"
       "| method | quant_method | what it is | CPU | makes | checked against |\n|---|---|---|---|---|---|\n");
   for (const QuantizationEntry* entry : Quantizations())
     std::printf("| %s | %s | %s | %s | %s | %s |\n", std::string(entry->name).c_str(), Joined(entry->quant_methods).c_str(),

@@ -18,7 +18,11 @@ namespace {
 // Smallest m of each bucket, the value kernels are chosen for.
 constexpr int64_t kBucketLow[kMBuckets] = {1, 2, 9, 65};
 
-int MBucket(int64_t m) { return m <= 1 ? 0 : m <= 8 ? 1 : m <= 64 ? 2 : 3; }
+size_t MBucket(int64_t m) {
+  size_t bucket = 0;
+  while (bucket + 1 < kMBuckets && m >= kBucketLow[bucket + 1]) ++bucket;
+  return bucket;
+}
 
 std::string IsaRefusal(const KernelRow& kernel, const Machine& machine) {
   return fmt::format("needs {}, this machine runs {}", IsaName(kernel.isa), IsaName(machine.isa));
@@ -250,7 +254,7 @@ void AddLowRank(const PackedWeight::Output& output, const float* x, int64_t k, f
 }
 
 void RunStrips(const PackedWeight& weight, int input, Range strips, const LinearArgs& args, std::byte* scratch) {
-  const auto bucket = static_cast<size_t>(MBucket(args.m));
+  const size_t bucket = MBucket(args.m);
   int64_t first = 0;  // strip number of the segment's first strip in the layer
   for (const Segment& segment : weight.segments) {
     const Range mine{std::max(strips.begin - first, int64_t{0}), std::min(strips.end - first, segment.strips())};

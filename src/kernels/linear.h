@@ -98,12 +98,12 @@ struct KernelRow {  // one line of a family's kernels.inc
 };
 
 inline constexpr int64_t kStripRows = 64;  // rows that one strip of any layout covers
-// Order of sums where x are integers: exact integer sums over 16 or 32 columns, each times its scales added in f32, in order.
-// Scales that are integers times one float: 32 columns are added at once (kernels/cpu/strip64/two_level.h). Where x are floats: a
-// chain of fma over 128 columns, block sums added in order.
+// Orders of sums. x are floats: a chain of fma over kBlockK columns, block sums added in order. x are integers: exact integer sums
+// over 16 or 32 columns, each times its scales added in f32, in order; scales that are integers times one float: 32 columns are
+// added at once (kernels/cpu/strip64/two_level.h).
 inline constexpr int64_t kBlockK = 128;
-// Whether it multiplies by the scale last, block by block: y = sum of S * (sum of code x over a block). So it is for e4m3
-// codes whose scales hold for whole blocks; every other weight is S * code first, rounded.
+// Whether the order for floats multiplies by the scale last, block by block: y = sum of S * (sum of code x over a block). So it is
+// for e4m3 codes whose scales hold for whole blocks; every other weight is S * code first, rounded.
 bool ScalesBlockSums(const Coded& weight, int64_t k);
 inline constexpr int64_t kLinearScratchBytes = 168 << 10;  // per worker
 
